@@ -1,0 +1,1 @@
+"""Client of memd, a memory daemon for AI agents."""
