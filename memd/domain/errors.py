@@ -145,3 +145,9 @@ class ConfigError(MemdError):
     """A setting is unknown, malformed or out of range; raised before the daemon serves anything."""
 
     reason = "CONFIG"
+
+
+class Forgotten(MemdError):
+    """The scope was forgotten while this write was in flight; nothing was stored. Send it again if it is meant to stay."""
+
+    reason = "FORGOTTEN"

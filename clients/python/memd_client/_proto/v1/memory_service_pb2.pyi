@@ -610,8 +610,8 @@ class ForgetRequest(google.protobuf.message.Message):
 
     @property
     def everything(self) -> global___EverythingInScope:
-        """Everything of the scope in every tier: memories, sessions, procedures; with namespace alone set, everything of
-        its user-less scope unless all_users.
+        """Everything of the scope in every tier: memories, sessions, procedures. An unset agent_id means every agent's, an
+        unset session_id every session's; an unset user_id what was stored without a user, unless all_users.
         """
 
     def __init__(

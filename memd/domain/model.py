@@ -1,0 +1,276 @@
+"""The nouns of memd as frozen values. Unset strings are ``""``; times are integer microseconds since the epoch, UTC."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Generic, TypeAlias, TypeVar
+
+T = TypeVar("T")
+Metadata: TypeAlias = Mapping[str, Any]
+"""Flat: string, number, bool, or a list of those."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Namespace and, each possibly unset, user, agent and session. Matching is equality on each part."""
+
+    namespace: str
+    user_id: str = ""
+    agent_id: str = ""
+    session_id: str = ""
+
+
+class Durability(Enum):
+    SYNCED = "synced"
+    REPLICATED = "replicated"
+    SERVER_MEMORY = "server_memory"
+    UNKNOWN = "unknown"
+
+
+class TierName(Enum):
+    WORKING = "working"
+    EPISODIC = "episodic"
+    SEMANTIC = "semantic"
+    PROCEDURAL = "procedural"
+
+
+class SourceKind(Enum):
+    USER = "user"
+    AGENT = "agent"
+    TOOL = "tool"
+    IMPORT = "import"
+    DIGEST = "digest"
+
+
+class EventKind(Enum):
+    TURN = "turn"
+    TOOL_CALL = "tool_call"
+    DECISION = "decision"
+    ERROR = "error"
+
+
+class Outcome(Enum):
+    NONE = ""
+    SUCCESS = "success"
+    FAILURE = "failure"
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingModel:
+    """What a store is frozen to. ``precision`` is part of ``model_id``; ``digest`` is that of the model file, hex."""
+
+    model_id: str
+    digest: str
+    dimensions: int
+    precision: str
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """One unit of the semantic tier. The scope's session is provenance."""
+
+    memory_id: str
+    scope: Scope
+    content: str
+    metadata: Metadata = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    source: SourceKind = SourceKind.USER
+    writer: str = ""
+    speaker: str = ""
+    event_time: int | None = None
+    position: int | None = None
+    importance: float = 0.5
+    pinned: bool = False
+    valid_from: int | None = None
+    valid_to: int | None = None
+    supersedes: str = ""
+    superseded_by: str = ""
+    expire_time: int | None = None
+    event_ids: tuple[str, ...] = ()
+    version: int = 0
+    create_time: int = 0
+    update_time: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NewMemory:
+    """A memory to store: ``memory`` without version and server-set times, and the embeddings of its windows.
+
+    ``embeddings`` are float32 little-endian, one ``bytes`` a window.
+    """
+
+    memory: Memory
+    embeddings: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RememberedMemory:
+    memory_id: str
+    version: int
+    created: bool
+    windows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event of a session. ``content`` may be an extract: then ``original_bytes`` and ``original_sha256`` are set."""
+
+    event_id: str
+    kind: EventKind
+    content: str
+    role: str = ""
+    tool_name: str = ""
+    tool_call_id: str = ""
+    outcome: Outcome = Outcome.NONE
+    resolves: str = ""
+    importance: float = 0.5
+    importance_reasons: tuple[str, ...] = ()
+    ephemeral: bool = False
+    event_time: int = 0
+    tokens: int = 0
+    count: int = 1
+    last_seen: int = 0
+    position: int = 0
+    original_bytes: int = 0
+    original_sha256: bytes = b""
+    metadata: Metadata = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedEvent:
+    event_id: str
+    merged: bool
+    importance: float
+    tokens: int
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkingSet:
+    """Items oldest first, within the caps; ``seq`` is the session's change number."""
+
+    items: tuple[Event, ...]
+    tokens: int
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    scope: Scope
+    create_time: int
+    update_time: int
+    expire_time: int
+    end_time: int | None
+    event_count: int
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Procedure:
+    """One version of a how-to. ``procedure_id`` names the key within its scope (all versions share it)."""
+
+    procedure_id: str
+    scope: Scope
+    key: str
+    version: int
+    trigger: str
+    content: str
+    metadata: Metadata = field(default_factory=dict)
+    successes: int = 0
+    failures: int = 0
+    create_time: int = 0
+    last_outcome_time: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """``state`` is empty where only the description was asked for; ``size_bytes`` always tells."""
+
+    namespace: str
+    task_id: str
+    version: int
+    state: bytes
+    size_bytes: int
+    sha256: bytes
+    create_time: int
+    expire_time: int
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceSettings:
+    """Overrides of the daemon's settings; None means not overridden."""
+
+    working_max_items: int | None = None
+    working_max_tokens: int | None = None
+    episodic_max_items: int | None = None
+    episodic_ttl_us: int | None = None
+    checkpoint_history: int | None = None
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RequestKey:
+    """A caller's ``request_id`` with the digest of the request it came with (method and body, without the id)."""
+
+    namespace: str
+    request_id: str
+    body_sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Written(Generic[T]):
+    """What a write returns: ``value``, the change number it got, how safe it is, and whether it is a stored reply."""
+
+    value: T
+    seq: int
+    durability: Durability
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """``next_cursor`` is ``""`` on the last page."""
+
+    items: tuple[T, ...]
+    next_cursor: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetReceipt:
+    receipt_id: str
+    counts: Mapping[str, int]
+    forget_time: int
+    out_of_reach: tuple[str, ...]
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceStats:
+    memories: int = 0
+    procedures: int = 0
+    sessions: int = 0
+    events: int = 0
+    checkpoints: int = 0
+    seq: int = 0
+    index_entries: int = 0
+    index_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    rows: int
+    index_entries: int
+    seq: int
+    index_seq: int
+    missing: int
+    phantom: int
+    stale: int
+    problems: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        in_step = self.seq == self.index_seq and not (self.missing or self.phantom or self.stale)
+        return in_step and not self.problems

@@ -1,0 +1,471 @@
+"""The small interfaces between what memd decides and how it is stored, searched and embedded.
+
+Contract of every store:
+- A write method returns after its commit, and its result says how durable that is. One transaction holds the row, its
+  version, its change-log entry, the request's dedupe record and, where named, the audit row.
+- A write whose caller is cancelled is kept. A write that raises left nothing behind.
+- ``request`` is the caller's RequestKey or None. Seen before with the same body: the first result again, ``replayed``
+  set; with another body: RequestIdReused. Dedupe records keep ids and versions, never text.
+- What a write stored is seen by every read that starts after the write returned, on any connection.
+- Expired rows are invisible from their time on, whether or not they were swept.
+- Raises only the tree of ``memd.domain.errors``.
+
+Methods are coroutines to be called on the event loop, unless they say "blocking": those may be called from any thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
+
+from memd.domain.filters import Filter
+from memd.domain.model import (
+    Checkpoint,
+    EmbeddingModel,
+    Event,
+    EventKind,
+    ForgetReceipt,
+    Memory,
+    NamespaceSettings,
+    NewMemory,
+    ObservedEvent,
+    Outcome,
+    Page,
+    Procedure,
+    RememberedMemory,
+    RequestKey,
+    Scope,
+    Session,
+    TierName,
+    WorkingSet,
+    Written,
+)
+
+T = TypeVar("T")
+
+
+class Clock(Protocol):
+    def now_us(self) -> int:
+        """Wall clock, microseconds since the epoch. Stored times come from here alone."""
+
+    def monotonic_s(self) -> float: ...
+
+
+class TokenCounter(Protocol):
+    """``memd._core.TokenCounter``: exact, thread-safe."""
+
+    @property
+    def encoding(self) -> str: ...
+    def count(self, text: str) -> int: ...
+    def count_batch(self, texts: Sequence[str]) -> list[int]: ...
+
+
+# -- sessions
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPolicy:
+    """Caps of one session, from settings. Counts are items, ``working_max_tokens`` tokens."""
+
+    working_max_items: int
+    working_max_tokens: int
+    episodic_max_items: int
+    ttl_us: int
+
+
+class SessionStore(Protocol):
+    """Working sets, episodes and sessions. All parts of the scope select by equality; ``session_id`` is set."""
+
+    async def append(
+        self, scope: Scope, events: Sequence[Event], policy: SessionPolicy, request: RequestKey | None
+    ) -> Written[tuple[ObservedEvent, ...]]:
+        """Append in order, all or none; open or reopen the session, refresh its TTL, trim to the caps.
+
+        An ``event_id`` the session already holds is not stored again. An event equal to the one directly before it in
+        kind, role, tool_call_id and content is merged: count and last_seen grow. Each result tells which.
+        """
+
+    async def working(self, scope: Scope, policy: SessionPolicy) -> WorkingSet:
+        """The newest items within the caps, oldest first; empty for an unknown session."""
+
+    async def clear_working(self, scope: Scope, request: RequestKey | None) -> Written[int]:
+        """How many items left working memory. Ephemeral ones are deleted, the others stay episodes."""
+
+    async def episodes(
+        self, scope: Scope, policy: SessionPolicy, *, kinds: frozenset[EventKind], size: int, cursor: str
+    ) -> Page[Event]:
+        """Newest first; empty ``kinds`` is all."""
+
+    async def recent(self, scope: Scope, policy: SessionPolicy, limit: int) -> tuple[WorkingSet, tuple[Event, ...]]:
+        """Working set, and the newest ``limit`` episodes not in it, oldest first: one snapshot, for Recall."""
+
+    async def sessions(self, scope: Scope, *, size: int, cursor: str) -> Page[Session]:
+        """Sessions of namespace, user and agent, most recently active first."""
+
+    async def end(self, scope: Scope, request: RequestKey | None) -> Written[Session]:
+        """NotFound for an unknown session; ending twice changes nothing."""
+
+    async def forget(self, scope: Scope, *, all_users: bool, receipt_id: str) -> Mapping[str, int]:
+        """Delete every session in scope (unset session_id: all, unset agent_id: every agent's; ``all_users``: the whole
+        namespace). Idempotent per receipt: the counts ``events`` and ``sessions`` of the first run again."""
+
+    async def count(self, scope: Scope, *, all_users: bool) -> Mapping[str, int]:
+        """The same counts without deleting; the namespace's for ``all_users``."""
+
+    async def sweep(self, max_rows: int) -> int:
+        """Delete up to ``max_rows`` expired rows, return how many; bounded time."""
+
+
+# -- memories
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryChange:
+    """New values for the fields of ``Memory`` named in ``values``. ``embeddings`` when content changes, else None."""
+
+    values: Mapping[str, Any]
+    embeddings: tuple[bytes, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetPlan:
+    """What a Forget is to remove. Exactly one of ``memory_ids``, ``filter`` and ``everything``.
+
+    ``everything``: every memory ``visible`` lets through, procedures of the user (of the agent where set; none where a
+    session is set), all of the namespace for ``all_users``.
+    """
+
+    scope: Scope
+    visible: Filter
+    """Visibility of the scope, including what is superseded; a memory outside it is never touched."""
+    memory_ids: tuple[str, ...] = ()
+    filter: Filter | None = None
+    everything: bool = False
+    all_users: bool = False
+    task_ids: tuple[str, ...] = ()
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PendingForget:
+    """A Forget whose memories are gone and whose other stores are not known to be done."""
+
+    receipt_id: str
+    plan: ForgetPlan
+
+
+@dataclass(frozen=True, slots=True)
+class IndexRow:
+    """What the index needs of one row. ``embeddings`` are concatenated float32; ``fields`` is the JSON of _core."""
+
+    entry_id: str
+    version: int
+    text: str
+    embeddings: bytes
+    fields: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class IndexChange:
+    """One committed change, in commit order. ``kind`` is "memory" or "procedure"."""
+
+    namespace: str
+    kind: str
+    seq: int
+    put: tuple[IndexRow, ...] = ()
+    delete: tuple[str, ...] = ()
+    delete_all: bool = False
+
+
+IndexSink: TypeAlias = Callable[[Sequence[IndexChange]], None]
+"""Called by a store on its writer thread after each commit and before the replies; must not raise."""
+
+
+class MemoryStore(Protocol):
+    """Semantic rows with revisions, change log, tombstones and audit."""
+
+    def fence(self) -> int:
+        """Blocking. A mark to take before work on a write begins: ``remember`` raises Forgotten when something it
+        touches was forgotten after its ``fence``."""
+
+    async def remember(
+        self, namespace: str, drafts: Sequence[NewMemory], *, fence: int, writer: str, request: RequestKey | None
+    ) -> Written[tuple[RememberedMemory, ...]]:
+        """Upsert all or none. Replacing keeps create_time, adds a revision and grows the version; a draft equal to what
+        is stored changes nothing. An id held by another scope is AlreadyExists. ``supersedes`` closes the old memory
+        (valid_to, superseded_by), NotFound when it is not visible to the draft's scope."""
+
+    async def update(
+        self,
+        namespace: str,
+        memory_id: str,
+        visible: Filter,
+        change: MemoryChange,
+        *,
+        expected_version: int,
+        fence: int,
+        writer: str,
+        request: RequestKey | None,
+    ) -> Written[Memory]:
+        """NotFound unless ``visible`` lets it through; VersionConflict unless ``expected_version`` is 0 or current."""
+
+    async def forget(self, plan: ForgetPlan, *, writer: str, request: RequestKey | None) -> Written[ForgetReceipt]:
+        """One commit: rows, revisions, embeddings, procedures where everything goes, a content-free tombstone, the audit
+        row with the receipt. ``everything`` leaves a PendingForget until ``finish_forget``."""
+
+    async def finish_forget(self, receipt_id: str, counts: Mapping[str, int]) -> ForgetReceipt:
+        """Add the other stores' counts and mark the receipt done. Idempotent."""
+
+    async def pending_forgets(self) -> tuple[PendingForget, ...]: ...
+
+    def fetch(self, namespace: str, memory_ids: Sequence[str]) -> list[Memory]:
+        """Blocking. The rows that exist, in the order asked; no visibility rule is applied."""
+
+    async def page(self, namespace: str, where: Filter, *, size: int, cursor: str) -> Page[Memory]:
+        """Memories that match, newest create_time first."""
+
+    async def revisions(self, namespace: str, memory_id: str, *, size: int, cursor: str) -> Page[Memory]:
+        """Newest first, the current state included."""
+
+    def load(self, namespace: str, kind: str) -> tuple[int, Iterator[Sequence[IndexRow]]]:
+        """Blocking. The namespace's change number and batches of all rows of ``kind``, one snapshot."""
+
+    async def verify(self, namespace: str) -> tuple[int, Mapping[str, int], Sequence[str]]:
+        """Change number, entry id to version of every memory row, and problems the store's own check found."""
+
+
+class ProcedureStore(Protocol):
+    async def put(
+        self,
+        procedure: Procedure,
+        embeddings: tuple[bytes, ...],
+        *,
+        expected_version: int | None,
+        fence: int,
+        writer: str,
+        request: RequestKey | None,
+    ) -> Written[tuple[Procedure, bool]]:
+        """Store as the next version; False and nothing stored when the newest already has this body."""
+
+    async def get(self, namespace: str, procedure_id: str, version: int) -> Procedure:
+        """``version`` 0 is the newest. NotFound."""
+
+    def fetch(self, namespace: str, procedure_ids: Sequence[str]) -> list[Procedure]:
+        """Blocking. Newest versions of those that exist, in the order asked."""
+
+    async def page(self, scope: Scope, *, key: str, size: int, cursor: str) -> Page[Procedure]:
+        """Newest versions by key; with ``key`` all its versions, newest first. Visibility of the scope applies."""
+
+    async def delete(
+        self, namespace: str, procedure_id: str, *, writer: str, request: RequestKey | None
+    ) -> Written[int]:
+        """How many versions went; NotFound when none was there."""
+
+    async def report(
+        self, namespace: str, procedure_id: str, version: int, outcome: Outcome, request: RequestKey | None
+    ) -> Written[Procedure]:
+        """Count one outcome. NotFound."""
+
+
+class SettingsStore(Protocol):
+    async def settings(self, namespace: str) -> NamespaceSettings: ...
+
+    async def put_settings(
+        self,
+        namespace: str,
+        settings: NamespaceSettings,
+        *,
+        expected_version: int,
+        writer: str,
+        request: RequestKey | None,
+    ) -> Written[NamespaceSettings]: ...
+
+    async def counts(self, namespace: str) -> Mapping[str, int]:
+        """Rows by kind: memories, procedures, sessions, events, checkpoints; and ``seq``."""
+
+
+class TaskStore(Protocol):
+    async def save(
+        self,
+        namespace: str,
+        task_id: str,
+        state: bytes,
+        *,
+        expected_version: int | None,
+        ttl_us: int,
+        keep: int,
+        request: RequestKey | None,
+    ) -> Written[Checkpoint]:
+        """Compare-and-set on the newest version (0: none is stored and none ever was, or it expired or was deleted: then
+        versions go on from the old number and VersionConflict tells it). Keeps the newest ``keep``; refreshes the TTL of
+        them all. The result has no state."""
+
+    async def load(self, namespace: str, task_id: str, version: int) -> Checkpoint:
+        """``version`` 0 is the newest. NotFound when gone or expired."""
+
+    async def page(self, namespace: str, task_id: str, *, size: int, cursor: str) -> Page[Checkpoint]:
+        """Versions of one task, newest first, or the newest of every task; without state."""
+
+    async def delete(self, namespace: str, task_id: str, request: RequestKey | None) -> Written[int]:
+        """How many versions went; the number stays reserved so that a stale save is still refused."""
+
+    async def forget(
+        self, namespace: str, task_ids: Sequence[str], *, all_tasks: bool, receipt_id: str
+    ) -> Mapping[str, int]:
+        """As SessionStore.forget, count ``checkpoints``."""
+
+    async def sweep(self, max_rows: int) -> int: ...
+
+
+# -- search and embedding
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """See ``_core.RankingOptions``."""
+
+    limit: int
+    candidates: int = 50
+    vector_weight: float = 0.5
+    trim_ratio: float = 0.5
+    min_relevance: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IndexHit:
+    entry_id: str
+    version: int
+    score: float
+    relevance: float
+    bm25: float
+    vector_part: float
+    word_part: float
+    matched_terms: int
+
+
+@dataclass(frozen=True, slots=True)
+class IndexAnswer:
+    """``degraded`` is a fixed upper-case word when the answer is not what a complete index would give, else ""."""
+
+    hits: tuple[IndexHit, ...]
+    nothing_relevant: bool
+    seq: int
+    degraded: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexState:
+    entries: Mapping[str, int]
+    """Entry id to version."""
+    seq: int
+    memory_bytes: int
+
+
+class NamespaceIndex(Protocol):
+    """The in-process index over all namespaces: a disposable cache of rows, fed by ``IndexSink``."""
+
+    def search(
+        self, namespace: str, kind: str, query: str, embedding: bytes | None, where: Filter, options: SearchOptions
+    ) -> IndexAnswer:
+        """Blocking; loads the namespace on first use."""
+
+    def state(self, namespace: str, kind: str) -> IndexState:
+        """Blocking. For Verify and GetStats; loads the namespace."""
+
+    def apply(self, changes: Sequence[IndexChange]) -> None:
+        """The IndexSink."""
+
+    def loaded(self) -> int:
+        """How many namespaces are in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedderStats:
+    threads: int
+    queue_depth: int
+    cache_entries: int
+    cache_hits: int
+    cache_misses: int
+
+
+class Embedder(Protocol):
+    """Texts to unit vectors, on worker threads; queries go before memories; never touches the network.
+
+    Raises ModelUnavailable where there is no model, LimitExceeded when the queue is full, InvalidArgument for a text of
+    more than MAX_WINDOWS windows. Embeddings are float32 little-endian bytes.
+    """
+
+    @property
+    def model(self) -> EmbeddingModel | None:
+        """None while there is no usable model."""
+
+    async def query(self, text: str, use: Callable[[bytes], T], *, cache: bool = True) -> T:
+        """Embed and run ``use`` on the same worker thread right after, while the caches are warm."""
+
+    async def memories(self, texts: Sequence[str]) -> list[tuple[bytes, ...]]:
+        """One embedding a window of each text."""
+
+    def stats(self) -> EmbedderStats: ...
+
+    def close(self) -> None: ...
+
+
+class Summarizer(Protocol):
+    async def summarize(self, texts: Sequence[str], max_tokens: int) -> str: ...
+
+
+# -- recall
+
+TierState: TypeAlias = Literal["OK", "DEGRADED", "TIMED_OUT", "SKIPPED"]
+
+
+@dataclass(frozen=True, slots=True)
+class TierAsk:
+    """One Recall as a tier sees it. ``scope`` is resolved against the credential."""
+
+    scope: Scope
+    query: str
+    limit: int
+    max_episodes: int
+    now_us: int
+    as_of_us: int
+    filter: Filter | None
+    options: SearchOptions
+    policy: SessionPolicy
+    use_cache: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ContextSection:
+    """A tier's part of the context block: Markdown items in order of preference."""
+
+    heading: str
+    items: tuple[str, ...]
+    share: float
+    reverse: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TierAnswer:
+    """What one tier found. ``found`` is tier-specific: Events, (Memory, IndexHit) pairs or Procedures."""
+
+    tier: TierName
+    found: tuple[Any, ...] = ()
+    sections: tuple[ContextSection, ...] = ()
+    state: TierState = "OK"
+    reason: str = ""
+    latency_us: int = 0
+    staleness_us: int = 0
+    nothing_relevant: bool = False
+    seq: int = 0
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Tier(Protocol):
+    """One tier's policy: what it contributes to a Recall."""
+
+    @property
+    def name(self) -> TierName: ...
+
+    async def recall(self, ask: TierAsk) -> TierAnswer: ...
