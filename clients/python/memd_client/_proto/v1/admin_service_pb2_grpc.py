@@ -115,32 +115,36 @@ class AdminServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RunLifecycle(self, request, context):
-        """Not served yet: UNIMPLEMENTED.
+        """Runs one background job now. Not served yet: UNIMPLEMENTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExportNamespace(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """A namespace as versioned JSON lines. Not served yet: UNIMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ImportNamespace(self, request_iterator, context):
-        """Missing associated documentation comment in .proto file."""
+        """The reverse of ExportNamespace. Not served yet: UNIMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Backup(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """A consistent copy of the store while writes go on. Not served yet: UNIMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Reembed(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Moves a store to another embedding model. Not served yet: UNIMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')

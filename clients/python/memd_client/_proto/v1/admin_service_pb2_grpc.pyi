@@ -49,27 +49,31 @@ class AdminServiceStub:
         memd_client._proto.v1.admin_service_pb2.RunLifecycleRequest,
         memd_client._proto.v1.admin_service_pb2.RunLifecycleResponse,
     ]
-    """Not served yet: UNIMPLEMENTED."""
+    """Runs one background job now. Not served yet: UNIMPLEMENTED."""
 
     ExportNamespace: grpc.UnaryStreamMultiCallable[
         memd_client._proto.v1.admin_service_pb2.ExportNamespaceRequest,
         memd_client._proto.v1.admin_service_pb2.ExportNamespaceResponse,
     ]
+    """A namespace as versioned JSON lines. Not served yet: UNIMPLEMENTED."""
 
     ImportNamespace: grpc.StreamUnaryMultiCallable[
         memd_client._proto.v1.admin_service_pb2.ImportNamespaceRequest,
         memd_client._proto.v1.admin_service_pb2.ImportNamespaceResponse,
     ]
+    """The reverse of ExportNamespace. Not served yet: UNIMPLEMENTED."""
 
     Backup: grpc.UnaryUnaryMultiCallable[
         memd_client._proto.v1.admin_service_pb2.BackupRequest,
         memd_client._proto.v1.admin_service_pb2.BackupResponse,
     ]
+    """A consistent copy of the store while writes go on. Not served yet: UNIMPLEMENTED."""
 
     Reembed: grpc.UnaryStreamMultiCallable[
         memd_client._proto.v1.admin_service_pb2.ReembedRequest,
         memd_client._proto.v1.admin_service_pb2.ReembedResponse,
     ]
+    """Moves a store to another embedding model. Not served yet: UNIMPLEMENTED."""
 
 class AdminServiceAsyncStub:
     """Looking after a daemon and its namespaces."""
@@ -102,27 +106,31 @@ class AdminServiceAsyncStub:
         memd_client._proto.v1.admin_service_pb2.RunLifecycleRequest,
         memd_client._proto.v1.admin_service_pb2.RunLifecycleResponse,
     ]
-    """Not served yet: UNIMPLEMENTED."""
+    """Runs one background job now. Not served yet: UNIMPLEMENTED."""
 
     ExportNamespace: grpc.aio.UnaryStreamMultiCallable[
         memd_client._proto.v1.admin_service_pb2.ExportNamespaceRequest,
         memd_client._proto.v1.admin_service_pb2.ExportNamespaceResponse,
     ]
+    """A namespace as versioned JSON lines. Not served yet: UNIMPLEMENTED."""
 
     ImportNamespace: grpc.aio.StreamUnaryMultiCallable[
         memd_client._proto.v1.admin_service_pb2.ImportNamespaceRequest,
         memd_client._proto.v1.admin_service_pb2.ImportNamespaceResponse,
     ]
+    """The reverse of ExportNamespace. Not served yet: UNIMPLEMENTED."""
 
     Backup: grpc.aio.UnaryUnaryMultiCallable[
         memd_client._proto.v1.admin_service_pb2.BackupRequest,
         memd_client._proto.v1.admin_service_pb2.BackupResponse,
     ]
+    """A consistent copy of the store while writes go on. Not served yet: UNIMPLEMENTED."""
 
     Reembed: grpc.aio.UnaryStreamMultiCallable[
         memd_client._proto.v1.admin_service_pb2.ReembedRequest,
         memd_client._proto.v1.admin_service_pb2.ReembedResponse,
     ]
+    """Moves a store to another embedding model. Not served yet: UNIMPLEMENTED."""
 
 class AdminServiceServicer(metaclass=abc.ABCMeta):
     """Looking after a daemon and its namespaces."""
@@ -165,34 +173,38 @@ class AdminServiceServicer(metaclass=abc.ABCMeta):
         request: memd_client._proto.v1.admin_service_pb2.RunLifecycleRequest,
         context: _ServicerContext,
     ) -> typing.Union[memd_client._proto.v1.admin_service_pb2.RunLifecycleResponse, collections.abc.Awaitable[memd_client._proto.v1.admin_service_pb2.RunLifecycleResponse]]:
-        """Not served yet: UNIMPLEMENTED."""
+        """Runs one background job now. Not served yet: UNIMPLEMENTED."""
 
     @abc.abstractmethod
     def ExportNamespace(
         self,
         request: memd_client._proto.v1.admin_service_pb2.ExportNamespaceRequest,
         context: _ServicerContext,
-    ) -> typing.Union[collections.abc.Iterator[memd_client._proto.v1.admin_service_pb2.ExportNamespaceResponse], collections.abc.AsyncIterator[memd_client._proto.v1.admin_service_pb2.ExportNamespaceResponse]]: ...
+    ) -> typing.Union[collections.abc.Iterator[memd_client._proto.v1.admin_service_pb2.ExportNamespaceResponse], collections.abc.AsyncIterator[memd_client._proto.v1.admin_service_pb2.ExportNamespaceResponse]]:
+        """A namespace as versioned JSON lines. Not served yet: UNIMPLEMENTED."""
 
     @abc.abstractmethod
     def ImportNamespace(
         self,
         request_iterator: _MaybeAsyncIterator[memd_client._proto.v1.admin_service_pb2.ImportNamespaceRequest],
         context: _ServicerContext,
-    ) -> typing.Union[memd_client._proto.v1.admin_service_pb2.ImportNamespaceResponse, collections.abc.Awaitable[memd_client._proto.v1.admin_service_pb2.ImportNamespaceResponse]]: ...
+    ) -> typing.Union[memd_client._proto.v1.admin_service_pb2.ImportNamespaceResponse, collections.abc.Awaitable[memd_client._proto.v1.admin_service_pb2.ImportNamespaceResponse]]:
+        """The reverse of ExportNamespace. Not served yet: UNIMPLEMENTED."""
 
     @abc.abstractmethod
     def Backup(
         self,
         request: memd_client._proto.v1.admin_service_pb2.BackupRequest,
         context: _ServicerContext,
-    ) -> typing.Union[memd_client._proto.v1.admin_service_pb2.BackupResponse, collections.abc.Awaitable[memd_client._proto.v1.admin_service_pb2.BackupResponse]]: ...
+    ) -> typing.Union[memd_client._proto.v1.admin_service_pb2.BackupResponse, collections.abc.Awaitable[memd_client._proto.v1.admin_service_pb2.BackupResponse]]:
+        """A consistent copy of the store while writes go on. Not served yet: UNIMPLEMENTED."""
 
     @abc.abstractmethod
     def Reembed(
         self,
         request: memd_client._proto.v1.admin_service_pb2.ReembedRequest,
         context: _ServicerContext,
-    ) -> typing.Union[collections.abc.Iterator[memd_client._proto.v1.admin_service_pb2.ReembedResponse], collections.abc.AsyncIterator[memd_client._proto.v1.admin_service_pb2.ReembedResponse]]: ...
+    ) -> typing.Union[collections.abc.Iterator[memd_client._proto.v1.admin_service_pb2.ReembedResponse], collections.abc.AsyncIterator[memd_client._proto.v1.admin_service_pb2.ReembedResponse]]:
+        """Moves a store to another embedding model. Not served yet: UNIMPLEMENTED."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -37,7 +37,8 @@ class _StepStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     """Begun, the lease is over, never completed: verify before you run it again."""
     STEP_STATE_FAILED: _StepState.ValueType  # 4
 
-class StepState(_StepState, metaclass=_StepStateEnumTypeWrapper): ...
+class StepState(_StepState, metaclass=_StepStateEnumTypeWrapper):
+    """What BeginStep found."""
 
 STEP_STATE_UNSPECIFIED: StepState.ValueType  # 0
 STEP_STATE_RUN: StepState.ValueType  # 1

@@ -115,32 +115,36 @@ class CheckpointServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def BeginStep(self, request, context):
-        """The step ledger. Not served yet: UNIMPLEMENTED.
+        """The step ledger: makes the intent of a side effect durable before it runs. Not served yet: UNIMPLEMENTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RenewStep(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Extends the lease of a running step. Not served yet: UNIMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CompleteStep(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Stores a step's result; refused for a stale fencing token. Not served yet: UNIMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def FailStep(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Records that a step failed for good. Not served yet: UNIMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListSteps(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Steps of a task in order. Not served yet: UNIMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')

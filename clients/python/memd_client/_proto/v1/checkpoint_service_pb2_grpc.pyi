@@ -49,27 +49,31 @@ class CheckpointServiceStub:
         memd_client._proto.v1.checkpoint_service_pb2.BeginStepRequest,
         memd_client._proto.v1.checkpoint_service_pb2.BeginStepResponse,
     ]
-    """The step ledger. Not served yet: UNIMPLEMENTED."""
+    """The step ledger: makes the intent of a side effect durable before it runs. Not served yet: UNIMPLEMENTED."""
 
     RenewStep: grpc.UnaryUnaryMultiCallable[
         memd_client._proto.v1.checkpoint_service_pb2.RenewStepRequest,
         memd_client._proto.v1.checkpoint_service_pb2.RenewStepResponse,
     ]
+    """Extends the lease of a running step. Not served yet: UNIMPLEMENTED."""
 
     CompleteStep: grpc.UnaryUnaryMultiCallable[
         memd_client._proto.v1.checkpoint_service_pb2.CompleteStepRequest,
         memd_client._proto.v1.checkpoint_service_pb2.CompleteStepResponse,
     ]
+    """Stores a step's result; refused for a stale fencing token. Not served yet: UNIMPLEMENTED."""
 
     FailStep: grpc.UnaryUnaryMultiCallable[
         memd_client._proto.v1.checkpoint_service_pb2.FailStepRequest,
         memd_client._proto.v1.checkpoint_service_pb2.FailStepResponse,
     ]
+    """Records that a step failed for good. Not served yet: UNIMPLEMENTED."""
 
     ListSteps: grpc.UnaryUnaryMultiCallable[
         memd_client._proto.v1.checkpoint_service_pb2.ListStepsRequest,
         memd_client._proto.v1.checkpoint_service_pb2.ListStepsResponse,
     ]
+    """Steps of a task in order. Not served yet: UNIMPLEMENTED."""
 
 class CheckpointServiceAsyncStub:
     """Opaque agent state that survives crashes, and the ledger of a task's steps."""
@@ -102,27 +106,31 @@ class CheckpointServiceAsyncStub:
         memd_client._proto.v1.checkpoint_service_pb2.BeginStepRequest,
         memd_client._proto.v1.checkpoint_service_pb2.BeginStepResponse,
     ]
-    """The step ledger. Not served yet: UNIMPLEMENTED."""
+    """The step ledger: makes the intent of a side effect durable before it runs. Not served yet: UNIMPLEMENTED."""
 
     RenewStep: grpc.aio.UnaryUnaryMultiCallable[
         memd_client._proto.v1.checkpoint_service_pb2.RenewStepRequest,
         memd_client._proto.v1.checkpoint_service_pb2.RenewStepResponse,
     ]
+    """Extends the lease of a running step. Not served yet: UNIMPLEMENTED."""
 
     CompleteStep: grpc.aio.UnaryUnaryMultiCallable[
         memd_client._proto.v1.checkpoint_service_pb2.CompleteStepRequest,
         memd_client._proto.v1.checkpoint_service_pb2.CompleteStepResponse,
     ]
+    """Stores a step's result; refused for a stale fencing token. Not served yet: UNIMPLEMENTED."""
 
     FailStep: grpc.aio.UnaryUnaryMultiCallable[
         memd_client._proto.v1.checkpoint_service_pb2.FailStepRequest,
         memd_client._proto.v1.checkpoint_service_pb2.FailStepResponse,
     ]
+    """Records that a step failed for good. Not served yet: UNIMPLEMENTED."""
 
     ListSteps: grpc.aio.UnaryUnaryMultiCallable[
         memd_client._proto.v1.checkpoint_service_pb2.ListStepsRequest,
         memd_client._proto.v1.checkpoint_service_pb2.ListStepsResponse,
     ]
+    """Steps of a task in order. Not served yet: UNIMPLEMENTED."""
 
 class CheckpointServiceServicer(metaclass=abc.ABCMeta):
     """Opaque agent state that survives crashes, and the ledger of a task's steps."""
@@ -165,34 +173,38 @@ class CheckpointServiceServicer(metaclass=abc.ABCMeta):
         request: memd_client._proto.v1.checkpoint_service_pb2.BeginStepRequest,
         context: _ServicerContext,
     ) -> typing.Union[memd_client._proto.v1.checkpoint_service_pb2.BeginStepResponse, collections.abc.Awaitable[memd_client._proto.v1.checkpoint_service_pb2.BeginStepResponse]]:
-        """The step ledger. Not served yet: UNIMPLEMENTED."""
+        """The step ledger: makes the intent of a side effect durable before it runs. Not served yet: UNIMPLEMENTED."""
 
     @abc.abstractmethod
     def RenewStep(
         self,
         request: memd_client._proto.v1.checkpoint_service_pb2.RenewStepRequest,
         context: _ServicerContext,
-    ) -> typing.Union[memd_client._proto.v1.checkpoint_service_pb2.RenewStepResponse, collections.abc.Awaitable[memd_client._proto.v1.checkpoint_service_pb2.RenewStepResponse]]: ...
+    ) -> typing.Union[memd_client._proto.v1.checkpoint_service_pb2.RenewStepResponse, collections.abc.Awaitable[memd_client._proto.v1.checkpoint_service_pb2.RenewStepResponse]]:
+        """Extends the lease of a running step. Not served yet: UNIMPLEMENTED."""
 
     @abc.abstractmethod
     def CompleteStep(
         self,
         request: memd_client._proto.v1.checkpoint_service_pb2.CompleteStepRequest,
         context: _ServicerContext,
-    ) -> typing.Union[memd_client._proto.v1.checkpoint_service_pb2.CompleteStepResponse, collections.abc.Awaitable[memd_client._proto.v1.checkpoint_service_pb2.CompleteStepResponse]]: ...
+    ) -> typing.Union[memd_client._proto.v1.checkpoint_service_pb2.CompleteStepResponse, collections.abc.Awaitable[memd_client._proto.v1.checkpoint_service_pb2.CompleteStepResponse]]:
+        """Stores a step's result; refused for a stale fencing token. Not served yet: UNIMPLEMENTED."""
 
     @abc.abstractmethod
     def FailStep(
         self,
         request: memd_client._proto.v1.checkpoint_service_pb2.FailStepRequest,
         context: _ServicerContext,
-    ) -> typing.Union[memd_client._proto.v1.checkpoint_service_pb2.FailStepResponse, collections.abc.Awaitable[memd_client._proto.v1.checkpoint_service_pb2.FailStepResponse]]: ...
+    ) -> typing.Union[memd_client._proto.v1.checkpoint_service_pb2.FailStepResponse, collections.abc.Awaitable[memd_client._proto.v1.checkpoint_service_pb2.FailStepResponse]]:
+        """Records that a step failed for good. Not served yet: UNIMPLEMENTED."""
 
     @abc.abstractmethod
     def ListSteps(
         self,
         request: memd_client._proto.v1.checkpoint_service_pb2.ListStepsRequest,
         context: _ServicerContext,
-    ) -> typing.Union[memd_client._proto.v1.checkpoint_service_pb2.ListStepsResponse, collections.abc.Awaitable[memd_client._proto.v1.checkpoint_service_pb2.ListStepsResponse]]: ...
+    ) -> typing.Union[memd_client._proto.v1.checkpoint_service_pb2.ListStepsResponse, collections.abc.Awaitable[memd_client._proto.v1.checkpoint_service_pb2.ListStepsResponse]]:
+        """Steps of a task in order. Not served yet: UNIMPLEMENTED."""
 
 def add_CheckpointServiceServicer_to_server(servicer: CheckpointServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

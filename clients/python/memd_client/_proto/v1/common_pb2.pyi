@@ -549,7 +549,9 @@ class Comparison(google.protobuf.message.Message):
         OP_GT: Comparison._Op.ValueType  # 5
         OP_GE: Comparison._Op.ValueType  # 6
 
-    class Op(_Op, metaclass=_OpEnumTypeWrapper): ...
+    class Op(_Op, metaclass=_OpEnumTypeWrapper):
+        """The operator."""
+
     OP_UNSPECIFIED: Comparison.Op.ValueType  # 0
     OP_EQ: Comparison.Op.ValueType  # 1
     OP_NE: Comparison.Op.ValueType  # 2

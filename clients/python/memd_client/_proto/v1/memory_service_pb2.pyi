@@ -285,7 +285,9 @@ class TierStatus(google.protobuf.message.Message):
         STATE_SKIPPED: TierStatus._State.ValueType  # 4
         """Not asked for, or there is nothing to ask with; or it failed: reason says which."""
 
-    class State(_State, metaclass=_StateEnumTypeWrapper): ...
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """How the tier did."""
+
     STATE_UNSPECIFIED: TierStatus.State.ValueType  # 0
     STATE_OK: TierStatus.State.ValueType  # 1
     STATE_DEGRADED: TierStatus.State.ValueType  # 2
@@ -1017,7 +1019,9 @@ class WatchMemoriesResponse(google.protobuf.message.Message):
         CHANGE_PUT: WatchMemoriesResponse._Change.ValueType  # 1
         CHANGE_DELETE: WatchMemoriesResponse._Change.ValueType  # 2
 
-    class Change(_Change, metaclass=_ChangeEnumTypeWrapper): ...
+    class Change(_Change, metaclass=_ChangeEnumTypeWrapper):
+        """What happened to the memory."""
+
     CHANGE_UNSPECIFIED: WatchMemoriesResponse.Change.ValueType  # 0
     CHANGE_PUT: WatchMemoriesResponse.Change.ValueType  # 1
     CHANGE_DELETE: WatchMemoriesResponse.Change.ValueType  # 2
