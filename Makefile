@@ -53,7 +53,7 @@ demo: build  ## a conversation, a SIGKILL, a restart, five questions
 serve: build  ## run the daemon on embedded storage at a Unix socket
 	@$(BIN)/memd serve
 
-test: build  ## every test: Rust core, daemon, client, reliability
+test: build $(VENV)/protogen/.deps  ## every test: Rust core, daemon, client, reliability
 	@$(CARGO) test --manifest-path rust_core/Cargo.toml --locked -p memd-core
 	@$(BIN)/pytest
 

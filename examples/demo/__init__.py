@@ -1,0 +1,1 @@
+"""The demo behind ``make demo``: see ``__main__``."""
