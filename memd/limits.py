@@ -66,6 +66,11 @@ MIN_TIME_US = -62_135_596_800 * SECOND_US  # year 1, protobuf's own range
 MAX_TIME_US = 253_402_300_799 * SECOND_US  # year 9999
 
 # -- stock
+MAX_WORKING_ITEMS = 1_000  # working memory is what fits a context window
+MAX_TIER_ITEMS = 1_000_000_000  # of [tiers.*] max_items; more is "unbounded", which is said by 0
+MAX_TIER_TOKENS = 1_000_000  # of [tiers.*] max_tokens: the longest context windows there are
+MAX_OFFERED_PROCEDURES = 3  # a Recall suggests ways to do it, not a manual
+MAX_NAMESPACES_LOADED = 1_024  # indexes kept in memory; the one unused for longest goes first
 MAX_REVISIONS = 20  # earlier states of one memory
 MAX_SESSIONS_PER_USER = 10_000
 DEFAULT_CHECKPOINT_HISTORY = 5
@@ -77,6 +82,8 @@ MAX_MODEL_FILE_BYTES = 100_000_000  # the authentic weights have 90,868,376
 MODEL_DOWNLOAD_TIMEOUT_S = 600.0  # `memd model install` on a slow line
 
 # -- queues and caches
+INDEX_LOAD_INLINE_ROWS = 20_000  # a namespace up to this size is loaded within its first search: 0.5 s at most
+SWEEP_ROWS = 2_000  # expired rows deleted in one transaction: it must not delay writers noticeably
 WRITE_QUEUE_DEPTH = 8_192  # writes waiting for the writer thread
 WRITE_BATCH = 512  # requests that share one fsync
 EMBED_QUEUE_DEPTH = 1_024  # texts waiting for the model, queries and writes each

@@ -234,6 +234,9 @@ class MemoryStore(Protocol):
     async def verify(self, namespace: str) -> tuple[int, Mapping[str, int], Sequence[str]]:
         """Change number, entry id to version of every memory row, and problems the store's own check found."""
 
+    async def sweep(self, max_rows: int) -> int:
+        """Delete up to ``max_rows`` expired memories as changes of their namespaces, return how many; bounded time."""
+
 
 class ProcedureStore(Protocol):
     async def put(
@@ -460,6 +463,22 @@ class TierAnswer:
     nothing_relevant: bool = False
     seq: int = 0
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PackedContext:
+    """``taken``: how many items of each section found room, in the order the sections were given."""
+
+    text: str
+    tokens: int
+    taken: tuple[int, ...]
+
+
+class ContextPacker(Protocol):
+    """Sections to one Markdown block. Blocking, pure, thread-safe."""
+
+    def pack(self, sections: Sequence[ContextSection], budget_tokens: int) -> PackedContext:
+        """Exactly counted, never over the budget; empty sections left out; an item goes in whole or not at all."""
 
 
 class Tier(Protocol):

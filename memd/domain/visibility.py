@@ -29,6 +29,8 @@ EVERYTHING = And(())
 def resolve_scope(caller: Caller, asked: Scope) -> Scope:
     """The scope a call is about: what the request leaves open comes from the credential; what the credential fixes the
     request may repeat but not change. PermissionDenied otherwise."""
+    if not caller.namespace:
+        raise PermissionDenied("the credential has no namespace", metadata={"part": "namespace"})
     return Scope(
         namespace=_narrow("namespace", caller.namespace, asked.namespace),
         user_id=_narrow("user_id", caller.user_id, asked.user_id),

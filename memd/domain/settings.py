@@ -1,0 +1,110 @@
+"""The tier table and the other settings that change what the use cases do.
+
+Every cell has a meaning in every tier:
+
+========== ================================= ================================ =========================== ================
+tier       max_items                         max_tokens                       ttl                         retrieval
+========== ================================= ================================ =========================== ================
+working    items of a session                tokens of the items together     since an item was observed  order
+episodic   episodes of a session             tokens of the context section    of the session, since its   recency
+                                                                              last event
+semantic   memories of a namespace           tokens of the context section    of a memory remembered      hybrid, vector,
+                                                                              without one                 words
+procedural procedures (keys) of a namespace  tokens of the context section    since it was written or     trigger, key
+                                                                              last reported on
+========== ================================= ================================ =========================== ================
+
+0 items or tokens is unbounded (working and episodic must have both bounds, or a session could grow for ever), ttl None is
+never.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from memd.domain.errors import ConfigError
+from memd.domain.model import TierName
+from memd.limits import (
+    DAY_US,
+    DEFAULT_CHECKPOINT_HISTORY,
+    DEFAULT_CHECKPOINT_TTL_US,
+    MAX_CHECKPOINT_HISTORY,
+    MAX_TIER_ITEMS,
+    MAX_TIER_TOKENS,
+    MAX_TTL_US,
+    MAX_WORKING_ITEMS,
+    MIN_TTL_US,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TierSettings:
+    """One row of the tier table. ``store`` names the kind of store that holds the tier."""
+
+    store: str
+    max_items: int
+    max_tokens: int
+    ttl_us: int | None
+    retrieval: str
+
+
+STORES: Mapping[TierName, frozenset[str]] = {tier: frozenset({"sqlite"}) for tier in TierName}
+RETRIEVALS: Mapping[TierName, frozenset[str]] = {
+    TierName.WORKING: frozenset({"order"}),
+    TierName.EPISODIC: frozenset({"recency"}),
+    TierName.SEMANTIC: frozenset({"hybrid", "vector", "words"}),
+    TierName.PROCEDURAL: frozenset({"trigger", "key"}),
+}
+DEFAULT_TIERS: Mapping[TierName, TierSettings] = {
+    TierName.WORKING: TierSettings("sqlite", 20, 8_000, None, "order"),
+    TierName.EPISODIC: TierSettings("sqlite", 1_000, 0, DAY_US, "recency"),
+    TierName.SEMANTIC: TierSettings("sqlite", 0, 0, None, "hybrid"),
+    TierName.PROCEDURAL: TierSettings("sqlite", 0, 0, None, "trigger"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonDefaults:
+    """What holds where a namespace has not said otherwise."""
+
+    tiers: Mapping[TierName, TierSettings] = field(default_factory=lambda: DEFAULT_TIERS)
+    checkpoint_ttl_us: int = DEFAULT_CHECKPOINT_TTL_US
+    checkpoint_history: int = DEFAULT_CHECKPOINT_HISTORY
+
+
+def check_defaults(defaults: DaemonDefaults) -> None:
+    """Refuse with ConfigError what is out of range, naming the setting."""
+    for tier in TierName:
+        check_tier(tier, defaults.tiers[tier])
+    _within("checkpoints.ttl", defaults.checkpoint_ttl_us, MIN_TTL_US, MAX_TTL_US)
+    _within("checkpoints.history", defaults.checkpoint_history, 1, MAX_CHECKPOINT_HISTORY)
+
+
+def check_tier(tier: TierName, settings: TierSettings) -> None:
+    """Refuse a row of the tier table that cannot be served; ConfigError names the cell."""
+    name = f"tiers.{tier.value}"
+    _one_of(f"{name}.store", settings.store, STORES[tier])
+    _one_of(f"{name}.retrieval", settings.retrieval, RETRIEVALS[tier])
+    _within(f"{name}.max_items", settings.max_items, *_item_bounds(tier))
+    _within(f"{name}.max_tokens", settings.max_tokens, 1 if tier is TierName.WORKING else 0, MAX_TIER_TOKENS)
+    if settings.ttl_us is not None:
+        _within(f"{name}.ttl (microseconds)", settings.ttl_us, MIN_TTL_US, MAX_TTL_US)
+    elif tier is TierName.EPISODIC:
+        raise ConfigError(f"{name}.ttl must be set: sessions that never end would fill the disk")
+
+
+def _item_bounds(tier: TierName) -> tuple[int, int]:
+    if tier is TierName.WORKING:
+        return 1, MAX_WORKING_ITEMS
+    return (1 if tier is TierName.EPISODIC else 0), MAX_TIER_ITEMS
+
+
+def _one_of(name: str, value: str, known: frozenset[str]) -> None:
+    if value not in known:
+        raise ConfigError(f"{name} must be one of: {', '.join(sorted(known))}")
+
+
+def _within(name: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise ConfigError(f"{name} must be between {least:,} and {most:,}")
