@@ -1,1 +1,85 @@
-"""Client of memd, a memory daemon for AI agents."""
+"""Client of memd, a memory daemon for AI agents: ``Client`` (sync) and ``AsyncClient`` (asyncio), one set of methods.
+
+See the README for a tour, ``memd_client.types`` for what comes back and ``memd_client.errors`` for what is raised.
+"""
+
+from memd_client import errors
+from memd_client.aio import AsyncClient
+from memd_client.client import Client
+from memd_client.enums import (
+    Durability,
+    EventKind,
+    Health,
+    Outcome,
+    Overflow,
+    SourceKind,
+    Tier,
+    TierState,
+)
+from memd_client.errors import MemdError
+from memd_client.filters import Expr, F
+from memd_client.retry import RetryPolicy
+from memd_client.types import (
+    KEEP,
+    Checkpoint,
+    Event,
+    ForgetReceipt,
+    Memory,
+    MemoryHit,
+    NamespaceSettings,
+    NewMemory,
+    Observed,
+    Page,
+    Procedure,
+    Recall,
+    Remembered,
+    Removed,
+    Scope,
+    Session,
+    Stats,
+    StoredProcedure,
+    TierStatus,
+    Verification,
+    WorkingMemory,
+    WriteReceipt,
+)
+
+__all__ = [
+    "KEEP",
+    "AsyncClient",
+    "Checkpoint",
+    "Client",
+    "Durability",
+    "Event",
+    "EventKind",
+    "Expr",
+    "F",
+    "ForgetReceipt",
+    "Health",
+    "MemdError",
+    "Memory",
+    "MemoryHit",
+    "NamespaceSettings",
+    "NewMemory",
+    "Observed",
+    "Outcome",
+    "Overflow",
+    "Page",
+    "Procedure",
+    "Recall",
+    "Remembered",
+    "Removed",
+    "RetryPolicy",
+    "Scope",
+    "Session",
+    "SourceKind",
+    "Stats",
+    "StoredProcedure",
+    "Tier",
+    "TierState",
+    "TierStatus",
+    "Verification",
+    "WorkingMemory",
+    "WriteReceipt",
+    "errors",
+]

@@ -1,0 +1,78 @@
+"""Calls of the AdminService, and of the standard health service."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import partial
+
+from google.protobuf.wrappers_pb2 import Int32Value, StringValue
+
+from memd_client import parse, wire
+from memd_client import types as t
+from memd_client._proto.v1 import admin_service_pb2 as pb
+from memd_client.calls.call import Call, new_request_id
+from memd_client.enums import Health
+
+_call = partial(Call, "AdminService")
+
+# grpc.health.v1 numbers its states from 0 in this order.
+_HEALTH = (Health.UNKNOWN, Health.SERVING, Health.NOT_SERVING, Health.UNKNOWN)
+
+
+def stats(scope: t.Scope, *, timeout_s: float | None = None) -> Call[t.Stats]:
+    """What the daemon holds and how it is doing."""
+    return _call("GetStats", pb.GetStatsRequest(scope=wire.scope(scope)), parse.stats, timeout_s)
+
+
+def namespace_settings(scope: t.Scope, *, timeout_s: float | None = None) -> Call[t.NamespaceSettings]:
+    """Settings of the client's namespace."""
+    request = pb.GetNamespaceSettingsRequest(scope=wire.scope(scope))
+    return _call("GetNamespaceSettings", request, lambda m: parse.settings(m.settings), timeout_s)
+
+
+def update_namespace_settings(
+    scope: t.Scope,
+    *,
+    working_max_items: int | None = None,
+    working_max_tokens: int | None = None,
+    episodic_max_items: int | None = None,
+    episodic_ttl: timedelta | None = None,
+    checkpoint_history: int | None = None,
+    expected_version: int = 0,
+    request_id: str = "",
+    timeout_s: float | None = None,
+) -> Call[t.NamespaceSettings]:
+    """Replace the given settings of the namespace; 0 (``timedelta(0)``) goes back to the daemon's. Needs the admin right.
+
+    ``expected_version`` makes it a compare-and-set; 0 does not check.
+    """
+    request = pb.UpdateNamespaceSettingsRequest(
+        scope=wire.scope(scope),
+        settings=pb.NamespaceSettings(
+            working_max_items=working_max_items,
+            working_max_tokens=working_max_tokens,
+            episodic_max_items=episodic_max_items,
+            episodic_ttl=wire.duration(episodic_ttl),
+            checkpoint_history=checkpoint_history,
+        ),
+        expected_version=expected_version,
+        request_id=new_request_id(request_id),
+    )
+    return _call(
+        "UpdateNamespaceSettings", request, lambda m: parse.settings(m.settings, parse.receipt(m.receipt)), timeout_s
+    )
+
+
+def verify(scope: t.Scope, *, timeout_s: float | None = None) -> Call[t.Verification]:
+    """Compare the daemon's index with its rows."""
+    return _call("Verify", pb.VerifyRequest(scope=wire.scope(scope)), parse.verification, timeout_s)
+
+
+def health(_scope: t.Scope, service: str = "", *, timeout_s: float | None = None) -> Call[Health]:
+    """Whether the daemon (or one of its services) serves now."""
+
+    def state(m: Int32Value) -> Health:
+        return _HEALTH[m.value] if 0 <= m.value < len(_HEALTH) else Health.UNKNOWN
+
+    # The wrappers have the wire form of HealthCheckRequest and HealthCheckResponse: one string, one enum, field 1.
+    return Call("Health", "Check", StringValue(value=service), state, timeout_s)

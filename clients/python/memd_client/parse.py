@@ -1,0 +1,272 @@
+"""From protobuf replies to the dataclasses of ``types``. Pure; one function a message."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from memd_client import types as t
+from memd_client import words
+from memd_client._proto.v1 import admin_service_pb2 as admin_pb
+from memd_client._proto.v1 import checkpoint_service_pb2 as checkpoint_pb
+from memd_client._proto.v1 import common_pb2 as common_pb
+from memd_client._proto.v1 import memory_service_pb2 as memory_pb
+from memd_client._proto.v1 import procedure_service_pb2 as procedure_pb
+from memd_client._proto.v1 import session_service_pb2 as session_pb
+from memd_client.wire import moment, plain, span
+
+
+def scope(m: common_pb.Scope) -> t.Scope:
+    """Scope of origin."""
+    return t.Scope(m.namespace, m.user_id, m.agent_id, m.session_id)
+
+
+def receipt(m: common_pb.WriteReceipt) -> t.WriteReceipt:
+    """Receipt of a write."""
+    return t.WriteReceipt(m.seq, words.DURABILITY.word(m.durability), m.replayed)
+
+
+def memory(m: common_pb.Memory, written: t.WriteReceipt | None = None) -> t.Memory:
+    """A stored memory."""
+
+    def when(field: str) -> datetime | None:
+        return moment(getattr(m, field)) if m.HasField(field) else None  # type: ignore[arg-type]
+
+    return t.Memory(
+        memory_id=m.memory_id,
+        content=m.content,
+        metadata=plain(m.metadata),
+        tags=tuple(m.tags),
+        scope=scope(m.scope),
+        source=words.SOURCE_KIND.word(m.source),
+        writer=m.writer,
+        speaker=m.speaker,
+        event_time=when("event_time"),
+        position=m.position if m.HasField("position") else None,
+        importance=m.importance,
+        pinned=m.pinned,
+        valid_from=when("valid_from"),
+        valid_to=when("valid_to"),
+        supersedes=m.supersedes,
+        superseded_by=m.superseded_by,
+        expire_time=when("expire_time"),
+        version=m.version,
+        create_time=when("create_time"),
+        update_time=when("update_time"),
+        event_ids=tuple(m.event_ids),
+        receipt=written,
+    )
+
+
+def event(m: common_pb.Event) -> t.Event:
+    """An event as stored."""
+    return t.Event(
+        content=m.content,
+        kind=words.EVENT_KIND.word(m.kind),
+        role=m.role,
+        event_id=m.event_id,
+        tool_name=m.tool_name,
+        tool_call_id=m.tool_call_id,
+        outcome=words.OUTCOME.word(m.outcome) if m.outcome else None,
+        resolves=m.resolves,
+        importance=m.importance if m.HasField("importance") else None,
+        ephemeral=m.ephemeral,
+        event_time=moment(m.event_time) if m.HasField("event_time") else None,
+        metadata=plain(m.metadata),
+        importance_reasons=tuple(m.importance_reasons),
+        tokens=m.tokens,
+        count=m.count,
+        last_seen=moment(m.last_seen) if m.HasField("last_seen") else None,
+        position=m.position,
+        original_bytes=m.original_bytes,
+        original_sha256=m.original_sha256,
+    )
+
+
+def procedure(m: procedure_pb.Procedure, written: t.WriteReceipt | None = None) -> t.Procedure:
+    """One version of a how-to."""
+    return t.Procedure(
+        key=m.key,
+        version=m.version,
+        trigger=m.trigger,
+        content=m.content,
+        metadata=plain(m.metadata),
+        scope=scope(m.scope),
+        successes=m.successes,
+        failures=m.failures,
+        success_lower_bound=m.success_lower_bound,
+        create_time=moment(m.create_time) if m.HasField("create_time") else None,
+        last_outcome_time=moment(m.last_outcome_time) if m.HasField("last_outcome_time") else None,
+        relevance=m.relevance,
+        receipt=written,
+    )
+
+
+def _hit(m: memory_pb.MemoryHit) -> t.MemoryHit:
+    parts = None
+    if m.HasField("parts"):
+        parts = t.ScoreParts(m.parts.vector, m.parts.words, m.parts.bm25, m.parts.matched_terms)
+    return t.MemoryHit(memory(m.memory), m.relevance, m.score, parts)
+
+
+def _tier_status(m: memory_pb.TierStatus) -> t.TierStatus:
+    return t.TierStatus(
+        words.TIER.word(m.tier), words.TIER_STATE.word(m.state), span(m.latency), span(m.staleness), m.reason
+    )
+
+
+def recall(m: memory_pb.RecallResponse) -> t.Recall:
+    """The reply to Recall."""
+    return t.Recall(
+        context=m.context,
+        tokens=m.tokens,
+        working=tuple(map(event, m.working)),
+        episodes=tuple(map(event, m.episodes)),
+        memories=tuple(map(_hit, m.memories)),
+        procedures=tuple(map(procedure, m.procedures)),
+        nothing_relevant=m.nothing_relevant,
+        tier_status=tuple(map(_tier_status, m.tier_status)),
+        seq=m.seq,
+        elapsed=span(m.elapsed),
+        omitted=m.omitted,
+    )
+
+
+def observed(m: memory_pb.ObserveResponse) -> t.Observed:
+    """The reply to Observe."""
+    events = tuple(t.ObservedEvent(e.event_id, e.merged, e.importance, e.tokens, e.position) for e in m.events)
+    return t.Observed(events, receipt(m.receipt))
+
+
+def remembered(m: memory_pb.RememberResponse) -> t.Remembered:
+    """The reply to Remember."""
+    memories = tuple(t.RememberedMemory(r.memory_id, r.version, r.created, r.windows) for r in m.memories)
+    return t.Remembered(memories, receipt(m.receipt))
+
+
+def forgotten(m: memory_pb.ForgetResponse) -> t.ForgetReceipt:
+    """The reply to Forget."""
+    return t.ForgetReceipt(
+        receipt_id=m.receipt_id,
+        counts={c.what: c.count for c in m.counts},
+        forget_time=moment(m.forget_time) if m.HasField("forget_time") else None,
+        out_of_reach=tuple(m.out_of_reach),
+        receipt=receipt(m.receipt),
+        dry_run=m.dry_run,
+    )
+
+
+def working_memory(m: session_pb.GetWorkingMemoryResponse) -> t.WorkingMemory:
+    """A session's working memory."""
+    return t.WorkingMemory(tuple(map(event, m.items)), m.tokens, m.seq)
+
+
+def session(m: session_pb.Session, written: t.WriteReceipt | None = None) -> t.Session:
+    """A session."""
+    return t.Session(
+        scope=scope(m.scope),
+        create_time=moment(m.create_time) if m.HasField("create_time") else None,
+        update_time=moment(m.update_time) if m.HasField("update_time") else None,
+        expire_time=moment(m.expire_time) if m.HasField("expire_time") else None,
+        end_time=moment(m.end_time) if m.HasField("end_time") else None,
+        event_count=m.event_count,
+        seq=m.seq,
+        receipt=written,
+    )
+
+
+def checkpoint(m: checkpoint_pb.Checkpoint, written: t.WriteReceipt | None = None) -> t.Checkpoint:
+    """One version of a task's state."""
+    return t.Checkpoint(
+        task_id=m.task_id,
+        version=m.version,
+        state=m.state,
+        size_bytes=m.size_bytes,
+        sha256=m.sha256,
+        create_time=moment(m.create_time) if m.HasField("create_time") else None,
+        expire_time=moment(m.expire_time) if m.HasField("expire_time") else None,
+        receipt=written,
+    )
+
+
+def _namespace_stats(m: admin_pb.NamespaceStats) -> t.NamespaceStats:
+    return t.NamespaceStats(
+        memories=m.memories,
+        procedures=m.procedures,
+        sessions=m.sessions,
+        events=m.events,
+        checkpoints=m.checkpoints,
+        seq=m.seq,
+        index_entries=m.index_entries,
+        index_bytes=m.index_bytes,
+    )
+
+
+def _process_stats(m: admin_pb.ProcessStats) -> t.ProcessStats:
+    return t.ProcessStats(
+        rss_bytes=m.rss_bytes,
+        data_bytes=m.data_bytes,
+        write_queue_depth=m.write_queue_depth,
+        embed_queue_depth=m.embed_queue_depth,
+        embed_threads=m.embed_threads,
+        query_cache_hits=m.query_cache_hits,
+        query_cache_misses=m.query_cache_misses,
+        namespaces_loaded=m.namespaces_loaded,
+        simd=m.simd,
+    )
+
+
+def _tier_settings(m: admin_pb.TierSettings) -> t.TierSettings:
+    return t.TierSettings(
+        tier=words.TIER.word(m.tier),
+        store=m.store,
+        max_items=m.max_items,
+        max_tokens=m.max_tokens,
+        ttl=span(m.ttl) if m.HasField("ttl") else None,
+        retrieval=m.retrieval,
+    )
+
+
+def stats(m: admin_pb.GetStatsResponse) -> t.Stats:
+    """The reply to GetStats."""
+    return t.Stats(
+        version=m.version,
+        uptime=span(m.uptime),
+        embedding_model=m.embedding_model,
+        embedding_model_digest=m.embedding_model_digest,
+        namespace=_namespace_stats(m.namespace),
+        process=_process_stats(m.process) if m.HasField("process") else None,
+        tiers=tuple(map(_tier_settings, m.tiers)),
+    )
+
+
+def settings(m: admin_pb.NamespaceSettings, written: t.WriteReceipt | None = None) -> t.NamespaceSettings:
+    """Settings of a namespace."""
+
+    def count(field: str) -> int | None:
+        return int(getattr(m, field)) if m.HasField(field) else None  # type: ignore[arg-type]
+
+    ttl: timedelta | None = span(m.episodic_ttl) if m.HasField("episodic_ttl") else None
+    return t.NamespaceSettings(
+        working_max_items=count("working_max_items"),
+        working_max_tokens=count("working_max_tokens"),
+        episodic_max_items=count("episodic_max_items"),
+        episodic_ttl=ttl,
+        checkpoint_history=count("checkpoint_history"),
+        version=m.version,
+        receipt=written,
+    )
+
+
+def verification(m: admin_pb.VerifyResponse) -> t.Verification:
+    """The reply to Verify."""
+    return t.Verification(
+        ok=m.ok,
+        rows=m.rows,
+        index_entries=m.index_entries,
+        seq=m.seq,
+        index_seq=m.index_seq,
+        missing=m.missing,
+        phantom=m.phantom,
+        stale=m.stale,
+        problems=tuple(m.problems),
+    )
