@@ -83,6 +83,8 @@ MODEL_DOWNLOAD_TIMEOUT_S = 600.0  # `memd model install` on a slow line
 
 # -- queues and caches
 INDEX_LOAD_INLINE_ROWS = 20_000  # a namespace up to this size is loaded within its first search: 0.5 s at most
+INDEX_LOAD_THREADS = 2  # namespaces loaded at the same time
+MAX_INDEX_BACKLOG = 100_000  # commits that may wait for a loading index; beyond it the load starts again
 SWEEP_ROWS = 2_000  # expired rows deleted in one transaction: it must not delay writers noticeably
 WRITE_QUEUE_DEPTH = 8_192  # writes waiting for the writer thread
 WRITE_BATCH = 512  # requests that share one fsync
