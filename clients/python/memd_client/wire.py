@@ -34,7 +34,7 @@ def timestamp(value: datetime | None, field: str) -> Timestamp | None:
 
 def moment(value: Timestamp) -> datetime:
     """A timezone-aware time, to the microsecond."""
-    return EPOCH + timedelta(seconds=value.seconds, microseconds=value.nanos // 1_000)
+    return EPOCH + timedelta(0, value.seconds, value.nanos // 1_000)
 
 
 def duration(value: timedelta | None) -> Duration | None:
