@@ -77,7 +77,9 @@ DEFAULT_CHECKPOINT_HISTORY = 5
 MAX_CHECKPOINT_HISTORY = 100
 DEFAULT_CHECKPOINT_TTL_US = HOUR_US
 MAX_PROCEDURE_VERSIONS = 100  # of one key; the oldest go
-MAX_TOKENS_IN_CONFIG = 1_000  # lines of a token file
+MAX_TOKENS_IN_CONFIG = 1_000  # entries of a token file
+MAX_TOKEN_FILE_BYTES = 1024 * 1024  # read whole at start and on SIGHUP
+MAX_CONFIG_FILE_BYTES = 1024 * 1024  # read whole at start
 MAX_MODEL_FILE_BYTES = 100_000_000  # the authentic weights have 90,868,376
 MODEL_DOWNLOAD_TIMEOUT_S = 600.0  # `memd model install` on a slow line
 

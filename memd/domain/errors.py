@@ -151,3 +151,9 @@ class Forgotten(MemdError):
     """The scope was forgotten while this write was in flight; nothing was stored. Send it again if it is meant to stay."""
 
     reason = "FORGOTTEN"
+
+
+class Unimplemented(MemdError):
+    """The contract has this call; this daemon does not serve it."""
+
+    reason = "UNIMPLEMENTED"

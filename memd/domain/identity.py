@@ -15,10 +15,12 @@ class Right(Enum):
 @dataclass(frozen=True, slots=True)
 class Caller:
     """``writer`` names the credential in audit rows. ``user_id`` and ``agent_id``, when set, are fixed by the credential:
-    every call of it is about that user, that agent."""
+    every call of it is about that user, that agent. ``any_namespace`` is the local owner's where authentication is off:
+    the socket's file permissions are the credential, ``namespace`` is then only the default of a request that names none."""
 
     writer: str
     namespace: str
     user_id: str = ""
     agent_id: str = ""
     rights: frozenset[Right] = frozenset()
+    any_namespace: bool = False

@@ -32,7 +32,8 @@ def resolve_scope(caller: Caller, asked: Scope) -> Scope:
     if not caller.namespace:
         raise PermissionDenied("the credential has no namespace", metadata={"part": "namespace"})
     return Scope(
-        namespace=_narrow("namespace", caller.namespace, asked.namespace),
+        namespace=_narrow("namespace", "" if caller.any_namespace else caller.namespace, asked.namespace)
+        or caller.namespace,
         user_id=_narrow("user_id", caller.user_id, asked.user_id),
         agent_id=_narrow("agent_id", caller.agent_id, asked.agent_id),
         session_id=asked.session_id,

@@ -1,0 +1,1 @@
+"""The only code that knows gRPC: checks, conversions, status codes, identity, servicers."""

@@ -1,0 +1,78 @@
+"""AdminService: check, convert, call, convert. Lifecycle jobs, export, import, backup and re-embedding are not served yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from memd.domain.identity import Right
+from memd.domain.model import EmbeddingModel, TierName
+from memd.domain.settings import TierSettings
+from memd.rpc import convert_admin
+from memd.rpc.calls import Call
+from memd.rpc.convert_admin import ProcessStats
+from memd.rpc.convert_common import duration, receipt
+from memd.service.admin import AdminService
+from memd_client._proto.v1 import admin_service_pb2 as ads
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonFacts:
+    """What GetStats tells of the daemon itself. ``uptime_us`` and ``process`` are asked at each call."""
+
+    version: str
+    model: EmbeddingModel | None
+    tiers: Mapping[TierName, TierSettings]
+    uptime_us: Callable[[], int]
+    process: Callable[[], ProcessStats]
+
+
+class AdminServicer:
+    def __init__(self, admin: AdminService, facts: DaemonFacts) -> None:
+        self._admin = admin
+        self._facts = facts
+
+    async def GetStats(self, request: ads.GetStatsRequest, call: Call) -> ads.GetStatsResponse:
+        scope = call.scope(request.scope)
+        facts = self._facts
+        stats = await self._admin.stats(scope.namespace)
+        process = None
+        if Right.ADMIN in call.caller.rights:
+            process = convert_admin.process_stats(facts.process())
+        return ads.GetStatsResponse(
+            version=facts.version,
+            uptime=duration(facts.uptime_us()),
+            embedding_model=facts.model.model_id if facts.model else "",
+            embedding_model_digest=facts.model.digest if facts.model else "",
+            namespace=convert_admin.namespace_stats(stats),
+            process=process,
+            tiers=[convert_admin.tier(name, facts.tiers[name]) for name in TierName],
+        )
+
+    async def GetNamespaceSettings(
+        self, request: ads.GetNamespaceSettingsRequest, call: Call
+    ) -> ads.GetNamespaceSettingsResponse:
+        scope = call.scope(request.scope)
+        settings = await self._admin.settings(scope.namespace)
+        return ads.GetNamespaceSettingsResponse(settings=convert_admin.settings(settings))
+
+    async def UpdateNamespaceSettings(
+        self, request: ads.UpdateNamespaceSettingsRequest, call: Call
+    ) -> ads.UpdateNamespaceSettingsResponse:
+        scope = call.scope(request.scope)
+        settings, reset = convert_admin.new_settings(request.settings)
+        written = await self._admin.update_settings(
+            scope.namespace,
+            settings,
+            reset,
+            expected_version=request.expected_version,
+            writer=call.caller.writer,
+            request=call.request_key(request, scope),
+        )
+        return ads.UpdateNamespaceSettingsResponse(
+            settings=convert_admin.settings(written.value), receipt=receipt(written)
+        )
+
+    async def Verify(self, request: ads.VerifyRequest, call: Call) -> ads.VerifyResponse:
+        scope = call.scope(request.scope)
+        return convert_admin.verification(await self._admin.verify(scope.namespace))

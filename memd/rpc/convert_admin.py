@@ -1,0 +1,118 @@
+"""Settings, statistics and verification."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from memd.domain.model import NamespaceSettings, NamespaceStats, TierName, VerifyReport
+from memd.domain.settings import TierSettings
+from memd.limits import MAX_CHECKPOINT_HISTORY, MAX_TIER_ITEMS, MAX_TIER_TOKENS, MAX_WORKING_ITEMS
+from memd.rpc import checks
+from memd.rpc.convert_common import TO_TIER, duration
+from memd_client._proto.v1 import admin_service_pb2 as ads
+
+_BOUNDS: Mapping[str, int] = {
+    "working_max_items": MAX_WORKING_ITEMS,
+    "working_max_tokens": MAX_TIER_TOKENS,
+    "episodic_max_items": MAX_TIER_ITEMS,
+    "checkpoint_history": MAX_CHECKPOINT_HISTORY,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStats:
+    """Figures of the whole daemon, gathered by ``app``."""
+
+    rss_bytes: int
+    data_bytes: int
+    write_queue_depth: int
+    embed_queue_depth: int
+    embed_threads: int
+    query_cache_hits: int
+    query_cache_misses: int
+    namespaces_loaded: int
+    simd: str
+
+
+def new_settings(message: ads.NamespaceSettings) -> tuple[NamespaceSettings, frozenset[str]]:
+    """The settings that are set, and the names of those to reset (given as 0 or an empty duration)."""
+    given: dict[str, int] = {}
+    reset: set[str] = set()
+    for name, most in _BOUNDS.items():
+        if not message.HasField(name):  # type: ignore[arg-type]
+            continue
+        value = getattr(message, name)
+        if value:
+            given[name] = checks.whole(value, f"settings.{name}", 1, most)
+        else:
+            reset.add(name)
+    if message.HasField("episodic_ttl"):
+        if message.episodic_ttl.seconds or message.episodic_ttl.nanos:
+            given["episodic_ttl_us"] = checks.ttl(message.episodic_ttl, "settings.episodic_ttl")
+        else:
+            reset.add("episodic_ttl_us")
+    return NamespaceSettings(**given), frozenset(reset)
+
+
+def settings(value: NamespaceSettings) -> ads.NamespaceSettings:
+    return ads.NamespaceSettings(
+        working_max_items=value.working_max_items,
+        working_max_tokens=value.working_max_tokens,
+        episodic_max_items=value.episodic_max_items,
+        episodic_ttl=None if value.episodic_ttl_us is None else duration(value.episodic_ttl_us),
+        checkpoint_history=value.checkpoint_history,
+        version=value.version,
+    )
+
+
+def tier(name: TierName, value: TierSettings) -> ads.TierSettings:
+    return ads.TierSettings(
+        tier=TO_TIER[name],
+        store=value.store,
+        max_items=value.max_items,
+        max_tokens=value.max_tokens,
+        ttl=None if value.ttl_us is None else duration(value.ttl_us),
+        retrieval=value.retrieval,
+    )
+
+
+def namespace_stats(value: NamespaceStats) -> ads.NamespaceStats:
+    return ads.NamespaceStats(
+        memories=value.memories,
+        procedures=value.procedures,
+        sessions=value.sessions,
+        events=value.events,
+        checkpoints=value.checkpoints,
+        seq=value.seq,
+        index_entries=value.index_entries,
+        index_bytes=value.index_bytes,
+    )
+
+
+def process_stats(value: ProcessStats) -> ads.ProcessStats:
+    return ads.ProcessStats(
+        rss_bytes=value.rss_bytes,
+        data_bytes=value.data_bytes,
+        write_queue_depth=value.write_queue_depth,
+        embed_queue_depth=value.embed_queue_depth,
+        embed_threads=value.embed_threads,
+        query_cache_hits=value.query_cache_hits,
+        query_cache_misses=value.query_cache_misses,
+        namespaces_loaded=value.namespaces_loaded,
+        simd=value.simd,
+    )
+
+
+def verification(value: VerifyReport) -> ads.VerifyResponse:
+    return ads.VerifyResponse(
+        ok=value.ok,
+        rows=value.rows,
+        index_entries=value.index_entries,
+        seq=value.seq,
+        index_seq=value.index_seq,
+        missing=value.missing,
+        phantom=value.phantom,
+        stale=value.stale,
+        problems=value.problems,
+    )

@@ -1,0 +1,120 @@
+"""Recall in both directions: the hottest conversion there is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from memd.domain.errors import InvalidArgument
+from memd.domain.model import Memory, Scope, TierName
+from memd.limits import (
+    DEFAULT_CANDIDATES,
+    DEFAULT_LIMIT,
+    DEFAULT_MAX_EPISODES,
+    DEFAULT_TOKEN_BUDGET,
+    MAX_CANDIDATES,
+    MAX_LIMIT,
+    MAX_QUERY_BYTES,
+    MAX_TOKEN_BUDGET,
+    MIN_TOKEN_BUDGET,
+)
+from memd.ports import IndexHit, SearchOptions, TierAnswer
+from memd.rpc import checks, filters
+from memd.rpc.convert_common import TIERS, TO_TIER, duration
+from memd.rpc.convert_memory import memory
+from memd.rpc.convert_procedure import procedure
+from memd.rpc.convert_session import event
+from memd.service.recall import RecallReply, RecallRequest
+from memd_client._proto.v1 import memory_service_pb2 as ms
+
+ALL_TIERS = frozenset(TierName)
+_BY_QUERY = frozenset({TierName.SEMANTIC, TierName.PROCEDURAL})
+_STATES: Mapping[str, Any] = {
+    "OK": ms.TierStatus.STATE_OK,
+    "DEGRADED": ms.TierStatus.STATE_DEGRADED,
+    "TIMED_OUT": ms.TierStatus.STATE_TIMED_OUT,
+    "SKIPPED": ms.TierStatus.STATE_SKIPPED,
+}
+
+
+def recall_request(message: ms.RecallRequest, scope: Scope) -> RecallRequest:
+    """``scope`` is resolved."""
+    tiers = frozenset(checks.choice(tier, "tiers", TIERS) for tier in message.tiers) or ALL_TIERS
+    query = checks.fits(message.query, "query", MAX_QUERY_BYTES)
+    if tiers & _BY_QUERY and not query.strip():
+        raise InvalidArgument("query is required unless tiers leaves out semantic and procedural", field="query")
+    limit = checks.whole(message.limit, "limit", 1, MAX_LIMIT) if message.limit else DEFAULT_LIMIT
+    budget = DEFAULT_TOKEN_BUDGET
+    if message.token_budget:
+        budget = checks.whole(message.token_budget, "token_budget", MIN_TOKEN_BUDGET, MAX_TOKEN_BUDGET)
+    min_relevance = None
+    if message.HasField("min_relevance"):
+        min_relevance = checks.ratio(message.min_relevance, "min_relevance", least=-1.0)
+    episodes = DEFAULT_MAX_EPISODES
+    if message.HasField("max_episodes"):
+        episodes = checks.whole(message.max_episodes, "max_episodes", 0, MAX_LIMIT)
+    return RecallRequest(
+        scope=scope,
+        query=query,
+        limit=limit,
+        max_episodes=episodes,
+        token_budget=budget,
+        tiers=tiers,
+        filter=filters.parse(message.filter) if message.HasField("filter") else None,
+        min_relevance=min_relevance,
+        as_of_us=checks.time(message.as_of, "as_of") if message.HasField("as_of") else None,
+        options=_options(message, limit, min_relevance),
+        min_seq=message.min_seq,
+        use_cache=not message.no_cache,
+    )
+
+
+def _options(message: ms.RecallRequest, limit: int, min_relevance: float | None) -> SearchOptions:
+    """A larger limit needs as many candidates, or the list would end early."""
+    if not message.HasField("ranking"):
+        return SearchOptions(limit, candidates=max(limit, DEFAULT_CANDIDATES), min_relevance=min_relevance)
+    asked = message.ranking
+    candidates = max(limit, DEFAULT_CANDIDATES)
+    if asked.HasField("candidates"):
+        candidates = checks.whole(asked.candidates, "ranking.candidates", 1, MAX_CANDIDATES)
+    given = {
+        name: checks.ratio(getattr(asked, name), f"ranking.{name}")
+        for name in ("vector_weight", "trim_ratio")
+        if asked.HasField(name)  # type: ignore[arg-type]
+    }
+    return SearchOptions(limit, candidates=candidates, min_relevance=min_relevance, **given)
+
+
+def recall_response(reply: RecallReply, *, explain: bool) -> ms.RecallResponse:
+    return ms.RecallResponse(
+        context=reply.context,
+        tokens=reply.tokens,
+        working=map(event, reply.working),
+        episodes=map(event, reply.episodes),
+        memories=[_hit(found, hit, explain=explain) for found, hit in reply.memories],
+        procedures=[procedure(found, relevance) for found, relevance in reply.procedures],
+        nothing_relevant=reply.nothing_relevant,
+        tier_status=map(_tier_status, reply.answers),
+        seq=reply.seq,
+        elapsed=duration(reply.elapsed_us),
+        omitted=reply.omitted,
+    )
+
+
+def _hit(found: Memory, hit: IndexHit, *, explain: bool) -> ms.MemoryHit:
+    parts = None
+    if explain:
+        parts = ms.ScoreParts(
+            vector=hit.vector_part, words=hit.word_part, bm25=hit.bm25, matched_terms=hit.matched_terms
+        )
+    return ms.MemoryHit(memory=memory(found), relevance=hit.relevance, score=hit.score, parts=parts)
+
+
+def _tier_status(answer: TierAnswer) -> ms.TierStatus:
+    return ms.TierStatus(
+        tier=TO_TIER[answer.tier],
+        state=_STATES[answer.state],
+        latency=duration(answer.latency_us),
+        staleness=duration(answer.staleness_us) if answer.staleness_us else None,
+        reason=answer.reason,
+    )

@@ -1,0 +1,101 @@
+"""Events, working sets and sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from memd.domain.model import Event, ObservedEvent, Session, WorkingSet, Written
+from memd.limits import MAX_EVENT_BYTES, MAX_NAME_BYTES, MAX_RAW_EVENT_BYTES
+from memd.rpc import checks
+from memd.rpc.convert_common import (
+    EVENT_KINDS,
+    OUTCOMES,
+    TO_EVENT_KIND,
+    TO_OUTCOME,
+    optional_timestamp,
+    receipt,
+    scope_message,
+    struct,
+    timestamp,
+)
+from memd_client._proto.v1 import common_pb2 as pb
+from memd_client._proto.v1 import memory_service_pb2 as ms
+from memd_client._proto.v1 import session_service_pb2 as ss
+
+UNSET_IMPORTANCE = -1.0
+EXTRACT: Mapping[int, bool] = {
+    ms.ObserveRequest.OVERFLOW_UNSPECIFIED: False,
+    ms.ObserveRequest.OVERFLOW_REFUSE: False,
+    ms.ObserveRequest.OVERFLOW_EXTRACT: True,
+}
+
+
+def new_event(message: pb.Event, path: str, *, extract: bool) -> Event:
+    """An event to observe: importance UNSET_IMPORTANCE and event_time 0 where the caller left them open."""
+    importance = (
+        checks.ratio(message.importance, f"{path}.importance") if message.HasField("importance") else UNSET_IMPORTANCE
+    )
+    return Event(
+        event_id=checks.optional_identifier(message.event_id, f"{path}.event_id"),
+        kind=checks.choice(message.kind, f"{path}.kind", EVENT_KINDS),
+        content=checks.text(message.content, f"{path}.content", MAX_RAW_EVENT_BYTES if extract else MAX_EVENT_BYTES),
+        role=checks.optional_identifier(message.role, f"{path}.role", MAX_NAME_BYTES),
+        tool_name=checks.optional_identifier(message.tool_name, f"{path}.tool_name", MAX_NAME_BYTES),
+        tool_call_id=checks.optional_identifier(message.tool_call_id, f"{path}.tool_call_id"),
+        outcome=checks.choice(message.outcome, f"{path}.outcome", OUTCOMES),
+        resolves=checks.optional_identifier(message.resolves, f"{path}.resolves"),
+        importance=importance,
+        ephemeral=message.ephemeral,
+        event_time=checks.time(message.event_time, f"{path}.event_time") if message.HasField("event_time") else 0,
+        metadata=checks.metadata(message.metadata, f"{path}.metadata") if message.HasField("metadata") else {},
+    )
+
+
+def event(value: Event) -> pb.Event:
+    return pb.Event(
+        event_id=value.event_id,
+        kind=TO_EVENT_KIND[value.kind],
+        role=value.role,
+        content=value.content,
+        tool_name=value.tool_name,
+        tool_call_id=value.tool_call_id,
+        outcome=TO_OUTCOME[value.outcome],
+        resolves=value.resolves,
+        importance=value.importance,
+        importance_reasons=value.importance_reasons,
+        ephemeral=value.ephemeral,
+        event_time=timestamp(value.event_time),
+        tokens=value.tokens,
+        count=value.count,
+        last_seen=timestamp(value.last_seen) if value.last_seen else None,
+        position=value.position,
+        original_bytes=value.original_bytes,
+        original_sha256=value.original_sha256,
+        metadata=struct(value.metadata),
+    )
+
+
+def observed(written: Written[tuple[ObservedEvent, ...]]) -> ms.ObserveResponse:
+    events = [
+        ms.ObservedEvent(
+            event_id=e.event_id, merged=e.merged, importance=e.importance, tokens=e.tokens, position=e.position
+        )
+        for e in written.value
+    ]
+    return ms.ObserveResponse(events=events, receipt=receipt(written))
+
+
+def working(value: WorkingSet) -> ss.GetWorkingMemoryResponse:
+    return ss.GetWorkingMemoryResponse(items=map(event, value.items), tokens=value.tokens, seq=value.seq)
+
+
+def session(value: Session) -> ss.Session:
+    return ss.Session(
+        scope=scope_message(value.scope),
+        create_time=timestamp(value.create_time),
+        update_time=timestamp(value.update_time),
+        expire_time=timestamp(value.expire_time),
+        end_time=optional_timestamp(value.end_time),
+        event_count=value.event_count,
+        seq=value.seq,
+    )

@@ -1,0 +1,71 @@
+"""The one place that starts background work: named tasks, restarted with back-off, never silently dead."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+FIRST_BACKOFF_S = 0.5
+MAX_BACKOFF_S = 30.0
+
+
+class Supervisor:
+    """Background loops of one event loop. ``close`` cancels and awaits them all."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    def every(self, name: str, period_s: float, work: Callable[[], Awaitable[Any]]) -> None:
+        """Run ``work`` now and then ``period_s`` after each end of it; after an error wait longer and longer."""
+        self._start(name, _repeat(name, period_s, work))
+
+    def once(self, name: str, work: Callable[[], Awaitable[Any]]) -> None:
+        """Run ``work`` behind the current task, again after an error, until it ends without one."""
+        self._start(name, _persist(name, work))
+
+    async def close(self) -> None:
+        self._closed = True
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _start(self, name: str, work: Awaitable[None]) -> None:
+        if self._closed:
+            raise RuntimeError(f"{name} started after close")
+        task = asyncio.ensure_future(work)
+        task.set_name(name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _repeat(name: str, period_s: float, work: Callable[[], Awaitable[Any]]) -> None:
+    backoff_s = FIRST_BACKOFF_S
+    while True:
+        if await _survives(name, work):
+            backoff_s = FIRST_BACKOFF_S
+            await asyncio.sleep(period_s)
+        else:
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(backoff_s * 2, MAX_BACKOFF_S)
+
+
+async def _persist(name: str, work: Callable[[], Awaitable[Any]]) -> None:
+    backoff_s = FIRST_BACKOFF_S
+    while not await _survives(name, work):
+        await asyncio.sleep(backoff_s)
+        backoff_s = min(backoff_s * 2, MAX_BACKOFF_S)
+
+
+async def _survives(name: str, work: Callable[[], Awaitable[Any]]) -> bool:
+    try:
+        await work()
+    except Exception as exc:
+        log.error("background work failed", exc_info=exc, extra={"fields": {"work": name}})
+        return False
+    return True
