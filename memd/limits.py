@@ -71,6 +71,11 @@ MAX_TIER_ITEMS = 1_000_000_000  # of [tiers.*] max_items; more is "unbounded", w
 MAX_TIER_TOKENS = 1_000_000  # of [tiers.*] max_tokens: the longest context windows there are
 MAX_OFFERED_PROCEDURES = 3  # a Recall suggests ways to do it, not a manual
 MAX_NAMESPACES_LOADED = 1_024  # indexes kept in memory; the one unused for longest goes first
+MAX_EPOCH = 2**31 - 1  # epochs are drawn at random: two stores have the same one with this chance
+MAX_CHANGE_LOG = 100_000  # changes of a namespace kept for replicas; a replica further behind reloads
+MAX_AUDIT_ROWS = 100_000  # of the whole store, oldest go first
+TOMBSTONE_TTL_US = 3_650 * DAY_US  # how old a backup may be and still not bring back what was forgotten
+RESERVED_VERSION_TTL_US = 365 * DAY_US  # how long a deleted task's version number stays reserved
 MAX_REVISIONS = 20  # earlier states of one memory
 MAX_SESSIONS_PER_USER = 10_000
 DEFAULT_CHECKPOINT_HISTORY = 5
@@ -90,11 +95,18 @@ MAX_INDEX_BACKLOG = 100_000  # commits that may wait for a loading index; beyond
 SWEEP_ROWS = 2_000  # expired rows deleted in one transaction: it must not delay writers noticeably
 WRITE_QUEUE_DEPTH = 8_192  # writes waiting for the writer thread
 WRITE_BATCH = 512  # requests that share one fsync
+READER_THREADS = 2  # threads that read the store for the event loop; memd is built for two cores
+READ_QUEUE_DEPTH = 4_096  # reads waiting for them
+WAL_CHECKPOINT_PAGES = 1_000  # pages of 4 KiB in the write-ahead log before they are moved to the database
+ERASE_RETRY_S = 0.05  # pause between attempts to empty the log after a delete, while readers hold it
+LAZY_ERASE_S = 15.0  # what a cap or a TTL deleted leaves the log within this time; a Forget's at once
+SESSION_HEADS = 4_096  # sessions whose bookkeeping is kept in memory; the others are read again
+TRIM_SLACK = 64  # events over the cap before they are deleted: one delete for many appends
 EMBED_QUEUE_DEPTH = 1_024  # texts waiting for the model, queries and writes each
 EMBED_QUERIES_BEFORE_WRITE = 16  # queries embedded in a row while a write waits
 EMBED_WINDOW_OVERLAP_PIECES = 64  # word pieces two neighbouring windows share: a long sentence lies whole in one
 QUERY_CACHE_ENTRIES = 4_096  # 384 x 4 bytes each: 6 MiB of vectors
-REQUEST_RECORD_BYTES = 64 * 1024  # ids and versions a dedupe record may hold
+REQUEST_RECORD_BYTES = 256 * 1024  # ids and versions a dedupe record may hold: 256 ids of the longest kind, escaped
 
 
 def _table() -> str:
