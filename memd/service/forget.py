@@ -1,0 +1,113 @@
+"""Forget: memories first, then the other stores, with an intent row between them.
+
+MemoryStore.forget commits the deletion of the memories, a tombstone and a PendingForget; the effects on the other stores
+are idempotent per receipt; finish_forget closes it. What a crash leaves open, ``resume`` finishes at the next start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from memd.domain.errors import InvalidArgument, PermissionDenied
+from memd.domain.filters import Filter
+from memd.domain.model import ForgetReceipt, RequestKey, Scope, Written
+from memd.domain.visibility import EVERYTHING, forgettable, owned
+from memd.limits import MAX_CHECKPOINT_HISTORY
+from memd.ports import ForgetPlan, MemoryStore, PendingForget, SessionStore, SettingsStore, TaskStore
+
+OUT_OF_REACH = (
+    "backups, exports and copies of the data directory made before this receipt",
+    "snapshots of the file system or volume, and blocks the storage device has not reused yet",
+    "what was already handed out in replies",
+)
+
+
+class ForgetService:
+    def __init__(self, memories: MemoryStore, sessions: SessionStore, tasks: TaskStore, counts: SettingsStore) -> None:
+        self._memories = memories
+        self._sessions = sessions
+        self._tasks = tasks
+        self._counts = counts
+
+    async def forget(
+        self,
+        scope: Scope,
+        *,
+        memory_ids: Sequence[str] = (),
+        filter: Filter | None = None,
+        everything: bool = False,
+        all_users: bool = False,
+        task_ids: Sequence[str] = (),
+        dry_run: bool = False,
+        writer: str,
+        request: RequestKey | None = None,
+    ) -> Written[ForgetReceipt]:
+        """Exactly one of ``memory_ids``, ``filter`` and ``everything``. A ``dry_run`` counts and deletes nothing.
+
+        ``all_users`` (the right to it is checked by the caller) wants a scope of the namespace alone.
+        """
+        _check(scope, bool(memory_ids), filter is not None, everything, all_users)
+        plan = ForgetPlan(
+            scope=scope,
+            visible=_reach(scope, everything, all_users),
+            memory_ids=tuple(memory_ids),
+            filter=filter,
+            everything=everything,
+            all_users=all_users,
+            task_ids=tuple(task_ids),
+            dry_run=dry_run,
+        )
+        written = await self._memories.forget(plan, writer=writer, request=request)
+        receipt = written.value
+        if everything and dry_run:
+            receipt = replace(receipt, counts={**receipt.counts, **await self._count(plan)})
+        elif everything:
+            receipt = await self._finish(PendingForget(receipt.receipt_id, plan))
+        return replace(written, value=replace(receipt, out_of_reach=OUT_OF_REACH))
+
+    async def resume(self) -> int:
+        """Finish what an earlier run of the daemon left half done; how many there were. Before serving."""
+        pending = await self._memories.pending_forgets()
+        for one in pending:
+            await self._finish(one)
+        return len(pending)
+
+    async def _finish(self, pending: PendingForget) -> ForgetReceipt:
+        plan, receipt_id = pending.plan, pending.receipt_id
+        counts = dict(await self._sessions.forget(plan.scope, all_users=plan.all_users, receipt_id=receipt_id))
+        if plan.task_ids or plan.all_users:
+            counts |= await self._tasks.forget(
+                plan.scope.namespace, plan.task_ids, all_tasks=plan.all_users, receipt_id=receipt_id
+            )
+        return await self._memories.finish_forget(receipt_id, counts)
+
+    async def _count(self, plan: ForgetPlan) -> Mapping[str, int]:
+        counts = dict(await self._sessions.count(plan.scope, all_users=plan.all_users))
+        namespace = plan.scope.namespace
+        if plan.all_users:
+            counts["checkpoints"] = (await self._counts.counts(namespace))["checkpoints"]
+        elif plan.task_ids:
+            pages = [
+                await self._tasks.page(namespace, task_id, size=MAX_CHECKPOINT_HISTORY, cursor="")
+                for task_id in plan.task_ids
+            ]
+            counts["checkpoints"] = sum(len(page.items) for page in pages)
+        return counts
+
+
+def _check(scope: Scope, by_ids: bool, by_filter: bool, everything: bool, all_users: bool) -> None:
+    if by_ids + by_filter + everything != 1:
+        raise InvalidArgument("say what to forget: ids, a filter or everything", field="target")
+    if not all_users:
+        return
+    if not everything:
+        raise InvalidArgument("all_users goes with everything", field="everything.all_users")
+    if scope.user_id or scope.agent_id or scope.session_id:
+        raise PermissionDenied("all_users wants a scope without user_id, agent_id and session_id")
+
+
+def _reach(scope: Scope, everything: bool, all_users: bool) -> Filter:
+    if all_users:
+        return EVERYTHING
+    return forgettable(scope) if everything else owned(scope)

@@ -1,0 +1,17 @@
+"""What time does to the stock: expired rows go, a bounded number at a time."""
+
+from __future__ import annotations
+
+from memd.limits import SWEEP_ROWS
+from memd.ports import MemoryStore, SessionStore, TaskStore
+
+
+class ExpirySweeper:
+    """Expired rows are invisible at once; this gives their bytes back. Run it every half minute."""
+
+    def __init__(self, sessions: SessionStore, memories: MemoryStore, tasks: TaskStore) -> None:
+        self._stores = (sessions, memories, tasks)
+
+    async def run_once(self) -> int:
+        """Sweep every store once, at most SWEEP_ROWS rows each; how many went. More are there while it is not 0."""
+        return sum([await store.sweep(SWEEP_ROWS) for store in self._stores])

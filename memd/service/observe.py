@@ -1,0 +1,79 @@
+"""Observe: events into a session. Never waits for the embedding model."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+
+from memd.domain import importance
+from memd.domain.errors import InvalidArgument
+from memd.domain.extract import head_and_tail
+from memd.domain.ids import event_id
+from memd.domain.model import Event, ObservedEvent, RequestKey, Scope, Written
+from memd.limits import EVENT_EXTRACT_BYTES, MAX_EVENT_BYTES
+from memd.ports import Clock, SessionStore, TokenCounter
+from memd.service.policy import PolicySource
+
+UNSCORED = -1.0
+"""``Event.importance`` of an event whose caller gave none."""
+_COUNT_INLINE_CHARS = 8_192
+"""More text than this is counted on a thread: it would hold up the event loop for milliseconds."""
+_ID_RANDOM_BYTES = 8
+
+
+class ObserveService:
+    def __init__(self, sessions: SessionStore, counter: TokenCounter, settings: PolicySource, clock: Clock) -> None:
+        self._sessions = sessions
+        self._counter = counter
+        self._settings = settings
+        self._clock = clock
+
+    async def observe(
+        self, scope: Scope, events: Sequence[Event], *, extract: bool = False, request: RequestKey | None = None
+    ) -> Written[tuple[ObservedEvent, ...]]:
+        """Append ``events`` in order, all or none. From the caller may be unset: event_id "", importance UNSCORED,
+        event_time 0. Content over MAX_EVENT_BYTES is InvalidArgument, or with ``extract`` kept as head and tail."""
+        now_us = self._clock.now_us()
+        kept = [_kept(event, index, extract) for index, event in enumerate(events)]
+        tokens = await self._count([event.content for event in kept])
+        ready = [_completed(event, count, now_us) for event, count in zip(kept, tokens, strict=True)]
+        policy = await self._settings.policy(scope.namespace)
+        return await self._sessions.append(scope, ready, policy, request)
+
+    async def _count(self, texts: list[str]) -> list[int]:
+        if sum(map(len, texts)) <= _COUNT_INLINE_CHARS:
+            return self._counter.count_batch(texts)
+        return await asyncio.to_thread(self._counter.count_batch, texts)
+
+
+def _kept(event: Event, index: int, extract: bool) -> Event:
+    """The event, its content within MAX_EVENT_BYTES."""
+    if len(event.content) <= MAX_EVENT_BYTES // 4:  # a character has at most four bytes
+        return event
+    data = event.content.encode()
+    if len(data) <= MAX_EVENT_BYTES:
+        return event
+    if not extract:
+        raise InvalidArgument(
+            f"content has {len(data):,} bytes, at most {MAX_EVENT_BYTES:,}; send OVERFLOW_EXTRACT to keep head and tail",
+            field=f"events[{index}].content",
+        )
+    cut = head_and_tail(data, EVENT_EXTRACT_BYTES)
+    return replace(event, content=cut.content, original_bytes=cut.original_bytes, original_sha256=cut.original_sha256)
+
+
+def _completed(event: Event, tokens: int, now_us: int) -> Event:
+    """What the server adds: id, importance with its reasons, tokens, times."""
+    given = event.importance != UNSCORED
+    value, reasons = (event.importance, ("given",)) if given else importance.score(event)
+    return replace(
+        event,
+        event_id=event.event_id or event_id(now_us, os.urandom(_ID_RANDOM_BYTES)),
+        importance=value,
+        importance_reasons=reasons,
+        event_time=event.event_time or now_us,
+        last_seen=now_us,
+        tokens=tokens,
+    )

@@ -1,0 +1,197 @@
+"""Recall: all tiers at once, under the caller's deadline, into one context block."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from memd.domain.errors import DeadlineExceeded, InvalidArgument, MemdError, NotReady
+from memd.domain.filters import Filter
+from memd.domain.model import Event, Memory, Procedure, Scope, TierName
+from memd.limits import DEFAULT_LIMIT, DEFAULT_MAX_EPISODES, DEFAULT_TOKEN_BUDGET
+from memd.ports import (
+    Clock,
+    ContextPacker,
+    ContextSection,
+    IndexHit,
+    PackedContext,
+    SearchOptions,
+    SessionPolicy,
+    Tier,
+    TierAnswer,
+    TierAsk,
+)
+from memd.service.policy import PolicySource
+from memd.tiers.procedural import LIVE
+
+_ORDER = (TierName.WORKING, TierName.EPISODIC, TierName.SEMANTIC, TierName.PROCEDURAL)
+_INDEXED = (TierName.SEMANTIC, TierName.PROCEDURAL)
+_MARGIN_S = 0.05
+"""Of the deadline, kept for packing and the way back; of a short deadline, a fifth."""
+_MARGIN_SHARE = 0.2
+_CANCEL_GRACE_S = 0.05
+_PACK_INLINE_CHARS = 8_192
+"""More text than this is packed on a thread: counting it would hold up the event loop for milliseconds."""
+_FAILED = "FAILED"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RecallRequest:
+    """``scope`` is resolved against the credential; the rest is checked. ``min_seq`` 0 demands nothing."""
+
+    scope: Scope
+    query: str
+    limit: int = DEFAULT_LIMIT
+    max_episodes: int = DEFAULT_MAX_EPISODES
+    token_budget: int = DEFAULT_TOKEN_BUDGET
+    tiers: frozenset[TierName] = frozenset(TierName)
+    filter: Filter | None = None
+    min_relevance: float | None = None
+    as_of_us: int | None = None
+    options: SearchOptions = field(default_factory=lambda: SearchOptions(limit=DEFAULT_LIMIT))
+    min_seq: int = 0
+    use_cache: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RecallReply:
+    """``omitted``: how many found items have no room in ``context``. ``answers``: one a requested tier."""
+
+    context: str
+    tokens: int
+    working: tuple[Event, ...]
+    episodes: tuple[Event, ...]
+    memories: tuple[tuple[Memory, IndexHit], ...]
+    procedures: tuple[tuple[Procedure, float], ...]
+    nothing_relevant: bool
+    answers: tuple[TierAnswer, ...]
+    seq: int
+    omitted: int
+    elapsed_us: int
+
+
+class RecallService:
+    """Runs the asked tiers concurrently. One that fails or is late costs its own section, never the call."""
+
+    def __init__(self, tiers: Sequence[Tier], packer: ContextPacker, settings: PolicySource, clock: Clock) -> None:
+        self._tiers: Mapping[TierName, Tier] = {tier.name: tier for tier in tiers}
+        self._packer = packer
+        self._settings = settings
+        self._clock = clock
+
+    async def recall(self, request: RecallRequest, deadline_s: float) -> RecallReply:
+        """InvalidArgument for what a tier refuses as malformed, NotReady when ``min_seq`` is not reached."""
+        started = self._clock.monotonic_s()
+        tiers_end = started + deadline_s - min(_MARGIN_S, deadline_s * _MARGIN_SHARE)
+        policy = await self._policy(request.scope.namespace, tiers_end)
+        answers = await self._ask_tiers(request.tiers, _ask(request, policy, self._clock.now_us()), tiers_end)
+        seq = _change_number(answers, request.min_seq)
+        packed = await self._pack([s for a in answers for s in a.sections], request.token_budget)
+        found = {answer.tier: answer.found for answer in answers}
+        return RecallReply(
+            context=packed.text,
+            tokens=packed.tokens,
+            working=found.get(TierName.WORKING, ()),
+            episodes=found.get(TierName.EPISODIC, ()),
+            memories=found.get(TierName.SEMANTIC, ()),
+            procedures=found.get(TierName.PROCEDURAL, ()),
+            nothing_relevant=any(answer.nothing_relevant for answer in answers),
+            answers=answers,
+            seq=seq,
+            omitted=sum(map(len, found.values())) - sum(packed.taken),
+            elapsed_us=self._us_since(started),
+        )
+
+    async def _policy(self, namespace: str, until_s: float) -> SessionPolicy:
+        """The namespace's caps; the daemon's, where they cannot be read now."""
+        try:
+            async with asyncio.timeout(until_s - self._clock.monotonic_s()):
+                return await self._settings.policy(namespace)
+        except (MemdError, TimeoutError) as error:
+            log.warning("settings of a namespace could not be read: %s", type(error).__name__)
+            return self._settings.default_policy()
+
+    async def _ask_tiers(self, names: frozenset[TierName], ask: TierAsk, until_s: float) -> tuple[TierAnswer, ...]:
+        started = self._clock.monotonic_s()
+        tasks = {name: asyncio.ensure_future(self._timed(name, ask)) for name in _ORDER if name in names}
+        try:
+            if tasks:
+                await asyncio.wait(tasks.values(), timeout=max(0.0, until_s - started))
+        finally:
+            await _cancel([task for task in tasks.values() if not task.done()])
+        elapsed_us = self._us_since(started)
+        return tuple([_outcome(name, task, elapsed_us) for name, task in tasks.items()])
+
+    async def _timed(self, name: TierName, ask: TierAsk) -> TierAnswer:
+        started = self._clock.monotonic_s()
+        answer = await self._tiers[name].recall(ask)
+        return replace(answer, latency_us=self._us_since(started))
+
+    async def _pack(self, sections: Sequence[ContextSection], budget_tokens: int) -> PackedContext:
+        if sum(len(item) for section in sections for item in section.items) <= _PACK_INLINE_CHARS:
+            return self._packer.pack(sections, budget_tokens)
+        return await asyncio.to_thread(self._packer.pack, sections, budget_tokens)
+
+    def _us_since(self, started_s: float) -> int:
+        return int((self._clock.monotonic_s() - started_s) * 1e6)
+
+
+def _ask(request: RecallRequest, policy: SessionPolicy, now_us: int) -> TierAsk:
+    return TierAsk(
+        scope=request.scope,
+        query=request.query,
+        limit=request.limit,
+        max_episodes=request.max_episodes if TierName.EPISODIC in request.tiers else 0,
+        now_us=now_us,
+        as_of_us=now_us if request.as_of_us is None else request.as_of_us,
+        filter=request.filter,
+        options=replace(request.options, limit=request.limit, min_relevance=request.min_relevance),
+        policy=policy,
+        use_cache=request.use_cache,
+    )
+
+
+async def _cancel(late: list[asyncio.Future[TierAnswer]]) -> None:
+    """Give up on tiers and see them end: what they wait for is released before the reply."""
+    for task in late:
+        task.cancel()
+    if late:
+        await asyncio.wait(late, timeout=_CANCEL_GRACE_S)
+
+
+def _outcome(name: TierName, task: asyncio.Future[TierAnswer], elapsed_us: int) -> TierAnswer:
+    """A tier's answer, or the status that stands for it. A refused argument is the caller's: it fails the call."""
+    if not task.done() or task.cancelled():
+        return TierAnswer(name, state="TIMED_OUT", latency_us=elapsed_us)
+    error = task.exception()
+    if error is None:
+        return task.result()
+    if isinstance(error, InvalidArgument):
+        raise error
+    if isinstance(error, DeadlineExceeded):
+        return TierAnswer(name, state="TIMED_OUT", latency_us=elapsed_us)
+    return TierAnswer(name, state="SKIPPED", reason=_reason(name, error), latency_us=elapsed_us)
+
+
+def _reason(name: TierName, error: BaseException) -> str:
+    """A fixed word for the client; type and place, never the message, for the log."""
+    if isinstance(error, MemdError):
+        log.error("tier %s failed: %s", name.value, type(error).__name__)
+        return error.reason
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    log.error("tier %s failed: %s\n%s", name.value, type(error).__name__, frames)
+    return _FAILED
+
+
+def _change_number(answers: Sequence[TierAnswer], min_seq: int) -> int:
+    """The namespace's change number all answers from the index include. NotReady when it is below ``min_seq``."""
+    indexed = [a.seq for a in answers if a.tier in _INDEXED and a.state in ("OK", "DEGRADED") and a.seq != LIVE]
+    seq = min(indexed, default=0)
+    if indexed and seq < min_seq:
+        raise NotReady("the change asked for by min_seq is not in the index yet", metadata={"seq": str(seq)})
+    return seq

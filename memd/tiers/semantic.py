@@ -1,0 +1,83 @@
+"""Semantic memory: knowledge, by meaning and words."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from memd.domain.context import KNOWLEDGE_HEADING, KNOWLEDGE_SHARE, memory_item
+from memd.domain.errors import LimitExceeded, ModelUnavailable
+from memd.domain.filters import And
+from memd.domain.model import Memory, TierName
+from memd.domain.settings import TierSettings
+from memd.domain.visibility import visible
+from memd.ports import ContextSection, IndexAnswer, IndexHit, MemoryStore, NamespaceIndex, TierAnswer, TierAsk
+from memd.ports import TokenCounter as Counter
+from memd.tiers.budget import within_tokens
+from memd.tiers.shared import QueryOnce
+
+EMBEDDING_UNAVAILABLE = "EMBEDDING_UNAVAILABLE"
+
+
+class SemanticTier:
+    """Memories the scope sees, best first. Without an embedding of the query, words alone answer: DEGRADED.
+
+    ``retrieval``: ``hybrid`` (meaning and words), ``vector`` (meaning alone), ``words`` (words alone; no model runs).
+    """
+
+    name = TierName.SEMANTIC
+
+    def __init__(
+        self, query: QueryOnce, index: NamespaceIndex, memories: MemoryStore, settings: TierSettings, counter: Counter
+    ) -> None:
+        self._query = query
+        self._index = index
+        self._memories = memories
+        self._settings = settings
+        self._counter = counter
+
+    async def recall(self, ask: TierAsk) -> TierAnswer:
+        if self._settings.retrieval == "words":
+            return await asyncio.to_thread(self._search(ask, ask.query), None)
+        words = ask.query if self._settings.retrieval == "hybrid" else ""
+        try:
+            return await self._query.run(ask, self._search(ask, words))
+        except (ModelUnavailable, LimitExceeded):
+            return await asyncio.to_thread(self._search(ask, ask.query, reason=EMBEDDING_UNAVAILABLE), None)
+
+    def _search(self, ask: TierAsk, words: str, reason: str = "") -> Callable[[bytes | None], TierAnswer]:
+        """The search as one blocking call, for the thread that has the embedding."""
+        namespace = ask.scope.namespace
+        where = visible(ask.scope, at_us=ask.as_of_us, now_us=ask.now_us)
+        if ask.filter is not None:
+            where = And((where, ask.filter))
+
+        def search(embedding: bytes | None) -> TierAnswer:
+            answer = self._index.search(namespace, "memory", words, embedding, where, ask.options)
+            rows = self._memories.fetch(namespace, [hit.entry_id for hit in answer.hits]) if answer.hits else []
+            return self._answer(answer, rows, reason)
+
+        return search
+
+    def _answer(self, answer: IndexAnswer, rows: list[Memory], reason: str) -> TierAnswer:
+        found = _paired(answer.hits, rows)
+        lines = [memory_item(memory, hit.relevance) for memory, hit in found]
+        items = within_tokens(lines, self._settings.max_tokens, self._counter)
+        reason = reason or answer.degraded
+        return TierAnswer(
+            self.name,
+            found,
+            (ContextSection(KNOWLEDGE_HEADING, items, KNOWLEDGE_SHARE),),
+            state="DEGRADED" if reason else "OK",
+            reason=reason,
+            nothing_relevant=answer.nothing_relevant,
+            seq=answer.seq,
+        )
+
+
+def _paired(hits: tuple[IndexHit, ...], rows: list[Memory]) -> tuple[tuple[Memory, IndexHit], ...]:
+    """Each hit with its row, in the order of the hits; what was deleted since the search is left out."""
+    if len(rows) == len(hits):
+        return tuple(zip(rows, hits, strict=True))
+    by_id = {memory.memory_id: memory for memory in rows}
+    return tuple([(by_id[hit.entry_id], hit) for hit in hits if hit.entry_id in by_id])

@@ -1,0 +1,40 @@
+"""Working memory: the current task, in order."""
+
+from __future__ import annotations
+
+from memd.domain.context import SESSION_HEADING, SESSION_SHARE, event_item
+from memd.domain.model import Event, TierName
+from memd.domain.settings import TierSettings
+from memd.ports import ContextSection, TierAnswer, TierAsk
+from memd.tiers.shared import RecentOnce
+
+NO_SESSION = "NO_SESSION"
+
+
+class WorkingTier:
+    """The session's working set, oldest first; the newest have the first claim on the budget.
+
+    Items and tokens are capped by the session's policy, in the store. With a ``ttl``, items observed longer ago are left
+    out.
+    """
+
+    name = TierName.WORKING
+
+    def __init__(self, recent: RecentOnce, settings: TierSettings) -> None:
+        self._recent = recent
+        self._settings = settings
+
+    async def recall(self, ask: TierAsk) -> TierAnswer:
+        if not ask.scope.session_id:
+            return TierAnswer(self.name, state="SKIPPED", reason=NO_SESSION)
+        working, _ = await self._recent.read(ask)
+        found = working.items
+        if self._settings.ttl_us is not None:
+            oldest_us = ask.now_us - self._settings.ttl_us
+            found = tuple(event for event in found if _observed(event) >= oldest_us)
+        items = tuple([event_item(event) for event in reversed(found)])
+        return TierAnswer(self.name, found, (ContextSection(SESSION_HEADING, items, SESSION_SHARE, reverse=True),))
+
+
+def _observed(event: Event) -> int:
+    return event.last_seen or event.event_time
