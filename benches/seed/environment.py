@@ -1,0 +1,49 @@
+"""``.venv/seed``: made on first use from pinned versions, about 2.2 GB and two minutes."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+from benches.report import ROOT, progress
+from benches.seed import absent_cuda
+
+REQUIREMENTS = Path(__file__).with_name("requirements.txt")
+DIRECTORY = ROOT / ".venv" / "seed"
+_STAMP = "made-from.sha256"
+
+
+def python() -> Path:
+    """The interpreter of the environment, which is made or made anew when it is missing or of other requirements."""
+    interpreter = DIRECTORY / "bin" / "python"
+    wanted = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
+    stamp = DIRECTORY / _STAMP
+    if not stamp.exists() or stamp.read_text(encoding="ascii") != wanted:
+        progress("making .venv/seed for sentence-transformers, chromadb and Redis: about two minutes, 2.2 GB")
+        _make(interpreter)
+        stamp.write_text(wanted, encoding="ascii")
+    return interpreter
+
+
+def _make(interpreter: Path) -> None:
+    venv.create(DIRECTORY, clear=True, with_pip=True)
+    pip = [str(interpreter), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    subprocess.run([*pip, "--requirement", str(REQUIREMENTS)], check=True, stdout=sys.stderr)
+    if not _torch_imports(interpreter):
+        progress("standing in for the GPU libraries that torch was linked against")
+        absent_cuda.stand_in(_torch_libraries(interpreter))
+        if not _torch_imports(interpreter):
+            raise RuntimeError("torch cannot be imported in .venv/seed: run it by hand to see why")
+
+
+def _torch_imports(interpreter: Path) -> bool:
+    return subprocess.run([interpreter, "-c", "import torch"], capture_output=True).returncode == 0
+
+
+def _torch_libraries(interpreter: Path) -> Path:
+    command = [str(interpreter), "-c", "import sysconfig; print(sysconfig.get_path('platlib'))"]
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return Path(found) / "torch" / "lib"
