@@ -27,6 +27,9 @@ _PREFERENCE = re.compile(
     re.IGNORECASE,
 )
 _NUMBER = re.compile(r"\d")
+_MARK_HINTS = ("remember", "forget", "in mind", "note", "important", "record", "from now", "never", "todo")
+_PREFERENCE_HINTS = ("prefer", "like", "love", "hate", "want", "need", "always", "never", "usually", "my name", "favo")
+"""One of these is part of whatever the pattern finds: a search for a fixed string costs a hundredth of the pattern's."""
 
 Scored = tuple[float, tuple[str, ...]]
 
@@ -45,10 +48,11 @@ def score(event: Event) -> Scored:
     if event.resolves:
         value += 0.25
         reasons.append("resolves_error")
-    if _MARK.search(text):
+    lower = text.lower()
+    if any(map(lower.__contains__, _MARK_HINTS)) and _MARK.search(text):
         value += 0.4
         reasons.append("explicit_mark")
-    if kind is EventKind.TURN and _PREFERENCE.search(text):
+    if kind is EventKind.TURN and any(map(lower.__contains__, _PREFERENCE_HINTS)) and _PREFERENCE.search(text):
         value += 0.2
         reasons.append("preference")
     if _NUMBER.search(text):

@@ -61,6 +61,33 @@ def test_importance_orders_what_matters() -> None:
     assert chat < score(fixed)[0] < score(error)[0] <= score(replace(error, outcome=Outcome.FAILURE))[0]
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Remember that the key is under the mat",
+        "please don't forget the milk today",
+        "Keep in mind we close at noon",
+        "Note that the build needs a compiler",
+        "IMPORTANT: never push on Fridays",
+        "for the record, it was Tuesday",
+        "From now on use tabs, not spaces",
+        "never again through the night train",
+        "TODO: renew the certificate soon",
+    ],
+)
+def test_every_way_to_mark_something_is_seen(said: str) -> None:
+    assert "explicit_mark" in score(turn(said))[1]
+
+
+@pytest.mark.parametrize(
+    "verb", ["always", "never", "usually", "prefer", "really prefer", "like", "love", "hate", "want"]
+)
+def test_preferences_are_seen(verb: str) -> None:
+    assert "preference" in score(turn(f"I {verb} early trains to work"))[1]
+    assert "preference" not in score(turn(f"They {verb} early trains to work"))[1]
+    assert "preference" in score(turn("my favorite colour is a dark green"))[1]
+
+
 def test_importance_says_why() -> None:
     assert score(turn("yes")) == (0.1, ("kind:turn", "short"))
     value, reasons = score(turn("Remember that I prefer tea at 5"))
