@@ -1,0 +1,3 @@
+from benches.all import main
+
+main()

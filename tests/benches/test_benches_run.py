@@ -1,0 +1,74 @@
+"""Every benchmark at a tiny size: it runs, and its JSON line has the figures it promises."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from benches.report import ROOT
+
+ALWAYS = {"machine", "versions", "seed", "command"}
+
+
+def run(name: str, *options: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", f"benches.{name}", "--json", *options]
+    finished = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert finished.returncode == 0, finished.stderr[-4_000:]
+    figures: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])
+    assert figures.keys() >= ALWAYS
+    return figures
+
+
+def test_recall_latency() -> None:
+    figures = run("recall_latency", "--memories", "60", "--queries", "20", "--block", "10", "--seconds", "0.4")
+    wanted = "p50_ms p95_ms p99_ms echo_p50_ms embed_p50_ms floor_ms ratio_to_floor cached_p50_ms throughput_16 rss_mb"
+    assert figures.keys() >= {*wanted.split(), "rss_anon_mb"}
+    assert figures["floor_ms"] < figures["p50_ms"] <= figures["p99_ms"]
+    assert 0 < figures["rss_anon_mb"] < figures["rss_mb"]
+
+
+def test_observe() -> None:
+    figures = run("observe", "--writers", "4", "--events", "50", "--seconds", "0.4")
+    assert figures.keys() >= {"p50_ms", "floor_ms", "ratio_to_floor", "events_per_s", "echo_per_s"}
+    assert figures["writers"] == 4
+    assert figures["events_per_s"] > 0
+
+
+def test_cold_start() -> None:
+    figures = run("cold_start", "--memories", "40", "--starts", "1")
+    assert figures.keys() >= {"ready_s", "rss_anon_mb"}
+    assert figures["ready_s"] >= figures["serving_after_stop_s"] > 0
+
+
+def test_tokens() -> None:
+    figures = run("tokens", "--megabytes", "0.3", "--rounds", "1")
+    assert figures["mb_per_s"] > 0
+    assert figures["tiktoken_mb_per_s"] > 0
+
+
+def test_quality_finds_the_evidence_of_easy_questions(tmp_path: Path) -> None:
+    turns = ["My cat is called Mirabelle.", "I work as a pastry chef in Lyon.", "The marathon is in October."]
+    questions = [("What is the name of the cat?", 0), ("Which job does she have?", 1), ("When is the marathon?", 2)]
+    with (tmp_path / "memories.jsonl").open("w") as lines:
+        for n, body in enumerate(turns):
+            turn = {
+                "id": f"t{n}",
+                "conv": "one",
+                "session": 1,
+                "turn": n,
+                "speaker": "Ada",
+                "ts": "2026-03-04T05:06:07",
+            }
+            lines.write(json.dumps({**turn, "body": body, "text": f"Ada: {body}"}) + "\n")
+    with (tmp_path / "questions.jsonl").open("w") as lines:
+        for n, (text, gold) in enumerate(questions):
+            asked = {"question_id": f"q{n}", "conv": "one", "question": text, "category": 4, "gold": [f"t{gold}"]}
+            lines.write(json.dumps(asked) + "\n")
+    results = tmp_path / "results.jsonl"
+    figures = run("quality", "--data", str(tmp_path), "--results", str(results))
+    assert figures.keys() >= {"recall_at_5", "recall_at_10", "recall_at_20", "mrr", "ndcg_at_10"}
+    assert figures["recall_at_5"] == 1
+    assert [json.loads(line)["question_id"] for line in results.read_text().splitlines()] == ["q0", "q1", "q2"]
