@@ -56,6 +56,9 @@ class RustNamespaceIndex:
             result = core.search(query, embedding, to_json(where), _ranking(options))
         except ValueError as exc:
             raise InvalidArgument("the search was refused by the index") from exc
+        except RuntimeError as exc:
+            self._drop(slot)
+            raise NotReady("an index broke and is being loaded again") from exc
         return IndexAnswer(tuple([_hit(h) for h in result.hits]), result.nothing_relevant, seq)
 
     def state(self, namespace: str, kind: str) -> IndexState:
@@ -105,7 +108,7 @@ class RustNamespaceIndex:
         return slot
 
     def _drop(self, slot: _Slot) -> None:
-        log.error("an index of kind %s could not take a change; it will be loaded again", slot.kind)
+        log.error("an index of kind %s broke; it will be loaded again", slot.kind)
         with self._lock:
             for key in [key for key, have in self._slots.items() if have is slot]:
                 del self._slots[key]
@@ -184,7 +187,7 @@ class _Slot:
             else:
                 try:
                     self._take(change)
-                except ValueError:
+                except (ValueError, RuntimeError):
                     self.failed = True
             return not self.failed
 

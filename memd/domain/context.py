@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from memd.domain.model import Event, EventKind, Memory, Outcome, Procedure
 
-SESSION_HEADING = "Current session"
-RECENT_HEADING = "Recent context"
-KNOWLEDGE_HEADING = "Relevant knowledge"
-PROCEDURES_HEADING = "Known procedures"
+SESSION_HEADING = "## Current session"
+RECENT_HEADING = "## Recent context"
+KNOWLEDGE_HEADING = "## Relevant knowledge"
+PROCEDURES_HEADING = "## Known procedures"
 
 SESSION_SHARE = 0.35
 """Parts of the token budget each section may take before the others have had theirs; they add up to one. The session
