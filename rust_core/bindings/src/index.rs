@@ -1,0 +1,89 @@
+//! The index of a namespace.
+
+use pyo3::pybacked::PyBackedStr;
+use std::collections::HashMap;
+
+use pyo3::prelude::*;
+
+use memd_core::namespace_index as core;
+
+use crate::map_error;
+use crate::ranking::{Hit, RankingOptions, SearchResult};
+use crate::size;
+
+#[pyclass(frozen, module = "memd._core")]
+pub struct IndexEntry(core::Entry);
+
+#[pymethods]
+impl IndexEntry {
+    #[new]
+    fn new(memory_id: String, version: i64, text: String, embeddings: &[u8], fields: &[u8]) -> Self {
+        Self(core::Entry { memory_id, version, text, embeddings: embeddings.to_vec(), fields: fields.to_vec() })
+    }
+}
+
+#[pyclass(frozen, module = "memd._core")]
+pub struct NamespaceIndex(core::NamespaceIndex);
+
+#[pymethods]
+impl NamespaceIndex {
+    #[new]
+    fn new(dimensions: i64) -> PyResult<Self> {
+        core::NamespaceIndex::new(size("dimensions", dimensions)?).map(Self).map_err(map_error)
+    }
+
+    fn upsert(&self, py: Python<'_>, entries: Vec<Bound<'_, IndexEntry>>, applied_seq: i64) -> PyResult<()> {
+        let entries: Vec<&core::Entry> = entries.iter().map(|entry| &entry.get().0).collect();
+        py.detach(|| self.0.upsert(&entries, applied_seq)).map_err(map_error)
+    }
+
+    fn remove(&self, py: Python<'_>, memory_ids: Vec<PyBackedStr>, applied_seq: i64) -> PyResult<usize> {
+        let ids: Vec<&str> = memory_ids.iter().map(AsRef::as_ref).collect();
+        py.detach(|| self.0.remove(&ids, applied_seq)).map_err(map_error)
+    }
+
+    fn search(
+        &self,
+        py: Python<'_>,
+        query: &str,
+        embedding: Option<&[u8]>,
+        filter: Option<&[u8]>,
+        options: &Bound<'_, RankingOptions>,
+    ) -> PyResult<SearchResult> {
+        let options = &options.get().0;
+        let found = py.detach(|| self.0.search(query, embedding, filter, options)).map_err(map_error)?;
+        let hits = found.hits.into_iter().map(|hit| Py::new(py, Hit::from(hit))).collect::<PyResult<_>>()?;
+        Ok(SearchResult { hits, nothing_relevant: found.nothing_relevant, visible: found.visible })
+    }
+
+    fn matching(&self, py: Python<'_>, filter: Option<&[u8]>) -> PyResult<Vec<String>> {
+        py.detach(|| self.0.matching(filter)).map_err(map_error)
+    }
+
+    fn versions(&self, py: Python<'_>) -> PyResult<HashMap<String, i64>> {
+        py.detach(|| self.0.versions()).map(|pairs| pairs.into_iter().collect()).map_err(map_error)
+    }
+
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        py.detach(|| self.0.len()).map_err(map_error)
+    }
+
+    fn __contains__(&self, py: Python<'_>, memory_id: &str) -> PyResult<bool> {
+        py.detach(|| self.0.contains(memory_id)).map_err(map_error)
+    }
+
+    #[getter]
+    fn applied_seq(&self, py: Python<'_>) -> PyResult<i64> {
+        py.detach(|| self.0.applied_seq()).map_err(map_error)
+    }
+
+    #[getter]
+    fn dimensions(&self) -> usize {
+        self.0.dimensions()
+    }
+
+    #[getter]
+    fn memory_bytes(&self, py: Python<'_>) -> PyResult<usize> {
+        py.detach(|| self.0.memory_bytes()).map_err(map_error)
+    }
+}

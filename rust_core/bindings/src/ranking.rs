@@ -1,0 +1,79 @@
+//! Options of a search and what it found.
+
+use pyo3::prelude::*;
+
+use crate::{map_error, size};
+
+#[pyclass(frozen, module = "memd._core")]
+pub struct RankingOptions(pub memd_core::rank::RankingOptions);
+
+#[pymethods]
+impl RankingOptions {
+    #[new]
+    #[pyo3(signature = (
+        *,
+        limit = 5,
+        candidates = 50,
+        vector_weight = 0.5,
+        trim_ratio = 0.5,
+        noise_cosine = 0.2,
+        nothing_cosine = 0.3,
+        min_relevance = None,
+    ))]
+    fn new(
+        limit: i64,
+        candidates: i64,
+        vector_weight: f32,
+        trim_ratio: f32,
+        noise_cosine: f32,
+        nothing_cosine: f32,
+        min_relevance: Option<f32>,
+    ) -> PyResult<Self> {
+        let options = memd_core::rank::RankingOptions {
+            limit: size("limit", limit)?,
+            candidates: size("candidates", candidates)?,
+            vector_weight,
+            trim_ratio,
+            noise_cosine,
+            nothing_cosine,
+            min_relevance,
+        };
+        options.check().map_err(map_error)?;
+        Ok(Self(options))
+    }
+}
+
+#[pyclass(frozen, get_all, module = "memd._core")]
+pub struct Hit {
+    memory_id: String,
+    version: i64,
+    score: f32,
+    relevance: f32,
+    bm25: f32,
+    vector_part: f32,
+    word_part: f32,
+    matched_terms: u32,
+}
+
+impl From<memd_core::namespace_index::Hit> for Hit {
+    fn from(hit: memd_core::namespace_index::Hit) -> Self {
+        let (ranked, candidate) = (hit.ranked, hit.ranked.candidate);
+        Self {
+            memory_id: hit.memory_id,
+            version: hit.version,
+            score: ranked.score,
+            relevance: candidate.cosine.unwrap_or(0.0),
+            bm25: candidate.bm25,
+            vector_part: ranked.vector_part,
+            word_part: ranked.word_part,
+            matched_terms: candidate.matched_terms,
+        }
+    }
+}
+
+#[pyclass(frozen, get_all, module = "memd._core")]
+pub struct SearchResult {
+    pub hits: Vec<Py<Hit>>,
+    pub nothing_relevant: bool,
+    pub visible: usize,
+}

@@ -1,0 +1,187 @@
+//! Columns over slots. Fixed fields are dense; tags and metadata are sparse, since keys are the caller's and may be many.
+
+use rustc_hash::FxHashMap;
+
+use super::parse::{Fields, NO_INTEGER};
+use super::value::{Cell, Scalar};
+use super::{INTEGER_FIELDS, STRING_FIELDS};
+use crate::interner::{ABSENT, Interner, StringId};
+
+/// Codes of the bool column.
+pub const BOOL_ABSENT: u8 = 0;
+/// False is there.
+pub const BOOL_FALSE: u8 = 1;
+/// True is there.
+pub const BOOL_TRUE: u8 = 2;
+
+/// Values of some slots, in no order.
+#[derive(Default)]
+pub struct SparseColumn {
+    slots: Vec<u32>,
+    cells: Vec<Cell<StringId>>,
+}
+
+impl SparseColumn {
+    /// Slots with their values.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &Cell<StringId>)> {
+        self.slots.iter().copied().zip(&self.cells)
+    }
+}
+
+/// All columns of a namespace.
+#[derive(Default)]
+pub struct Columns {
+    /// Strings of all columns.
+    pub strings: Interner,
+    /// In the order of `STRING_FIELDS`; `ABSENT` for none.
+    pub string_columns: [Vec<StringId>; STRING_FIELDS.len()],
+    /// In the order of `INTEGER_FIELDS`; `NO_INTEGER` for none.
+    pub integer_columns: [Vec<i64>; INTEGER_FIELDS.len()],
+    /// NaN for none.
+    pub importance: Vec<f64>,
+    /// `BOOL_ABSENT`, `BOOL_FALSE` or `BOOL_TRUE`.
+    pub pinned: Vec<u8>,
+    /// `TAGS` and the metadata columns.
+    sparse: Vec<SparseColumn>,
+    keys: FxHashMap<String, u32>,
+    free_columns: Vec<u32>,
+    /// By slot: sparse column and position in it, sorted by column.
+    entries: Vec<Box<[(u32, u32)]>>,
+}
+
+/// The sparse column of `tags`.
+const TAGS: u32 = 0;
+
+impl Columns {
+    /// No slots yet.
+    pub fn new() -> Self {
+        Self { sparse: vec![SparseColumn::default()], ..Self::default() }
+    }
+
+    /// Slots there are, used or not.
+    pub fn len(&self) -> usize {
+        self.pinned.len()
+    }
+
+    /// Whether there are no slots.
+    pub fn is_empty(&self) -> bool {
+        self.pinned.is_empty()
+    }
+
+    /// The tags of the slots that have any.
+    pub fn tags(&self) -> &SparseColumn {
+        &self.sparse[TAGS as usize]
+    }
+
+    /// The values of a metadata key.
+    pub fn metadata(&self, key: &str) -> Option<&SparseColumn> {
+        self.keys.get(key).map(|&column| &self.sparse[column as usize])
+    }
+
+    /// Set the fields of a slot, replacing what it had.
+    pub fn insert(&mut self, slot: u32, fields: &Fields) {
+        self.remove(slot);
+        self.grow(slot as usize + 1);
+        let at = slot as usize;
+        for (column, string) in self.string_columns.iter_mut().zip(&fields.strings) {
+            column[at] = string.as_deref().map_or(ABSENT, |s| self.strings.acquire(s));
+        }
+        for (column, integer) in self.integer_columns.iter_mut().zip(&fields.integers) {
+            column[at] = integer.unwrap_or(NO_INTEGER);
+        }
+        self.importance[at] = fields.importance.unwrap_or(f64::NAN);
+        self.pinned[at] = fields.pinned.map_or(BOOL_ABSENT, |b| if b { BOOL_TRUE } else { BOOL_FALSE });
+        let mut entries = Vec::with_capacity(fields.metadata.len() + 1);
+        if let Some(tags) = &fields.tags {
+            entries.push(self.put(slot, TAGS, tags));
+        }
+        for (key, cell) in &fields.metadata {
+            let column = self.column(key);
+            entries.push(self.put(slot, column, cell));
+        }
+        entries.sort_unstable();
+        self.entries[at] = entries.into();
+    }
+
+    fn grow(&mut self, len: usize) {
+        if len <= self.len() {
+            return;
+        }
+        self.string_columns.iter_mut().for_each(|column| column.resize(len, ABSENT));
+        self.integer_columns.iter_mut().for_each(|column| column.resize(len, NO_INTEGER));
+        self.importance.resize(len, f64::NAN);
+        self.pinned.resize(len, BOOL_ABSENT);
+        self.entries.resize(len, Box::default());
+    }
+
+    fn column(&mut self, key: &str) -> u32 {
+        if let Some(&column) = self.keys.get(key) {
+            return column;
+        }
+        let column = self.free_columns.pop().unwrap_or_else(|| {
+            self.sparse.push(SparseColumn::default());
+            self.sparse.len() as u32 - 1
+        });
+        self.keys.insert(key.to_owned(), column);
+        column
+    }
+
+    fn put(&mut self, slot: u32, column: u32, cell: &Cell<String>) -> (u32, u32) {
+        let cell = cell.intern(|string| self.strings.acquire(string));
+        let sparse = &mut self.sparse[column as usize];
+        sparse.slots.push(slot);
+        sparse.cells.push(cell);
+        (column, sparse.slots.len() as u32 - 1)
+    }
+
+    /// Forget the fields of a slot.
+    pub fn remove(&mut self, slot: u32) {
+        let at = slot as usize;
+        if at >= self.len() {
+            return;
+        }
+        for column in &mut self.string_columns {
+            self.strings.release(std::mem::replace(&mut column[at], ABSENT));
+        }
+        self.integer_columns.iter_mut().for_each(|column| column[at] = NO_INTEGER);
+        self.importance[at] = f64::NAN;
+        self.pinned[at] = BOOL_ABSENT;
+        for (column, position) in std::mem::take(&mut self.entries[at]) {
+            self.take(column, position);
+        }
+    }
+
+    fn take(&mut self, column: u32, position: u32) {
+        let sparse = &mut self.sparse[column as usize];
+        sparse.slots.swap_remove(position as usize);
+        let cell = sparse.cells.swap_remove(position as usize);
+        for value in cell.values() {
+            if let Scalar::String(id) = value {
+                self.strings.release(*id);
+            }
+        }
+        if let Some(&moved) = sparse.slots.get(position as usize) {
+            let entries = &mut self.entries[moved as usize];
+            let at = entries.binary_search_by_key(&column, |e| e.0).expect("a cell is listed by its slot");
+            entries[at].1 = position;
+        } else if sparse.slots.is_empty() && column != TAGS {
+            *sparse = SparseColumn::default();
+            self.keys.retain(|_, known| *known != column);
+            self.free_columns.push(column);
+        }
+    }
+
+    /// Estimate of the heap it holds.
+    pub fn memory_bytes(&self) -> usize {
+        let dense = self.pinned.capacity() * (4 * STRING_FIELDS.len() + 8 * INTEGER_FIELDS.len() + 8 + 1 + 16);
+        let cells = self.sparse.iter().map(|column| {
+            let lists = column.cells.iter().map(|cell| match cell {
+                Cell::Many(values) => size_of_val::<[Scalar<StringId>]>(values),
+                Cell::One(_) => 0,
+            });
+            column.slots.capacity() * (4 + size_of::<Cell<StringId>>()) + lists.sum::<usize>()
+        });
+        let entries = self.entries.iter().map(|e| e.len() * 8).sum::<usize>();
+        self.strings.memory_bytes() + dense + cells.sum::<usize>() + entries + self.keys.len() * 64
+    }
+}

@@ -1,0 +1,151 @@
+//! The loops that touch every vector, once per instruction set, chosen at run time.
+//!
+//! The integer kernels give the same sums to the bit on every level. The float kernels add in different orders, so they
+//! agree within rounding only; one process always uses one level.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+
+use std::sync::OnceLock;
+
+/// Rows a block of codes has at most; the masks and sums of one block live on the stack.
+pub const BLOCK_ROWS: usize = 512;
+/// Code rows are padded with zeros to whole 512 bit registers.
+pub const CODE_ALIGN: usize = 64;
+
+/// An instruction set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// AVX-512 F, BW and VNNI.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    /// AVX2 and FMA.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// Plain Rust.
+    Portable,
+}
+
+impl Level {
+    /// The best this machine has.
+    pub fn detect() -> Self {
+        static BEST: OnceLock<Level> = OnceLock::new();
+        *BEST.get_or_init(|| Self::available()[0])
+    }
+
+    /// All this machine has, best first.
+    pub fn available() -> Vec<Self> {
+        let mut levels = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vnni")
+            {
+                levels.push(Self::Avx512);
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                levels.push(Self::Avx2);
+            }
+        }
+        levels.push(Self::Portable);
+        levels
+    }
+
+    /// `avx512`, `avx2` or `portable`.
+    pub fn name(self) -> &'static str {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => "avx2",
+            Self::Portable => "portable",
+        }
+    }
+}
+
+/// A query in two 8 bit digits, each padded to `CODE_ALIGN`. Codes lie in -127..=127.
+#[derive(Clone, Debug)]
+pub struct QueryCodes {
+    /// The coarse digit.
+    pub high: Vec<i8>,
+    /// What the coarse digit left over, 254 times finer.
+    pub low: Vec<i8>,
+    /// Sum of `high`.
+    pub high_sum: i32,
+    /// Sum of `low`.
+    pub low_sum: i32,
+}
+
+/// For every row of `codes` (rows of `query.high.len()` codes) whose bit in `mask` is set: its dot products with both
+/// digits of the query. Other entries of `out` are left as they are.
+pub fn dot_codes(level: Level, codes: &[i8], query: &QueryCodes, mask: &[u64], out: &mut [(i32, i32)]) {
+    let stride = query.high.len();
+    assert!(stride.is_multiple_of(CODE_ALIGN) && query.low.len() == stride);
+    assert!(out.len() * stride <= codes.len() && mask.len() * 64 >= out.len());
+    assert!(mask.iter().enumerate().all(|(at, word)| {
+        let past = out.len().saturating_sub(at * 64);
+        past >= 64 || word >> past == 0
+    }));
+    match level {
+        // SAFETY: the level is only made when the machine has it (`available`); the asserts above bound every read.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => unsafe { avx512::dot_codes(codes, query, mask, out) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => unsafe { avx2::dot_codes(codes, query, mask, out) },
+        Level::Portable => portable::dot_codes(codes, query, mask, out),
+    }
+}
+
+/// Dot product of two vectors of equal length.
+#[inline]
+pub fn dot_f32(level: Level, a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    match level {
+        // SAFETY: the level is only made when the machine has it; the lengths are equal.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => unsafe { avx512::dot_f32(a, b) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => unsafe { avx2::dot_f32(a, b) },
+        Level::Portable => portable::dot_f32(a, b),
+    }
+}
+
+/// One bit per value: whether it equals `wanted`.
+pub fn equal_u32(level: Level, values: &[u32], wanted: u32) -> Vec<u64> {
+    match level {
+        // SAFETY: the level is only made when the machine has it.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => unsafe { avx512::equal_u32(values, wanted) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => unsafe { avx2::equal_u32(values, wanted) },
+        Level::Portable => portable::words(values, |v| v == wanted),
+    }
+}
+
+/// One bit per value: whether it lies in `low..=high`.
+pub fn between_i64(level: Level, values: &[i64], low: i64, high: i64) -> Vec<u64> {
+    match level {
+        // SAFETY: the level is only made when the machine has it.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => unsafe { avx512::between_i64(values, low, high) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => unsafe { avx2::between_i64(values, low, high) },
+        Level::Portable => portable::words(values, |v| low <= v && v <= high),
+    }
+}
+
+/// One bit per value: whether the test holds.
+pub fn test_each<T: Copy>(values: &[T], test: impl Fn(T) -> bool) -> Vec<u64> {
+    portable::words(values, test)
+}
+
+#[cfg(test)]
+mod tests;

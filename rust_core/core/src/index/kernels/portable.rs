@@ -1,0 +1,41 @@
+//! Plain Rust: the reference the other levels are tested against.
+
+use super::QueryCodes;
+use crate::bitmap::set_bits;
+
+pub fn dot_codes(codes: &[i8], query: &QueryCodes, mask: &[u64], out: &mut [(i32, i32)]) {
+    let stride = query.high.len();
+    for (at, &word) in mask.iter().enumerate() {
+        for bit in set_bits(word) {
+            let row = at * 64 + bit as usize;
+            let codes = &codes[row * stride..(row + 1) * stride];
+            out[row] = (dot_i8(codes, &query.high), dot_i8(codes, &query.low));
+        }
+    }
+}
+
+fn dot_i8(a: &[i8], b: &[i8]) -> i32 {
+    a.iter().zip(b).map(|(&a, &b)| i32::from(a) * i32::from(b)).sum()
+}
+
+/// Sixteen running sums, so that the compiler may use vector registers.
+pub fn dot_f32(a: &[f32], b: &[f32]) -> f32 {
+    const LANES: usize = 16;
+    let mut sums = [0f32; LANES];
+    let (a_lanes, b_lanes) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let tail: f32 = a_lanes.remainder().iter().zip(b_lanes.remainder()).map(|(a, b)| a * b).sum();
+    for (a, b) in a_lanes.zip(b_lanes) {
+        for lane in 0..LANES {
+            sums[lane] += a[lane] * b[lane];
+        }
+    }
+    sums.iter().sum::<f32>() + tail
+}
+
+#[inline(always)]
+pub fn words<T: Copy>(values: &[T], test: impl Fn(T) -> bool) -> Vec<u64> {
+    values
+        .chunks(64)
+        .map(|chunk| chunk.iter().enumerate().fold(0, |word, (bit, &value)| word | u64::from(test(value)) << bit))
+        .collect()
+}

@@ -1,0 +1,74 @@
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+
+fn code() -> impl Strategy<Value = i8> {
+    prop_oneof![-127i8..=127, Just(127), Just(-127)]
+}
+
+fn query(stride: usize) -> impl Strategy<Value = QueryCodes> {
+    (vec(code(), stride), vec(code(), stride)).prop_map(|(high, low)| QueryCodes {
+        high_sum: high.iter().map(|&c| i32::from(c)).sum(),
+        low_sum: low.iter().map(|&c| i32::from(c)).sum(),
+        high,
+        low,
+    })
+}
+
+fn block() -> impl Strategy<Value = (QueryCodes, Vec<i8>, usize, u64)> {
+    (1usize..=7, 1usize..=64).prop_flat_map(|(width, rows)| {
+        let stride = width * CODE_ALIGN;
+        (
+            query(stride),
+            vec(code(), stride * rows),
+            Just(rows),
+            any::<u64>().prop_map(move |m| m & (u64::MAX >> (64 - rows))),
+        )
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn integer_kernels_are_equal_to_the_bit((query, codes, rows, mask) in block()) {
+        let untouched = (i32::MIN, i32::MAX);
+        let mut expected = vec![untouched; rows];
+        portable::dot_codes(&codes, &query, &[mask], &mut expected);
+        for level in Level::available() {
+            let mut out = vec![untouched; rows];
+            dot_codes(level, &codes, &query, &[mask], &mut out);
+            prop_assert_eq!(&out, &expected, "{}", level.name());
+        }
+    }
+
+    #[test]
+    fn float_kernels_agree_within_rounding(pairs in vec((-1f32..1.0, -1f32..1.0), 0..500)) {
+        let (a, b): (Vec<f32>, Vec<f32>) = pairs.into_iter().unzip();
+        let exact: f64 = a.iter().zip(&b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
+        for level in Level::available() {
+            prop_assert!((f64::from(dot_f32(level, &a, &b)) - exact).abs() < 1e-4, "{}", level.name());
+        }
+    }
+
+    #[test]
+    fn column_kernels_are_equal(values in vec(0u32..4, 0..300), times in vec(-3i64..4, 0..300), low in -4i64..4, high in -4i64..4) {
+        for level in Level::available() {
+            prop_assert_eq!(equal_u32(level, &values, 2), test_each(&values, |v| v == 2), "{}", level.name());
+            prop_assert_eq!(between_i64(level, &times, low, high), test_each(&times, |v| low <= v && v <= high));
+        }
+    }
+}
+
+#[test]
+fn extreme_codes_do_not_overflow_at_the_largest_dimensions() {
+    let stride = crate::limits::MAX_DIMENSIONS;
+    let sum = 127 * stride as i32;
+    let query = QueryCodes { high: vec![127; stride], low: vec![-127; stride], high_sum: sum, low_sum: -sum };
+    for level in Level::available() {
+        let mut out = [(0, 0)];
+        dot_codes(level, &vec![127; stride], &query, &[1], &mut out);
+        assert_eq!(out[0], (127 * sum, -127 * sum), "{}", level.name());
+    }
+}

@@ -1,0 +1,17 @@
+//! Bounds of the core. They stand behind the daemon's own, stricter limits: here they keep memory and time finite
+//! whatever the caller does.
+
+/// Largest vector: far above any sentence encoder, small enough that integer dot products cannot overflow 32 bits.
+pub const MAX_DIMENSIONS: usize = 16_384;
+/// Windows of one memory. The daemon cuts long texts into at most 16.
+pub const MAX_WINDOWS: usize = 64;
+/// UTF-8 bytes of a filter in JSON.
+pub const MAX_FILTER_BYTES: usize = 1 << 20;
+/// Levels of `and`, `or`, `not` in one filter: evaluation recurses.
+pub const MAX_FILTER_DEPTH: usize = 32;
+/// Comparisons, connectives and `in` values of one filter: each costs a pass over a column.
+pub const MAX_FILTER_NODES: usize = 10_000;
+/// UTF-8 bytes of the fields of one memory in JSON.
+pub const MAX_FIELDS_BYTES: usize = 1 << 20;
+/// Elements of `tags` or of a metadata list.
+pub const MAX_LIST_VALUES: usize = 10_000;

@@ -1,0 +1,43 @@
+//! One memory as the caller gives it, and as it is ready to be applied.
+
+use crate::error::Error;
+use crate::fields::{Fields, parse_fields};
+use crate::index::{Prepared, decode_vectors};
+use crate::limits::MAX_WINDOWS;
+use crate::text::{TermCounts, analyze};
+
+/// One memory.
+#[derive(Clone, Debug, Default)]
+pub struct Entry {
+    /// Unique in the namespace.
+    pub memory_id: String,
+    /// Reported back with hits.
+    pub version: i64,
+    /// What the words are taken from.
+    pub text: String,
+    /// Little-endian float32 vectors one after another; may be empty.
+    pub embeddings: Vec<u8>,
+    /// JSON object, see `parse_fields`.
+    pub fields: Vec<u8>,
+}
+
+/// Checked and computed, without having looked at the index.
+pub struct Ready {
+    pub windows: Vec<Prepared>,
+    pub words: TermCounts,
+    pub fields: Fields,
+}
+
+impl Entry {
+    pub(super) fn prepare(&self, dimensions: usize) -> Result<Ready, Error> {
+        let vectors = decode_vectors(dimensions, &self.embeddings)?;
+        if vectors.len() > MAX_WINDOWS {
+            return Err(Error::OutOfRange { what: "the number of embeddings", bounds: "at most 64" });
+        }
+        Ok(Ready {
+            fields: parse_fields(&self.fields)?,
+            windows: vectors.iter().map(|vector| Prepared::new(vector)).collect(),
+            words: analyze(&self.text),
+        })
+    }
+}

@@ -1,0 +1,119 @@
+//! Vectors, words and fields of one namespace, kept in step under one lock.
+
+mod entry;
+mod ids;
+mod remove;
+mod search;
+mod upsert;
+
+use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+pub use entry::Entry;
+pub use search::{Hit, SearchResult};
+
+use crate::bitmap::Bitmap;
+use crate::error::Error;
+use crate::fields::Columns;
+use crate::filter::{Filter, evaluate, parse_filter};
+use crate::index::{FlatIndex, VectorIndex, check_dimensions};
+use crate::text::LexicalIndex;
+use ids::Ids;
+
+/// An index of memories. Searches run concurrently; a change waits for them and is seen whole by the next one.
+pub struct NamespaceIndex {
+    dimensions: usize,
+    state: RwLock<State>,
+}
+
+struct State {
+    ids: Ids,
+    vectors: FlatIndex,
+    words: LexicalIndex,
+    fields: Columns,
+    applied_seq: i64,
+}
+
+impl State {
+    /// The memories that pass; None lets all pass.
+    fn visible(&self, filter: Option<&Filter>) -> Bitmap {
+        let Some(filter) = filter else { return self.ids.live().clone() };
+        let mut visible = evaluate(filter, &self.fields, &self.ids);
+        visible.and(self.ids.live());
+        visible
+    }
+}
+
+impl NamespaceIndex {
+    /// For vectors of `dimensions` components, 1 to `MAX_DIMENSIONS`.
+    pub fn new(dimensions: usize) -> Result<Self, Error> {
+        check_dimensions(dimensions)?;
+        let state = State {
+            ids: Ids::default(),
+            vectors: FlatIndex::new(dimensions),
+            words: LexicalIndex::default(),
+            fields: Columns::new(),
+            applied_seq: 0,
+        };
+        Ok(Self { dimensions, state: RwLock::new(state) })
+    }
+
+    fn read(&self) -> Result<RwLockReadGuard<'_, State>, Error> {
+        self.state.read().map_err(|_| Error::Broken)
+    }
+
+    fn write(&self) -> Result<RwLockWriteGuard<'_, State>, Error> {
+        self.state.write().map_err(|_| Error::Broken)
+    }
+
+    /// Components of a vector.
+    pub fn dimensions(&self) -> usize {
+        self.dimensions
+    }
+
+    /// Memories there are.
+    pub fn len(&self) -> Result<usize, Error> {
+        Ok(self.read()?.ids.len())
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> Result<bool, Error> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Whether a memory is there.
+    pub fn contains(&self, memory_id: &str) -> Result<bool, Error> {
+        Ok(self.read()?.ids.find(memory_id).is_some())
+    }
+
+    /// The largest sequence number applied.
+    pub fn applied_seq(&self) -> Result<i64, Error> {
+        Ok(self.read()?.applied_seq)
+    }
+
+    /// Every memory with its version, in insertion order.
+    pub fn versions(&self) -> Result<Vec<(String, i64)>, Error> {
+        let state = self.read()?;
+        let slots = state.ids.in_insertion_order(state.ids.live());
+        Ok(slots.into_iter().filter_map(|slot| state.ids.get(slot)).map(|e| (e.id.to_string(), e.version)).collect())
+    }
+
+    /// Ids of the memories that pass a filter (JSON), in insertion order.
+    pub fn matching(&self, filter: Option<&[u8]>) -> Result<Vec<String>, Error> {
+        let filter = filter.map(parse_filter).transpose()?;
+        let state = self.read()?;
+        let slots = state.ids.in_insertion_order(&state.visible(filter.as_ref()));
+        Ok(slots.into_iter().filter_map(|slot| state.ids.get(slot)).map(|e| e.id.to_string()).collect())
+    }
+
+    /// Estimate of the heap it holds.
+    pub fn memory_bytes(&self) -> Result<usize, Error> {
+        let state = self.read()?;
+        Ok(state.ids.memory_bytes()
+            + state.vectors.memory_bytes()
+            + state.words.memory_bytes()
+            + state.fields.memory_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+//! One query: filter, the best of each side, both scores for all of them, ranking.
+
+use std::cmp::Ordering;
+
+use super::{NamespaceIndex, State};
+use crate::error::Error;
+use crate::filter::{Filter, parse_filter};
+use crate::index::{PreparedQuery, VectorIndex, decode_vectors};
+use crate::rank::{Candidate, Ranked, RankingOptions, rank};
+use crate::text::{TermCounts, analyze};
+
+/// A memory found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hit {
+    /// Its id.
+    pub memory_id: String,
+    /// Its version in the index.
+    pub version: i64,
+    /// Scores and parts.
+    pub ranked: Ranked,
+}
+
+/// What a query found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SearchResult {
+    /// Best first.
+    pub hits: Vec<Hit>,
+    /// See `rank`.
+    pub nothing_relevant: bool,
+    /// Memories that passed the filter.
+    pub visible: usize,
+}
+
+impl NamespaceIndex {
+    /// Find the memories closest to a query in meaning (`embedding`: one vector, or None) and words. `filter` is JSON.
+    pub fn search(
+        &self,
+        query: &str,
+        embedding: Option<&[u8]>,
+        filter: Option<&[u8]>,
+        options: &RankingOptions,
+    ) -> Result<SearchResult, Error> {
+        options.check()?;
+        let embedding = embedding.map(|bytes| one_vector(self.dimensions, bytes)).transpose()?;
+        let filter = filter.map(parse_filter).transpose()?;
+        let words = analyze(query);
+        Ok(self.read()?.search(&words, embedding.as_ref(), filter.as_ref(), options))
+    }
+}
+
+fn one_vector(dimensions: usize, bytes: &[u8]) -> Result<PreparedQuery, Error> {
+    match &decode_vectors(dimensions, bytes)?[..] {
+        [one] => Ok(PreparedQuery::new(one)),
+        _ => Err(Error::VectorSize { dimensions, bytes: bytes.len() }),
+    }
+}
+
+impl State {
+    fn search(
+        &self,
+        words: &TermCounts,
+        embedding: Option<&PreparedQuery>,
+        filter: Option<&Filter>,
+        options: &RankingOptions,
+    ) -> SearchResult {
+        let visible = self.visible(filter);
+        let tie = |a: u32, b: u32| self.by_id(a, b);
+        let words = self.words.resolve(words);
+        let by_words = self.words.search(&words, options.candidates, &visible, &tie);
+        let by_vector = embedding.map_or(Vec::new(), |q| self.vectors.search(q, options.candidates, &visible, &tie));
+        let mut slots: Vec<u32> = by_words.iter().chain(&by_vector).map(|&(slot, _)| slot).collect();
+        slots.sort_unstable();
+        slots.dedup();
+        let candidate = |slot: u32| {
+            let (bm25, matched_terms) = self.words.score(slot, &words);
+            let cosine = embedding.and_then(|query| self.vectors.cosine(slot, query));
+            Candidate { slot, cosine, bm25, matched_terms }
+        };
+        let (ranked, nothing_relevant) = rank(slots.into_iter().map(candidate).collect(), options, &tie);
+        let hits = ranked.into_iter().filter_map(|ranked| self.hit(ranked)).collect();
+        SearchResult { hits, nothing_relevant, visible: visible.count() }
+    }
+
+    fn hit(&self, ranked: Ranked) -> Option<Hit> {
+        let entry = self.ids.get(ranked.candidate.slot)?;
+        Some(Hit { memory_id: entry.id.to_string(), version: entry.version, ranked })
+    }
+
+    /// Equal scores go by id, so that the answer does not depend on the order of insertion.
+    fn by_id(&self, a: u32, b: u32) -> Ordering {
+        let id = |slot| self.ids.get(slot).map(|entry| &entry.id);
+        id(a).cmp(&id(b))
+    }
+}

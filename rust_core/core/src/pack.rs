@@ -1,0 +1,200 @@
+//! Packing sections of Markdown under a token budget.
+//!
+//! Costs are counted per line. Both encodings cut a text after a line break unless white space or a slash follows, so the
+//! sum over lines is nearly always the count of the whole; the whole is counted at the end, and what is over is taken back.
+
+use crate::error::Error;
+use crate::tokens::TokenCounter;
+
+/// Stands between sections, after the last line's own line break.
+const RULE: &str = "---\n\n";
+
+/// One part of a context block.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Section {
+    /// First line, for example `## Current session`.
+    pub heading: String,
+    /// Markdown lines or paragraphs, preferred ones first.
+    pub items: Vec<String>,
+    /// Part of the budget it may take before the others have had theirs, 0..=1.
+    pub share: f64,
+    /// Show the least preferred first.
+    pub reverse: bool,
+}
+
+impl Section {
+    /// Refuse a share out of bounds.
+    pub fn check(&self) -> Result<(), Error> {
+        if (0.0..=1.0).contains(&self.share) {
+            Ok(())
+        } else {
+            Err(Error::OutOfRange { what: "share", bounds: "between 0 and 1" })
+        }
+    }
+}
+
+/// A packed context block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packed {
+    /// Sections parted by `---`.
+    pub text: String,
+    /// Exact count of `text`, never above the budget.
+    pub tokens: usize,
+    /// Per section the indexes of the items that found room, ascending.
+    pub taken: Vec<Vec<usize>>,
+}
+
+/// Fill each section up to its share, then hand out what is left over in the order given. Items are never cut.
+pub fn pack(counter: &TokenCounter, sections: &[&Section], budget: usize) -> Packed {
+    let mut packing = Packing::new(counter, sections, budget);
+    for (at, section) in sections.iter().enumerate() {
+        packing.fill(at, (section.share * budget as f64).floor() as usize);
+    }
+    for at in 0..sections.len() {
+        packing.fill(at, budget);
+    }
+    packing.finish()
+}
+
+struct Packing<'a> {
+    counter: &'a TokenCounter,
+    sections: &'a [&'a Section],
+    budget: usize,
+    used: usize,
+    /// Tokens of each item with its line break.
+    costs: Vec<Vec<usize>>,
+    spent: Vec<usize>,
+    taken: Vec<Vec<usize>>,
+}
+
+impl<'a> Packing<'a> {
+    fn new(counter: &'a TokenCounter, sections: &'a [&'a Section], budget: usize) -> Self {
+        let cost = |item: &String| counter.count(&format!("{item}\n"));
+        Self {
+            counter,
+            sections,
+            budget,
+            used: 0,
+            costs: sections.iter().map(|section| section.items.iter().map(cost).collect()).collect(),
+            spent: vec![0; sections.len()],
+            taken: vec![Vec::new(); sections.len()],
+        }
+    }
+
+    /// Take what fits, in order of preference, until the section has spent its allowance or the budget is gone.
+    fn fill(&mut self, at: usize, allowance: usize) {
+        let already = std::mem::take(&mut self.taken[at]);
+        let mut taken = already.clone();
+        for item in (0..self.costs[at].len()).filter(|item| already.binary_search(item).is_err()) {
+            let opening = if taken.is_empty() { self.opening_cost(at) } else { 0 };
+            let cost = self.costs[at][item] + opening;
+            if self.used + cost <= self.budget && self.spent[at] + cost <= allowance {
+                self.used += cost;
+                self.spent[at] += cost;
+                taken.push(item);
+            }
+        }
+        taken.sort_unstable();
+        self.taken[at] = taken;
+    }
+
+    /// The heading, and the rule that parts it from another section.
+    fn opening_cost(&self, at: usize) -> usize {
+        let alone = self.taken.iter().all(Vec::is_empty);
+        let rule = if alone { 0 } else { self.counter.count("\n") + self.counter.count(RULE) };
+        rule + self.counter.count(&format!("{}\n\n", self.sections[at].heading))
+    }
+
+    fn finish(mut self) -> Packed {
+        loop {
+            let text = self.render();
+            let tokens = self.counter.count(&text);
+            if tokens <= self.budget {
+                return Packed { text, tokens, taken: self.taken };
+            }
+            let last = self.taken.iter_mut().rev().find(|taken| !taken.is_empty());
+            last.expect("an empty text has no tokens").pop();
+        }
+    }
+
+    fn render(&self) -> String {
+        let section = |(section, taken): (&&Section, &Vec<usize>)| {
+            let items = taken.iter().map(|&item| section.items[item].as_str());
+            let items: Vec<&str> = if section.reverse { items.rev().collect() } else { items.collect() };
+            (!items.is_empty()).then(|| format!("{}\n\n{}", section.heading, items.join("\n")))
+        };
+        let parts: Vec<String> = self.sections.iter().zip(&self.taken).filter_map(section).collect();
+        parts.join("\n\n---\n\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn section(heading: &str, items: &[&str], share: f64, reverse: bool) -> Section {
+        Section { heading: heading.into(), items: items.iter().map(|i| (*i).to_owned()).collect(), share, reverse }
+    }
+
+    fn counter() -> TokenCounter {
+        TokenCounter::new("o200k_base").unwrap()
+    }
+
+    #[test]
+    fn sections_are_parted_and_empty_ones_left_out() {
+        let (a, b, c) = (
+            section("## A", &["- x", "- y"], 0.5, true),
+            section("## B", &[], 0.2, false),
+            section("## C", &["- z"], 0.3, false),
+        );
+        let packed = pack(&counter(), &[&a, &b, &c], 1000);
+        assert_eq!(packed.text, "## A\n\n- y\n- x\n\n---\n\n## C\n\n- z");
+        assert_eq!(packed.tokens, counter().count(&packed.text));
+        assert_eq!(packed.taken, [vec![0, 1], vec![], vec![0]]);
+        assert_eq!(pack(&counter(), &[&b], 10), Packed { text: String::new(), tokens: 0, taken: vec![vec![]] });
+        assert_eq!(pack(&counter(), &[&a, &b, &c], 0).text, "");
+    }
+
+    #[test]
+    fn each_gets_its_share_first_and_the_rest_is_handed_out() {
+        let long = "- one two three four five six seven eight nine ten";
+        let (a, b) = (section("## A", &[long; 20], 0.5, false), section("## B", &[long; 3], 0.5, false));
+        let packed = pack(&counter(), &[&a, &b], 140);
+        assert_eq!(packed.taken[1].len(), 3, "the second section is not starved by the first");
+        assert!(packed.taken[0].len() > 5, "what the second leaves over goes to the first: {:?}", packed.taken);
+        assert!(packed.tokens > 120, "the budget is used: {}", packed.tokens);
+    }
+
+    #[test]
+    fn an_item_that_does_not_fit_is_skipped_whole() {
+        let huge = format!("- {}", "word ".repeat(500));
+        let a = section("## A", &[&huge, "- small"], 1.0, false);
+        let packed = pack(&counter(), &[&a], 50);
+        assert_eq!((packed.text.as_str(), &packed.taken[0][..]), ("## A\n\n- small", &[1][..]));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+
+        #[test]
+        fn the_budget_is_never_exceeded(
+            given in proptest::collection::vec((proptest::collection::vec("[ \n/a-zA-Z.,!é日#-]{0,40}", 0..8), 0f64..=1.0, any::<bool>()), 0..5),
+            budget in 0usize..200,
+            second in any::<bool>(),
+        ) {
+            let counter = TokenCounter::new(if second { "cl100k_base" } else { "o200k_base" }).unwrap();
+            let sections: Vec<Section> = given
+                .into_iter()
+                .map(|(items, share, reverse)| Section { heading: "## Head".into(), items, share, reverse })
+                .collect();
+            let refs: Vec<&Section> = sections.iter().collect();
+            let packed = pack(&counter, &refs, budget);
+            prop_assert!(packed.tokens <= budget);
+            prop_assert_eq!(packed.tokens, counter.count(&packed.text));
+            prop_assert!(packed.taken.iter().all(|taken| taken.is_sorted_by(|a, b| a < b)));
+            prop_assert_eq!(packed, pack(&counter, &refs, budget));
+        }
+    }
+}
