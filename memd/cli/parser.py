@@ -321,7 +321,9 @@ def _model(add: Add) -> None:
         operands=" ACTION",
         client=False,
     )
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, title="actions")
+    actions = parser.add_subparsers(
+        dest="action", metavar="ACTION", required=True, title="actions", prog="memd model", help="what to do"
+    )
     install = actions.add_parser(
         "install",
         help="get the authentic weights, check them, export the model",
