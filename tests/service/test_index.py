@@ -1,0 +1,251 @@
+"""The index follows the rows: snapshot and commits meet without a gap, whatever arrives while it loads."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from memd.adapters import index as index_module
+from memd.adapters.index import RustNamespaceIndex
+from memd.domain.errors import Corruption, InvalidArgument
+from memd.domain.filters import And, Compare, Filter
+from memd.ports import IndexChange, IndexRow, SearchOptions
+
+DIMENSIONS = 16
+ALL = And(())
+MANY = 10_000
+
+
+def vector(seed: int) -> bytes:
+    bare = np.random.default_rng(seed).normal(size=DIMENSIONS)
+    return (bare / np.linalg.norm(bare)).astype("<f4").tobytes()
+
+
+def row(entry_id: str, seed: int, text: str = "words", version: int = 1, user: str = "u", windows: int = 1) -> IndexRow:
+    embeddings = b"".join(vector(seed + 1_000 * window) for window in range(windows))
+    return IndexRow(entry_id, version, text, embeddings, json.dumps({"user_id": user}).encode())
+
+
+class Rows:
+    """Rows of every (namespace, kind) with a change number, as ``MemoryStore.load`` gives them out."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, str], dict[str, IndexRow]] = {}
+        self.seq = 0
+        self.loads = 0
+        self.gate = threading.Semaphore(MANY)
+        """A permit a batch, for the loading threads."""
+        self.loading = threading.Event()
+        self.lock = threading.Lock()
+
+    def put(self, *rows: IndexRow, namespace: str = "ns", kind: str = "memory") -> IndexChange:
+        with self.lock:
+            self.seq += 1
+            self.rows.setdefault((namespace, kind), {}).update({one.entry_id: one for one in rows})
+            return IndexChange(namespace, kind, self.seq, put=rows)
+
+    def delete(self, *ids: str, namespace: str = "ns", kind: str = "memory") -> IndexChange:
+        with self.lock:
+            self.seq += 1
+            for one in ids:
+                self.rows[namespace, kind].pop(one, None)
+            return IndexChange(namespace, kind, self.seq, delete=ids)
+
+    def load(self, namespace: str, kind: str) -> tuple[int, Iterator[Sequence[IndexRow]]]:
+        with self.lock:
+            self.loads += 1
+            seq, rows = self.seq, list(self.rows.get((namespace, kind), {}).values())
+        return seq, self._batches(rows)
+
+    def _batches(self, rows: list[IndexRow]) -> Iterator[Sequence[IndexRow]]:
+        for start in range(0, len(rows), 10):
+            yield rows[start : start + 10]
+            if threading.current_thread().name.startswith("memd-index-load"):
+                self.loading.set()
+                assert self.gate.acquire(timeout=10)
+
+
+@pytest.fixture
+def rows() -> Rows:
+    return Rows()
+
+
+@pytest.fixture
+def index(rows: Rows) -> Iterator[RustNamespaceIndex]:
+    made = RustNamespaceIndex(rows.load, DIMENSIONS, inline_rows=50)
+    yield made
+    rows.gate.release(MANY)
+    made.close()
+
+
+def options(limit: int = 100) -> SearchOptions:
+    return SearchOptions(limit=limit, trim_ratio=0.0, candidates=1_000)
+
+
+def ids(
+    index: RustNamespaceIndex, where: Filter = ALL, seed: int = 0, kind: str = "memory", limit: int = 100
+) -> list[str]:
+    answer = index.search("ns", kind, "words", vector(seed), where, options(limit))
+    assert answer.degraded == ""
+    return [hit.entry_id for hit in answer.hits]
+
+
+def test_a_namespace_is_loaded_by_its_first_search(rows: Rows, index: RustNamespaceIndex) -> None:
+    rows.put(*[row(f"m{n}", n) for n in range(30)])
+    assert index.loaded() == 0
+    answer = index.search("ns", "memory", "", vector(7), ALL, options(limit=1))
+    assert (answer.hits[0].entry_id, answer.seq, answer.degraded) == ("m7", 1, "")
+    assert answer.hits[0].relevance == pytest.approx(1.0, abs=1e-3)
+    assert index.loaded() == 1
+    assert index.search("ns", "memory", "", vector(8), ALL, options(limit=1)).hits[0].entry_id == "m8"
+    assert rows.loads == 1
+
+
+def test_commits_are_seen_by_the_next_search(rows: Rows, index: RustNamespaceIndex) -> None:
+    rows.put(row("a", 1))
+    assert ids(index) == ["a"]
+    index.apply([rows.put(row("b", 2)), rows.delete("a")])
+    assert ids(index) == ["b"]
+    assert index.state("ns", "memory").seq == 3
+    index.apply([rows.put(row("b", 2, version=2))])
+    assert index.state("ns", "memory").entries == {"b": 2}
+
+
+def test_changes_of_a_namespace_that_is_not_loaded_are_ignored(rows: Rows, index: RustNamespaceIndex) -> None:
+    index.apply([rows.put(row("a", 1))])
+    assert index.loaded() == 0
+    assert ids(index) == ["a"]
+
+
+def test_one_commit_may_change_both_kinds(rows: Rows, index: RustNamespaceIndex) -> None:
+    memory, procedure = rows.put(row("m", 1)), rows.put(row("p", 2), kind="procedure")
+    assert ids(index) == ["m"]
+    assert ids(index, kind="procedure") == ["p"]
+    seq = procedure.seq + 1
+    index.apply([IndexChange("ns", kind, seq, delete_all=True) for kind in ("memory", "procedure")])
+    assert ids(index) == ids(index, kind="procedure") == []
+    assert index.state("ns", "memory").seq == index.state("ns", "procedure").seq == seq
+    index.apply([IndexChange("ns", "memory", seq + 1, put=(row("n", 3),))])
+    assert index.state("ns", "procedure").seq == seq + 1, "the change number is the namespace's"
+    assert memory.kind == "memory"
+
+
+def test_commits_during_a_load_are_applied_after_the_snapshot_and_never_twice(
+    rows: Rows, index: RustNamespaceIndex
+) -> None:
+    rows.put(*[row(f"m{n}", n) for n in range(20)])
+    rows.gate = threading.Semaphore(0)
+    with ThreadPoolExecutor(1) as pool:
+        search = pool.submit(ids, index)
+        assert rows.loading.wait(10)
+        stale = IndexChange("ns", "memory", 1, put=(row("m0", 0, version=9),), delete=("m1",))
+        index.apply([stale, rows.delete("m2"), rows.put(row("late", 77))])
+        rows.gate.release(MANY)
+        found = search.result(10)
+    assert set(found) == {f"m{n}" for n in range(20) if n != 2} | {"late"}
+    assert index.state("ns", "memory").entries["m0"] == 1
+    assert index.state("ns", "memory").seq == rows.seq
+
+
+def test_a_large_namespace_answers_by_exact_scan_while_it_loads(rows: Rows, index: RustNamespaceIndex) -> None:
+    rows.put(*[row(f"m{n}", n, user="u" if n % 2 else "v", windows=1 + n % 3) for n in range(200)])
+    rows.gate = threading.Semaphore(6)  # batches of ten: more than may be waited for, less than all
+    where = Compare("eq", "user_id", "u")
+    with ThreadPoolExecutor(1) as pool:
+        loaded = pool.submit(index.state, "ns", "memory")
+        scanned = index.search("ns", "memory", "", vector(7), where, options(limit=10))
+        words_only = index.search("ns", "memory", "words", None, where, options(limit=10))
+        assert not loaded.done()
+        rows.gate.release(MANY)
+    loaded.result(10)
+    exact = index.search("ns", "memory", "", vector(7), where, options(limit=10))
+    assert scanned.degraded == words_only.degraded == "INDEX_LOADING"
+    assert words_only.hits == ()
+    assert exact.degraded == ""
+    assert [hit.entry_id for hit in scanned.hits] == [hit.entry_id for hit in exact.hits]
+    for scan, hit in zip(scanned.hits, exact.hits, strict=True):
+        assert scan.relevance == pytest.approx(hit.relevance, abs=5e-3)
+
+
+def test_a_failed_load_is_an_error_and_the_next_search_tries_again(rows: Rows, index: RustNamespaceIndex) -> None:
+    bad = IndexRow("bad", 1, "x", b"1234", b"{}")
+    rows.put(bad)
+    with pytest.raises(Corruption):
+        ids(index)
+    rows.delete("bad")
+    rows.put(row("good", 1))
+    assert ids(index) == ["good"]
+
+
+def test_a_change_the_index_cannot_take_makes_it_load_again(rows: Rows, index: RustNamespaceIndex) -> None:
+    rows.put(row("a", 1))
+    assert ids(index) == ["a"]
+    index.apply([IndexChange("ns", "memory", rows.seq + 1, put=(IndexRow("a", 2, "x", b"123", b"{}"),))])
+    rows.put(row("b", 2))
+    assert set(ids(index)) == {"a", "b"}
+    assert rows.loads == 2
+
+
+def test_a_malformed_search_is_the_callers_error(rows: Rows, index: RustNamespaceIndex) -> None:
+    rows.put(row("a", 1))
+    for embedding in (b"", b"123", vector(1) * 2):
+        with pytest.raises(InvalidArgument):
+            index.search("ns", "memory", "x", embedding, ALL, options())
+
+
+def test_the_namespace_unused_for_longest_leaves_memory(
+    rows: Rows, index: RustNamespaceIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index_module, "MAX_NAMESPACES_LOADED", 2)
+    for namespace in ("a", "b", "a", "c"):
+        for kind in ("memory", "procedure"):
+            index.state(namespace, kind)
+    assert index.loaded() == 2
+    loads = rows.loads
+    index.state("a", "memory")
+    assert rows.loads == loads, "a was used more recently than b"
+    index.state("b", "memory")
+    assert rows.loads == loads + 1
+
+
+def test_preload_loads_both_kinds(rows: Rows, index: RustNamespaceIndex) -> None:
+    rows.put(row("a", 1))
+    assert index.preload(["ns", "other"]) == 2
+    assert (index.loaded(), rows.loads) == (2, 4)
+    assert ids(index) == ["a"]
+    assert rows.loads == 4
+
+
+def test_the_index_equals_the_rows_after_any_interleaving(rows: Rows) -> None:
+    """Writers commit while searches load, evict by failure and load again; in the end ids and versions agree."""
+    rng = random.Random(7)
+    for _ in range(20):
+        index = RustNamespaceIndex(rows.load, DIMENSIONS, inline_rows=50)
+        started = threading.Barrier(3)
+
+        def write(
+            steps: list[tuple[str, int]], index: RustNamespaceIndex = index, gate: threading.Barrier = started
+        ) -> None:
+            gate.wait()
+            for name, version in steps:
+                index.apply([rows.put(row(name, version, version=version)) if version else rows.delete(name)])
+
+        def search(index: RustNamespaceIndex = index, gate: threading.Barrier = started) -> None:
+            gate.wait()
+            for seed in range(20):
+                index.search("ns", "memory", "words", vector(seed), ALL, options(5))
+
+        steps = [(f"m{rng.randrange(40)}", rng.randrange(4)) for _ in range(100)]
+        with ThreadPoolExecutor(3) as pool:
+            for job in [pool.submit(write, steps), pool.submit(search), pool.submit(search)]:
+                job.result(30)
+        state = index.state("ns", "memory")
+        assert state.entries == {one.entry_id: one.version for one in rows.rows["ns", "memory"].values()}
+        assert state.seq == rows.seq
+        index.close()
