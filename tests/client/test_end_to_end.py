@@ -1,0 +1,338 @@
+"""The client against a real daemon: every method, sync; the ones whose shape differs also async."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from memd_client import (
+    AsyncClient,
+    Client,
+    Durability,
+    Event,
+    EventKind,
+    F,
+    Health,
+    NewMemory,
+    Outcome,
+    SourceKind,
+    Tier,
+    TierState,
+    errors,
+)
+
+from tests.daemon import Daemon
+
+NOON = datetime(2024, 5, 1, 12, 0, 0, 123456, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """One daemon for the whole file; every test has its own user."""
+    daemon = Daemon(tmp_path_factory.mktemp("served"))
+    try:
+        daemon.start()
+        yield daemon
+    finally:
+        daemon.close()
+
+
+@pytest.fixture
+def memd(served: Daemon, request: pytest.FixtureRequest) -> Iterator[Client]:
+    """A client with a user of its own."""
+    with Client(served.address, user_id=request.node.name, session_id="s1") as client:
+        yield client
+
+
+def test_what_is_remembered_is_recalled(memd: Client) -> None:
+    stored = memd.remember("Ada prefers trains to planes", tags=["travel"], metadata={"weight": 3})
+    assert stored.memories[0].created
+    assert stored.receipt.durability is Durability.SYNCED
+    recall = memd.recall("how does she like to travel?", explain=True, min_seq=stored.receipt.seq)
+    assert [h.memory.content for h in recall.memories] == ["Ada prefers trains to planes"]
+    assert "Ada prefers trains to planes" in recall.context
+    assert recall.memories[0].parts is not None
+    assert recall.memories[0].memory.metadata == {"weight": 3}
+    assert recall.tokens > 0
+    assert recall.seq >= stored.receipt.seq
+    states = {s.tier: s.state for s in recall.tier_status}
+    assert states[Tier.SEMANTIC] is TierState.OK
+
+
+def test_a_memory_comes_back_whole(memd: Client) -> None:
+    new = NewMemory(
+        "whole",
+        memory_id="m1",
+        metadata={"s": "x", "i": 1, "f": 0.5, "b": False, "l": ["a", "b"]},
+        tags=["b", "a", "b"],
+        source="tool",
+        speaker="Ada",
+        event_time=NOON,
+        position=0,
+        importance=0.0,
+        pinned=True,
+        valid_from=NOON,
+        ttl=timedelta(days=1),
+        event_ids=["e1"],
+    )
+    memd.remember([new])
+    memory = memd.get("m1")
+    assert memory.metadata == new.metadata
+    assert memory.tags == ("a", "b")
+    assert (memory.source, memory.speaker, memory.position, memory.pinned) == (SourceKind.TOOL, "Ada", 0, True)
+    assert (memory.event_time, memory.valid_from, memory.importance) == (NOON, NOON, 0.0)
+    assert memory.event_ids == ("e1",)
+    assert memory.version == 1
+    assert memory.create_time is not None
+    assert memory.expire_time is not None
+    assert timedelta(hours=23) < memory.expire_time - memory.create_time <= timedelta(days=1, seconds=1)
+
+
+def test_filters_mean_what_they_say(memd: Client) -> None:
+    memd.remember(
+        [
+            NewMemory("a", memory_id="a", metadata={"n": 1}, tags=["x"], speaker="ada", event_time=NOON),
+            NewMemory("b", memory_id="b", metadata={"n": 2}, tags=["x", "y"], speaker="bob"),
+            NewMemory("c", memory_id="c", metadata={"k": "v"}, pinned=True),
+        ]
+    )
+
+    def found(filter_: object) -> set[str]:
+        return {m.memory_id for m in memd.list(filter=filter_)}  # type: ignore[arg-type]
+
+    assert found(None) == {"a", "b", "c"}
+    assert found(F.tag == "x") == {"a", "b"}
+    assert found((F.tag == "x") & ~(F.tag == "y")) == {"a"}
+    assert found((F.metadata["n"] >= 2) | (F.pinned == True)) == {"b", "c"}  # noqa: E712
+    assert found(F.speaker.in_(["ada", "eve"])) == {"a"}
+    assert found(~F.speaker.exists()) == {"c"}
+    assert found(F.metadata["n"] != 1) == {"b", "c"}
+    assert found(F.event_time <= NOON) == {"a"}
+    assert {h.memory.memory_id for h in memd.recall("a b c", filter=F.exists("metadata.k")).memories} <= {"c"}
+    with pytest.raises(errors.InvalidArgument):
+        memd.list_page(filter=F.exists("no_such_field"))
+
+
+def test_lists_go_over_all_pages(memd: Client) -> None:
+    memd.remember([f"fact number {i}" for i in range(7)])
+    page = memd.list_page(page_size=3)
+    assert len(page.items) == 3
+    assert page.next_page_token
+    everything = [m.content for m in memd.list(page_size=3)]
+    assert len(everything) == len(set(everything)) == 7
+    with pytest.raises(errors.InvalidArgument):
+        memd.list_page(page_token="nonsense")
+
+
+def test_updates_are_compare_and_set_and_can_be_undone(memd: Client) -> None:
+    memd.remember("first", memory_id="m", tags=["t"], event_time=NOON)
+    second = memd.update("m", content="second", event_time=None, expected_version=1)
+    assert (second.content, second.version, second.event_time, second.tags) == ("second", 2, None, ("t",))
+    assert second.receipt is not None
+    with pytest.raises(errors.VersionConflict) as lost:
+        memd.update("m", content="third", expected_version=1)
+    assert lost.value.current_version == 2
+    assert [m.content for m in memd.revisions("m")] == ["second", "first"]
+    restored = memd.restore_revision("m", 1)
+    assert (restored.content, restored.version, restored.event_time) == ("first", 3, NOON)
+
+
+def test_forget_deletes_and_says_what(memd: Client) -> None:
+    ids = [m.memory_id for m in memd.remember(["one", "two", "three"], tags=["gone"]).memories]
+    trial = memd.forget(filter=F.tag == "gone", dry_run=True)
+    assert trial.dry_run
+    assert trial.counts["memories"] == 3
+    assert len(list(memd.list())) == 3
+    receipt = memd.forget(ids[0])
+    assert receipt.counts["memories"] == 1
+    assert receipt.receipt_id
+    with pytest.raises(errors.NotFound):
+        memd.get(ids[0])
+    memd.observe("hello")
+    memd.scoped(session_id="").forget(everything=True)
+    assert list(memd.list()) == []
+    assert list(memd.episodes()) == []
+    assert not memd.recall("one two three").memories
+
+
+def test_sessions_and_their_events(memd: Client) -> None:
+    memd.observe("please book the train", role="user", metadata={"channel": "web"})
+    failed = memd.observe("no seats", kind="error", role="tool", tool_name="book", outcome="failure")
+    memd.observe(
+        [
+            Event("took the later one", kind=EventKind.DECISION, resolves=failed.events[0].event_id, event_time=NOON),
+            Event("booked", kind="tool_call", tool_name="book", tool_call_id="c1", outcome="success", event_id="e9"),
+            Event("a passing thought", ephemeral=True),
+        ]
+    )
+    working = memd.working_memory()
+    assert [e.content for e in working.items] == [
+        "please book the train",
+        "no seats",
+        "took the later one",
+        "booked",
+        "a passing thought",
+    ]
+    assert working.tokens == sum(e.tokens for e in working.items) > 0
+    assert working.items[0].metadata == {"channel": "web"}
+    episodes = list(memd.episodes(page_size=2))
+    assert [e.content for e in episodes] == ["booked", "took the later one", "no seats", "please book the train"]
+    assert episodes[0].outcome is Outcome.SUCCESS
+    assert (episodes[0].event_id, episodes[0].kind) == ("e9", EventKind.TOOL_CALL)
+    assert episodes[1].event_time == NOON
+    assert [e.content for e in memd.episodes(kinds=["error"])] == ["no seats"]
+    (session,) = memd.sessions()
+    assert session.scope.session_id == "s1"
+    assert session.event_count >= 4
+    assert "please book the train" in memd.recall("train").context
+    assert memd.clear_working_memory().count == 5
+    assert memd.working_memory().items == ()
+    assert memd.end_session().end_time is not None
+    with pytest.raises(errors.NotFound):
+        memd.scoped(session_id="never").end_session()
+
+
+def test_the_same_event_id_is_one_event(memd: Client) -> None:
+    first = memd.observe("yes", event_id="e1")
+    again = memd.observe("yes", event_id="e1")
+    assert not first.events[0].merged
+    assert again.events[0].merged
+    assert len(list(memd.episodes())) == 1
+
+
+def test_procedures_count_their_outcomes(memd: Client) -> None:
+    first = memd.put_procedure("deploy", "run the tests, then push", trigger="deploying the service")
+    assert first.created
+    assert not memd.put_procedure("deploy", "run the tests, then push", trigger="deploying the service").created
+    memd.report_outcome("deploy", 1, "success", duration=timedelta(seconds=3))
+    after = memd.report_outcome("deploy", 1, "failure", reason="flaky test")
+    assert (after.successes, after.failures) == (1, 1)
+    second = memd.put_procedure("deploy", "push to staging first", trigger="deploying the service", expected_version=1)
+    assert second.procedure.version == 2
+    with pytest.raises(errors.VersionConflict):
+        memd.put_procedure("deploy", "x", expected_version=1)
+    assert [p.version for p in memd.list_procedures(key="deploy")] == [2, 1]
+    assert [p.key for p in memd.list_procedures()] == ["deploy"]
+    assert memd.get_procedure("deploy", version=1).content == "run the tests, then push"
+    assert [p.key for p in memd.recall("how do I deploy the service?").procedures] == ["deploy"]
+    assert memd.delete_procedure("deploy").count == 2
+    with pytest.raises(errors.NotFound):
+        memd.get_procedure("deploy")
+
+
+def test_checkpoints_are_compare_and_set(memd: Client, request: pytest.FixtureRequest) -> None:
+    task = request.node.name
+    state = bytes(range(256))
+    saved = memd.save_checkpoint(task, state, expected_version=0, ttl=timedelta(minutes=5))
+    assert (saved.version, saved.size_bytes, saved.state) == (1, 256, b"")
+    loaded = memd.load_checkpoint(task)
+    assert loaded.state == state
+    assert loaded.sha256 == hashlib.sha256(state).digest()
+    with pytest.raises(errors.VersionConflict) as lost:
+        memd.save_checkpoint(task, b"stale", expected_version=0)
+    assert lost.value.current_version == 1
+    memd.save_checkpoint(task, b"two", expected_version=1)
+    assert memd.load_checkpoint(task, version=1).state == state
+    assert [c.version for c in memd.list_checkpoints(task_id=task)] == [2, 1]
+    assert task in [c.task_id for c in memd.list_checkpoints()]
+    assert memd.delete_checkpoint(task).count == 2
+    with pytest.raises(errors.NotFound):
+        memd.load_checkpoint(task)
+    assert memd.save_checkpoint(task, b"again", expected_version=0).version > 2
+
+
+def test_a_repeated_request_id_has_one_effect(memd: Client) -> None:
+    first = memd.remember("once", request_id="r1")
+    again = memd.remember("once", request_id="r1")
+    assert again.memories == first.memories
+    assert again.receipt.replayed
+    assert not first.receipt.replayed
+    with pytest.raises(errors.RequestIdReused):
+        memd.remember("something else", request_id="r1")
+
+
+def test_the_daemon_says_how_it_is(memd: Client) -> None:
+    memd.remember("counted")
+    stats = memd.stats()
+    assert stats.version
+    assert stats.namespace.memories >= 1
+    assert [t.tier for t in stats.tiers] == [Tier.WORKING, Tier.EPISODIC, Tier.SEMANTIC, Tier.PROCEDURAL]
+    assert memd.health() is Health.SERVING
+    assert memd.verify().ok
+
+
+def test_namespace_settings(served: Daemon) -> None:
+    with Client(served.address) as memd:
+        before = memd.namespace_settings()
+        changed = memd.update_namespace_settings(working_max_items=7, expected_version=before.version)
+        assert changed.working_max_items == 7
+        assert changed.version == before.version + 1
+        with pytest.raises(errors.VersionConflict):
+            memd.update_namespace_settings(working_max_items=8, expected_version=before.version)
+        memd.update_namespace_settings(working_max_items=0)
+        assert memd.namespace_settings().working_max_items in (None, 0)
+
+
+def test_refusals_name_the_field(memd: Client) -> None:
+    with pytest.raises(errors.InvalidArgument) as caught:
+        memd.remember("")
+    assert "content" in caught.value.field
+    with pytest.raises(errors.InvalidArgument) as caught:
+        memd.scoped(session_id="").observe("x")
+    assert "session_id" in caught.value.field
+    with pytest.raises(errors.PermissionDenied):
+        memd.scoped(namespace="elsewhere").recall("x")
+
+
+async def test_the_async_client_is_the_same(served: Daemon) -> None:
+    async with AsyncClient(served.address, user_id="async", session_id="s1") as memd:
+        await asyncio.gather(*(memd.remember(f"fact {i}") for i in range(10)))
+        await memd.observe("hello")
+        assert len([m async for m in memd.list(page_size=4)]) == 10
+        assert [e.content async for e in memd.episodes()] == ["hello"]
+        assert (await memd.recall("fact 3")).memories
+        assert await memd.health() is Health.SERVING
+        with pytest.raises(errors.NotFound):
+            await memd.get("nowhere")
+
+
+def test_a_killed_daemon_is_found_again_and_nothing_acknowledged_is_lost(daemon: Daemon) -> None:
+    acknowledged: list[str] = []
+    stop = threading.Event()
+
+    def write() -> None:
+        with Client(daemon.address, user_id="ada", timeout_s=60.0) as memd:
+            while not stop.is_set():
+                acknowledged.extend(m.memory_id for m in memd.remember(f"fact {len(acknowledged)}").memories)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    for _ in range(2):
+        seen = len(acknowledged)
+        while len(acknowledged) < seen + 10:
+            time.sleep(0.01)
+        daemon.kill()
+        daemon.start()
+    seen = len(acknowledged)
+    while len(acknowledged) < seen + 10:
+        time.sleep(0.01)
+    stop.set()
+    writer.join()
+    with Client(daemon.address, user_id="ada") as memd:
+        stored = [m.memory_id for m in memd.list()]
+    assert sorted(stored) == sorted(acknowledged)
+    assert len(set(acknowledged)) == len(acknowledged)
+
+
+def test_a_clean_stop_ends_with_code_0(daemon: Daemon, tmp_path: Path) -> None:
+    with Client(daemon.address, user_id="ada") as memd:
+        memd.remember("tea")
+        assert daemon.terminate() == 0
+        daemon.start()
+        assert [m.content for m in memd.list()] == ["tea"]
