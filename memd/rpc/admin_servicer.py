@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from memd_client._proto.v1 import admin_service_pb2 as ads
+
 from memd.domain.identity import Right
 from memd.domain.model import EmbeddingModel, TierName
 from memd.domain.settings import TierSettings
@@ -13,7 +15,6 @@ from memd.rpc.calls import Call
 from memd.rpc.convert_admin import ProcessStats
 from memd.rpc.convert_common import duration, receipt
 from memd.service.admin import AdminService
-from memd_client._proto.v1 import admin_service_pb2 as ads
 
 
 @dataclass(frozen=True, slots=True)

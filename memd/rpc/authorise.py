@@ -71,7 +71,9 @@ def authorise(caller: Caller, method: str) -> None:
     anybody has."""
     right = AUTHORISATION.get(method)
     if right is None or right not in caller.rights:
-        raise PermissionDenied("the credential does not allow this call", metadata={"right": right.value if right else ""})
+        raise PermissionDenied(
+            "the credential does not allow this call", metadata={"right": right.value if right else ""}
+        )
 
 
 def require(caller: Caller, right: Right) -> None:

@@ -7,15 +7,16 @@ Requests are parsed and replies serialised here, so that malformed bytes and ove
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
+from memd_client._proto.v1 import common_pb2 as pb
 
 from memd.domain.errors import DeadlineExceeded, InvalidArgument, LimitExceeded, Unimplemented
 from memd.domain.identity import Caller, Right
@@ -28,19 +29,23 @@ from memd.limits import (
     MAX_DEADLINE_S,
     MAX_MESSAGE_BYTES,
 )
+from memd.ports import TierAnswer
 from memd.rpc import checks, convert_common
 from memd.rpc.authorise import authorise, require
 from memd.rpc.page_tokens import Pager
 from memd.rpc.request_keys import request_key
 from memd.rpc.status import Failure, settle
-from memd_client._proto.v1 import common_pb2 as pb
 
 Handler: TypeAlias = Callable[[Any, "Call"], Awaitable[Message]]
-Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
+Metadata: TypeAlias = Iterable[tuple[str, str | bytes]]
 
 OVERLOAD_RETRY_S = 0.1
 _BULK = frozenset({"Remember", "Forget", "Verify"})
 _PACKAGE = "/memd.v1."
+if TYPE_CHECKING:
+    _GenericHandler: TypeAlias = grpc.GenericRpcHandler[bytes, bytes]
+else:
+    _GenericHandler = grpc.GenericRpcHandler
 
 
 class Authenticate(Protocol):
@@ -49,9 +54,11 @@ class Authenticate(Protocol):
 
 
 class CallMetrics(Protocol):
-    """Where calls are counted."""
+    """Where calls, and the tiers of a Recall, are counted."""
 
     def finished(self, method: str, code: str, seconds: float) -> None: ...
+
+    def recalled(self, answers: Iterable[TierAnswer]) -> None: ...
 
 
 @dataclass(slots=True)
@@ -86,7 +93,7 @@ class Call:
         return Pager(self.method, request, scope)
 
 
-class Calls(grpc.GenericRpcHandler):  # type: ignore[misc]
+class Calls(_GenericHandler):
     """All RPCs of memd.v1: those the servicers have, and UNIMPLEMENTED for the rest of the contract.
 
     ``servicers``: service descriptor to an object with a coroutine method per served RPC, named like it.
@@ -110,12 +117,12 @@ class Calls(grpc.GenericRpcHandler):  # type: ignore[misc]
     def in_flight(self) -> int:
         return self._in_flight
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
         method = handler_call_details.method
         handler = self._handlers.get(method)
         return self._unknown if handler is None and method.startswith(_PACKAGE) else handler
 
-    def _bind(self, method: MethodDescriptor, handler: Handler | None) -> grpc.RpcMethodHandler:
+    def _bind(self, method: MethodDescriptor, handler: Handler | None) -> grpc.RpcMethodHandler[Any, Any]:
         name = f"/{method.containing_service.full_name}/{method.name}"
         unary = self._unary(name, handler, GetMessageClass(method.input_type))
         if method.client_streaming:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from memd_client._proto.v1 import checkpoint_service_pb2 as cs
+
 from memd.domain.errors import InvalidArgument
 from memd.limits import MAX_CHECKPOINT_BYTES
 from memd.rpc import checks
@@ -9,7 +11,6 @@ from memd.rpc.calls import Call
 from memd.rpc.convert_checkpoint import checkpoint
 from memd.rpc.convert_common import receipt
 from memd.service.checkpoints import CheckpointService
-from memd_client._proto.v1 import checkpoint_service_pb2 as cs
 
 
 class CheckpointServicer:
@@ -41,7 +42,7 @@ class CheckpointServicer:
         task_id = checks.optional_identifier(request.task_id, "task_id")
         pager = call.pager(request, scope)
         size = checks.page_size(request.page_size)
-        page = await self._checkpoints.list(scope.namespace, task_id, size, pager.cursor)
+        page = await self._checkpoints.list(scope.namespace, task_id, size=size, cursor=pager.cursor)
         checkpoints = map(checkpoint, page.items)
         return cs.ListCheckpointsResponse(checkpoints=checkpoints, next_page_token=pager.token(page.next_cursor))
 

@@ -15,6 +15,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from memd.domain.errors import InvalidArgument
 from memd.limits import (
+    DEFAULT_PAGE_SIZE,
     MAX_ID_BYTES,
     MAX_METADATA_BYTES,
     MAX_METADATA_KEYS,
@@ -22,7 +23,6 @@ from memd.limits import (
     MAX_NAME_BYTES,
     MAX_NAMESPACE_BYTES,
     MAX_PAGE_SIZE,
-    DEFAULT_PAGE_SIZE,
     MAX_TAG_BYTES,
     MAX_TAGS,
     MAX_TIME_US,

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from memd_client._proto.v1 import admin_service_pb2 as ads
+
 from memd.domain.model import NamespaceSettings, NamespaceStats, TierName, VerifyReport
 from memd.domain.settings import TierSettings
 from memd.limits import MAX_CHECKPOINT_HISTORY, MAX_TIER_ITEMS, MAX_TIER_TOKENS, MAX_WORKING_ITEMS
 from memd.rpc import checks
 from memd.rpc.convert_common import TO_TIER, duration
-from memd_client._proto.v1 import admin_service_pb2 as ads
 
 _BOUNDS: Mapping[str, int] = {
     "working_max_items": MAX_WORKING_ITEMS,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from memd_client._proto.v1 import checkpoint_service_pb2 as cs
+
 from memd.domain.model import Checkpoint
 from memd.rpc.convert_common import timestamp
-from memd_client._proto.v1 import checkpoint_service_pb2 as cs
 
 
 def checkpoint(value: Checkpoint) -> cs.Checkpoint:

@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import ListValue, Struct
 from google.protobuf.timestamp_pb2 import Timestamp
+from memd_client._proto.v1 import common_pb2 as pb
 
 from memd.domain.model import Durability, EventKind, Metadata, Outcome, Scope, SourceKind, TierName, Written
 from memd.limits import SECOND_US
 from memd.rpc import checks
-from memd_client._proto.v1 import common_pb2 as pb
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -113,6 +113,4 @@ def _put(message: Struct, key: str, value: Any) -> None:
 
 
 def receipt(written: Written[Any]) -> pb.WriteReceipt:
-    return pb.WriteReceipt(
-        seq=written.seq, durability=TO_DURABILITY[written.durability], replayed=written.replayed
-    )
+    return pb.WriteReceipt(seq=written.seq, durability=TO_DURABILITY[written.durability], replayed=written.replayed)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from memd_client._proto.v1 import common_pb2 as pb
+from memd_client._proto.v1 import memory_service_pb2 as ms
+
 from memd.domain.errors import InvalidArgument
 from memd.domain.model import ForgetReceipt, Memory, RememberedMemory, Scope, SourceKind, Written
 from memd.limits import MAX_CONTENT_BYTES, MAX_LINKS
@@ -19,8 +22,6 @@ from memd.rpc.convert_common import (
     timestamp,
 )
 from memd.service.remember import Draft
-from memd_client._proto.v1 import common_pb2 as pb
-from memd_client._proto.v1 import memory_service_pb2 as ms
 
 DEFAULT_IMPORTANCE = 0.5
 _WRITABLE_SOURCES = {pb.SOURCE_KIND_UNSPECIFIED: SourceKind.USER, **SOURCES}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from memd_client._proto.v1 import procedure_service_pb2 as ps
+
 from memd.domain.model import Procedure
 from memd.domain.record import success_lower_bound
 from memd.rpc.convert_common import optional_timestamp, scope_message, struct, timestamp
-from memd_client._proto.v1 import procedure_service_pb2 as ps
 
 
 def procedure(value: Procedure, relevance: float = 0.0) -> ps.Procedure:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from memd_client._proto.v1 import memory_service_pb2 as ms
+
 from memd.domain.errors import InvalidArgument
 from memd.domain.model import Memory, Scope, TierName
 from memd.limits import (
@@ -25,7 +27,6 @@ from memd.rpc.convert_memory import memory
 from memd.rpc.convert_procedure import procedure
 from memd.rpc.convert_session import event
 from memd.service.recall import RecallReply, RecallRequest
-from memd_client._proto.v1 import memory_service_pb2 as ms
 
 ALL_TIERS = frozenset(TierName)
 _BY_QUERY = frozenset({TierName.SEMANTIC, TierName.PROCEDURAL})
@@ -80,7 +81,7 @@ def _options(message: ms.RecallRequest, limit: int, min_relevance: float | None)
     given = {
         name: checks.ratio(getattr(asked, name), f"ranking.{name}")
         for name in ("vector_weight", "trim_ratio")
-        if asked.HasField(name)  # type: ignore[arg-type]
+        if asked.HasField(name)
     }
     return SearchOptions(limit, candidates=candidates, min_relevance=min_relevance, **given)
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from memd_client._proto.v1 import common_pb2 as pb
+from memd_client._proto.v1 import memory_service_pb2 as ms
+from memd_client._proto.v1 import session_service_pb2 as ss
+
 from memd.domain.model import Event, ObservedEvent, Session, WorkingSet, Written
 from memd.limits import MAX_EVENT_BYTES, MAX_NAME_BYTES, MAX_RAW_EVENT_BYTES
 from memd.rpc import checks
@@ -18,9 +22,6 @@ from memd.rpc.convert_common import (
     struct,
     timestamp,
 )
-from memd_client._proto.v1 import common_pb2 as pb
-from memd_client._proto.v1 import memory_service_pb2 as ms
-from memd_client._proto.v1 import session_service_pb2 as ss
 
 UNSET_IMPORTANCE = -1.0
 EXTRACT: Mapping[int, bool] = {

@@ -40,9 +40,7 @@ _HEX = frozenset("0123456789abcdef")
 _KEYS = frozenset({"name", "sha256", "namespace", "user_id", "agent_id", "rights", "expires"})
 _DEFAULT_RIGHTS = ("read", "write")
 
-LOCAL_OWNER = Caller(
-    writer="local", namespace=DEFAULT_NAMESPACE, rights=frozenset(Right), any_namespace=True
-)
+LOCAL_OWNER = Caller(writer="local", namespace=DEFAULT_NAMESPACE, rights=frozenset(Right), any_namespace=True)
 """Where authentication is off: whoever may open the socket (or reach loopback, with --insecure-loopback)."""
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from memd_client._proto.v1 import common_pb2 as pb
+
 from memd.domain.errors import InvalidArgument
 from memd.domain.filters import (
     METADATA_PREFIX,
@@ -21,7 +23,6 @@ from memd.domain.filters import (
 )
 from memd.limits import MAX_FILTER_DEPTH, MAX_FILTER_NODES, MAX_FILTER_VALUES, MAX_ID_BYTES, MAX_NAME_BYTES
 from memd.rpc import checks
-from memd_client._proto.v1 import common_pb2 as pb
 
 _OPS: Mapping[int, ComparisonOp] = {
     pb.Comparison.OP_EQ: "eq",
@@ -102,4 +103,3 @@ def _field(name: str, path: str) -> str:
     checks.identifier(name, path, len(METADATA_PREFIX) + MAX_NAME_BYTES)
     check_field(name, path)
     return name
-

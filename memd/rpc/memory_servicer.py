@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from memd_client._proto.v1 import memory_service_pb2 as ms
+
 from memd.domain.errors import InvalidArgument
 from memd.domain.identity import Right
 from memd.domain.model import ForgetReceipt, Scope, Written
 from memd.limits import MAX_EVENTS_PER_OBSERVE, MAX_IDS_PER_FORGET, MAX_MEMORIES_PER_REMEMBER, MAX_TASKS_PER_FORGET
 from memd.rpc import checks, convert_memory, convert_recall, convert_session, filters, pages
-from memd.rpc.calls import Call
+from memd.rpc.calls import Call, CallMetrics
 from memd.rpc.convert_common import receipt
 from memd.service.forget import ForgetService
 from memd.service.observe import ObserveService
 from memd.service.recall import RecallService
 from memd.service.remember import RememberService
-from memd_client._proto.v1 import memory_service_pb2 as ms
 
 
 class MemoryServicer:
     def __init__(
-        self, recall: RecallService, observe: ObserveService, remember: RememberService, forget: ForgetService
+        self,
+        recall: RecallService,
+        observe: ObserveService,
+        remember: RememberService,
+        forget: ForgetService,
+        metrics: CallMetrics,
     ) -> None:
+        self._metrics = metrics
         self._recall = recall
         self._observe = observe
         self._remember = remember
@@ -28,6 +35,7 @@ class MemoryServicer:
     async def Recall(self, request: ms.RecallRequest, call: Call) -> ms.RecallResponse:
         asked = convert_recall.recall_request(request, call.scope(request.scope))
         reply = await self._recall.recall(asked, call.remaining_s())
+        self._metrics.recalled(reply.answers)
         return convert_recall.recall_response(reply, explain=request.explain)
 
     async def Observe(self, request: ms.ObserveRequest, call: Call) -> ms.ObserveResponse:
@@ -38,7 +46,7 @@ class MemoryServicer:
             convert_session.new_event(event, f"events[{index}]", extract=extract)
             for index, event in enumerate(request.events)
         ]
-        written = await self._observe.observe(scope, events, extract, call.request_key(request, scope))
+        written = await self._observe.observe(scope, events, extract=extract, request=call.request_key(request, scope))
         return convert_session.observed(written)
 
     async def Remember(self, request: ms.RememberRequest, call: Call) -> ms.RememberResponse:

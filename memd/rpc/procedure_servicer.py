@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from memd_client._proto.v1 import procedure_service_pb2 as ps
+
 from memd.domain.errors import InvalidArgument
 from memd.domain.model import Outcome
 from memd.limits import MAX_CONTENT_BYTES, MAX_QUERY_BYTES, MAX_REASON_BYTES
@@ -10,7 +12,6 @@ from memd.rpc.calls import Call
 from memd.rpc.convert_common import OUTCOMES, receipt
 from memd.rpc.convert_procedure import procedure
 from memd.service.procedures import ProcedureService
-from memd_client._proto.v1 import procedure_service_pb2 as ps
 
 _OUTCOMES = {number: outcome for number, outcome in OUTCOMES.items() if outcome is not Outcome.NONE}
 
@@ -48,7 +49,7 @@ class ProcedureServicer:
         pager = call.pager(request, scope)
 
         async def fetch(size: int) -> ps.ListProceduresResponse:
-            page = await self._procedures.list(scope, key, size, pager.cursor)
+            page = await self._procedures.list(scope, key, size=size, cursor=pager.cursor)
             procedures = map(procedure, page.items)
             return ps.ListProceduresResponse(procedures=procedures, next_page_token=pager.token(page.next_cursor))
 
@@ -71,7 +72,5 @@ class ProcedureServicer:
             raise InvalidArgument("version is required: the one that was used", field="version")
         outcome = checks.choice(request.outcome, "outcome", _OUTCOMES)
         checks.fits(request.reason, "reason", MAX_REASON_BYTES)
-        written = await self._procedures.report(
-            scope, key, request.version, outcome, call.request_key(request, scope)
-        )
+        written = await self._procedures.report(scope, key, request.version, outcome, call.request_key(request, scope))
         return ps.ReportOutcomeResponse(procedure=procedure(written.value), receipt=receipt(written))

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from memd_client._proto.v1 import session_service_pb2 as ss
+
 from memd.rpc import checks, convert_session, pages
 from memd.rpc.calls import Call
 from memd.rpc.convert_common import EVENT_KINDS, receipt
 from memd.service.sessions import SessionService
-from memd_client._proto.v1 import session_service_pb2 as ss
 
 
 class SessionServicer:
     def __init__(self, sessions: SessionService) -> None:
         self._sessions = sessions
 
-    async def GetWorkingMemory(
-        self, request: ss.GetWorkingMemoryRequest, call: Call
-    ) -> ss.GetWorkingMemoryResponse:
+    async def GetWorkingMemory(self, request: ss.GetWorkingMemoryRequest, call: Call) -> ss.GetWorkingMemoryResponse:
         return convert_session.working(await self._sessions.working(call.session(request.scope)))
 
     async def ClearWorkingMemory(
@@ -31,7 +30,7 @@ class SessionServicer:
         pager = call.pager(request, scope)
 
         async def fetch(size: int) -> ss.ListEpisodesResponse:
-            page = await self._sessions.episodes(scope, kinds, size, pager.cursor)
+            page = await self._sessions.episodes(scope, kinds=kinds, size=size, cursor=pager.cursor)
             episodes = map(convert_session.event, page.items)
             return ss.ListEpisodesResponse(episodes=episodes, next_page_token=pager.token(page.next_cursor))
 
@@ -41,7 +40,7 @@ class SessionServicer:
         scope = call.scope(request.scope)
         checks.unset(scope.session_id, "scope.session_id", "it selects one session")
         pager = call.pager(request, scope)
-        page = await self._sessions.list(scope, checks.page_size(request.page_size), pager.cursor)
+        page = await self._sessions.list(scope, size=checks.page_size(request.page_size), cursor=pager.cursor)
         sessions = map(convert_session.session, page.items)
         return ss.ListSessionsResponse(sessions=sessions, next_page_token=pager.token(page.next_cursor))
 

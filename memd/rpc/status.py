@@ -12,7 +12,7 @@ import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
 from memd.domain import errors as e
 
@@ -70,7 +70,7 @@ async def settle(work: Awaitable[T], method: str) -> T | Failure:
         if STATUS.get(type(exc)) is not grpc.StatusCode.INTERNAL:
             return failure(exc)
         return unexpected(exc, method)
-    except Exception as exc:
+    except Exception as exc:  # noqa: BLE001 - the one place that turns any fault into a status
         return unexpected(exc, method)
 
 

@@ -1,0 +1,312 @@
+"""Wiring: the one place that knows concrete adapters. ``serve`` runs the daemon until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+from google.protobuf.descriptor import ServiceDescriptor
+
+from memd import __version__, _core, log, testing_hooks
+from memd.adapters.clock import SystemClock
+from memd.adapters.embed_onnx import AbsentEmbedder, OnnxEmbedder
+from memd.adapters.embed_onnx.cache import form_of, model_dir
+from memd.adapters.index import RustNamespaceIndex
+from memd.adapters.pack import RustContextPacker
+from memd.adapters.sqlite import SqliteStores
+from memd.config import Config, EmbeddingConfig
+from memd.domain.errors import ConfigError, MemdError, ModelUnavailable, Unavailable
+from memd.domain.model import EmbeddingModel, TierName
+from memd.metrics import Metrics, rss_bytes
+from memd.ports import Embedder, IndexRow, Tier
+from memd.rpc.admin_servicer import AdminServicer, DaemonFacts
+from memd.rpc.calls import Authenticate, Calls
+from memd.rpc.checkpoint_servicer import CheckpointServicer
+from memd.rpc.convert_admin import ProcessStats
+from memd.rpc.credentials import TokenFile, as_local_owner
+from memd.rpc.memory_servicer import MemoryServicer
+from memd.rpc.procedure_servicer import ProcedureServicer
+from memd.rpc.server import SERVICES, Health, main_server
+from memd.rpc.session_servicer import SessionServicer
+from memd.service.admin import AdminService
+from memd.service.checkpoints import CheckpointService
+from memd.service.forget import ForgetService
+from memd.service.lifecycle import ExpirySweeper
+from memd.service.observe import ObserveService
+from memd.service.policy import PolicySource
+from memd.service.procedures import ProcedureService
+from memd.service.recall import RecallService
+from memd.service.remember import RememberService
+from memd.service.sessions import SessionService
+from memd.serving import EXIT_FATAL, FATAL_DRAIN_S, Endpoints, Stop, drain
+from memd.tasks import Supervisor
+from memd.tiers.episodic import EpisodicTier
+from memd.tiers.procedural import ProceduralTier
+from memd.tiers.semantic import SemanticTier
+from memd.tiers.shared import QueryOnce, RecentOnce
+from memd.tiers.working import WorkingTier
+
+logger = logging.getLogger(__name__)
+
+EXIT_START_FAILED = 1
+SWEEP_INTERVAL_S = 30.0
+PRELOAD_WAIT_S = 1.0
+"""Ready no later than this after the stores, whatever the indexes still have to load: exact scans answer meanwhile."""
+CLOSE_TIMEOUT_S = 5.0
+"""A daemon whose store has failed is gone after this, whatever hangs."""
+SWITCH_INTERVAL_S = 0.0005
+"""A worker thread gives the interpreter back to the event loop this soon; Python's 5 ms would be most of a Recall."""
+
+
+def serve(config: Config, environ: Mapping[str, str] | None = None) -> int:
+    """Run the daemon until SIGTERM or SIGINT; the exit code. A failed start is one plain line on stderr."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its reports of a refused port or a lost client are not ours
+    log.configure(config.log.level, config.log.format)
+    try:
+        return asyncio.run(_run(config, os.environ if environ is None else environ))
+    except MemdError as exc:
+        print(f"memd: {exc.message}", file=sys.stderr)
+    except OSError as exc:
+        print(f"memd: cannot start: {exc.strerror or type(exc).__name__}", file=sys.stderr)
+    return EXIT_START_FAILED
+
+
+async def _run(config: Config, environ: Mapping[str, str]) -> int:
+    started = perf_counter()
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(log.on_loop_error)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    hooks = testing_hooks.install(environ)
+    clock = SystemClock()
+    authenticate = _authentication(config, clock)
+    stop = Stop(loop)
+    async with contextlib.AsyncExitStack() as stack:
+        endpoints = Endpoints(config.server)
+        stack.callback(endpoints.close)
+        parts = await stack.enter_async_context(_opened(config, clock, hooks, stop))
+        health = Health()
+        await health.set_serving(False)
+        metrics = Metrics()
+        calls = Calls(_servicers(config, parts, metrics, started), authenticate, metrics)
+        servers = endpoints.bind(main_server(calls, health, reflect=config.server.reflection), health)
+        if endpoints.metrics:
+            gauges = _gauges(parts, calls)
+            stack.callback(metrics.serve(endpoints.metrics.host, endpoints.metrics.port, gauges))
+        supervisor = Supervisor()
+        stack.push_async_callback(supervisor.close)
+        await _finish_forgets(parts, supervisor)
+        await _preload(parts)
+        stores = parts.stores
+        sweeper = ExpirySweeper(stores.sessions, stores.memories, stores.tasks)
+        supervisor.every("sweep", SWEEP_INTERVAL_S, sweeper.run_once)
+        stop.on_signals(lambda: _reload(authenticate))
+        for server in servers:
+            await server.start()
+        await health.set_serving(True)
+        gc.freeze()  # what lives until the end need not be looked at by every collection
+        _say_ready(endpoints, config, parts, perf_counter() - started)
+        code = await stop.wait()
+        if code == EXIT_FATAL:
+            _exit_for_sure(code)
+        await drain(servers, health, FATAL_DRAIN_S if code == EXIT_FATAL else config.server.drain_s)
+    return code
+
+
+# -- what is opened, and closed in reverse
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """The adapters of a running daemon."""
+
+    stores: SqliteStores
+    index: RustNamespaceIndex
+    embedder: Embedder
+    clock: SystemClock
+    model: EmbeddingModel
+
+
+@contextlib.asynccontextmanager
+async def _opened(config: Config, clock: SystemClock, hooks: testing_hooks.Hooks, stop: Stop) -> AsyncIterator[_Parts]:
+    """Model, stores and index; the first two are opened side by side. What fails closes what was opened."""
+    model = form_of(config.embedding.precision).model
+    async with contextlib.AsyncExitStack() as stack:
+        loading = asyncio.ensure_future(asyncio.to_thread(_load_embedder, config.embedding))
+        stack.push_async_callback(_close_when_loaded, loading)
+        rows = _Rows()
+        index = RustNamespaceIndex(rows.load, model.dimensions)
+        stack.push_async_callback(asyncio.to_thread, index.close)
+        stores = await asyncio.to_thread(
+            SqliteStores.open,
+            config.storage.data_dir,
+            model=model,
+            clock=clock,
+            sink=index.apply,
+            on_fatal=stop.on_fatal,
+            vfs=hooks.vfs,
+        )
+        stack.push_async_callback(asyncio.to_thread, stores.close)
+        rows.source = stores.memories.load
+        yield _Parts(stores, index, await loading, clock, model)
+
+
+class _Rows:
+    """Where the index loads from. The stores feed the index and the index reads the stores: one of them comes first."""
+
+    source: Callable[[str, str], tuple[int, Iterator[Sequence[IndexRow]]]]
+
+    def load(self, namespace: str, kind: str) -> tuple[int, Iterator[Sequence[IndexRow]]]:
+        return self.source(namespace, kind)
+
+
+def _load_embedder(config: EmbeddingConfig) -> Embedder:
+    root = Path(config.model_dir) if config.model_dir else None
+    try:
+        return OnnxEmbedder.load(
+            model_dir(config.precision, root), threads=config.threads or None, query_cache_entries=config.query_cache
+        )
+    except ModelUnavailable as exc:
+        logger.warning("no embedding, everything else serves: %s", exc.message)
+        return AbsentEmbedder(exc)
+
+
+async def _close_when_loaded(loading: asyncio.Future[Embedder]) -> None:
+    await asyncio.to_thread((await loading).close)
+
+
+def _authentication(config: Config, clock: SystemClock) -> Authenticate:
+    return TokenFile(Path(config.server.token_file), clock) if config.server.token_file else as_local_owner
+
+
+def _reload(authenticate: Authenticate) -> None:
+    if not isinstance(authenticate, TokenFile):
+        return
+    try:
+        count = authenticate.reload()
+    except ConfigError as exc:
+        logger.error("the old tokens stay in force: %s", exc.message)
+    else:
+        logger.info("tokens reloaded", extra={"fields": {"tokens": count}})
+
+
+# -- what is built on them
+
+
+def _servicers(config: Config, parts: _Parts, metrics: Metrics, started: float) -> Mapping[ServiceDescriptor, object]:
+    stores, embedder, clock = parts.stores, parts.embedder, parts.clock
+    policy = PolicySource(stores.settings, config.defaults)
+    counter = _core.TokenCounter()
+    recall = RecallService(_tiers(config, parts, counter), RustContextPacker(counter), policy, clock)
+    observe = ObserveService(stores.sessions, counter, policy, clock)
+    remember = RememberService(stores.memories, embedder, stores.settings, policy, clock)
+    procedures = ProcedureService(stores.procedures, stores.memories, embedder, stores.settings, policy)
+    facts = DaemonFacts(
+        version=__version__,
+        model=embedder.model,
+        tiers=config.defaults.tiers,
+        uptime_us=lambda: int((perf_counter() - started) * 1e6),
+        process=lambda: _process_stats(parts),
+    )
+    admin = AdminService(stores.memories, stores.settings, parts.index, policy)
+    return {
+        SERVICES["MemoryService"]: MemoryServicer(recall, observe, remember, _forget(parts), metrics),
+        SERVICES["SessionService"]: SessionServicer(SessionService(stores.sessions, policy)),
+        SERVICES["ProcedureService"]: ProcedureServicer(procedures),
+        SERVICES["CheckpointService"]: CheckpointServicer(CheckpointService(stores.tasks, policy)),
+        SERVICES["AdminService"]: AdminServicer(admin, facts),
+    }
+
+
+def _tiers(config: Config, parts: _Parts, counter: _core.TokenCounter) -> tuple[Tier, ...]:
+    stores, rows = parts.stores, config.defaults.tiers
+    recent, query = RecentOnce(stores.sessions), QueryOnce(parts.embedder)
+    return (
+        WorkingTier(recent, rows[TierName.WORKING]),
+        EpisodicTier(recent, rows[TierName.EPISODIC], counter),
+        SemanticTier(query, parts.index, stores.memories, rows[TierName.SEMANTIC], counter),
+        ProceduralTier(query, parts.index, stores.procedures, rows[TierName.PROCEDURAL], counter),
+    )
+
+
+def _forget(parts: _Parts) -> ForgetService:
+    stores = parts.stores
+    return ForgetService(stores.memories, stores.sessions, stores.tasks, stores.settings)
+
+
+async def _finish_forgets(parts: _Parts, supervisor: Supervisor) -> None:
+    """What a crash left of a Forget is done before the first answer; behind it, where the disk refuses for now."""
+    forget = _forget(parts)
+    try:
+        await forget.resume()
+    except Unavailable:
+        logger.warning("an interrupted Forget could not be finished yet")
+        supervisor.once("finish forgets", forget.resume)
+
+
+async def _preload(parts: _Parts) -> None:
+    """Load the indexes, for at most PRELOAD_WAIT_S; the rest goes on behind the first answers."""
+    namespaces = await asyncio.to_thread(parts.stores.memories.namespaces)
+    loading = asyncio.ensure_future(asyncio.to_thread(parts.index.preload, namespaces))
+    await asyncio.wait([loading], timeout=PRELOAD_WAIT_S)
+
+
+# -- what is told about it
+
+
+def _process_stats(parts: _Parts) -> ProcessStats:
+    embed, stores = parts.embedder.stats(), parts.stores.stats()
+    return ProcessStats(
+        rss_bytes=rss_bytes(),
+        data_bytes=stores.data_bytes,
+        write_queue_depth=stores.queue_depth,
+        embed_queue_depth=embed.queue_depth,
+        embed_threads=embed.threads,
+        query_cache_hits=embed.cache_hits,
+        query_cache_misses=embed.cache_misses,
+        namespaces_loaded=parts.index.loaded(),
+        simd=_core.simd_level(),
+    )
+
+
+def _gauges(parts: _Parts, calls: Calls) -> Callable[[], Mapping[str, float]]:
+    def read() -> Mapping[str, float]:
+        stats = _process_stats(parts)
+        return {
+            "calls_in_flight": calls.in_flight,
+            "resident_bytes": stats.rss_bytes,
+            "data_bytes": stats.data_bytes,
+            "write_queue_depth": stats.write_queue_depth,
+            "embed_queue_depth": stats.embed_queue_depth,
+            "query_cache_hits": stats.query_cache_hits,
+            "query_cache_misses": stats.query_cache_misses,
+            "query_cache_entries": parts.embedder.stats().cache_entries,
+            "namespaces_loaded": stats.namespaces_loaded,
+        }
+
+    return read
+
+
+def _say_ready(endpoints: Endpoints, config: Config, parts: _Parts, seconds: float) -> None:
+    fields = {
+        "address": endpoints.described,
+        "data_dir": str(config.storage.data_dir),
+        "model": parts.embedder.model.model_id if parts.embedder.model else "none",
+        "ready_s": round(seconds, 3),
+    }
+    logger.info("memd %s is ready", __version__, extra={"fields": fields})
+
+
+def _exit_for_sure(code: int) -> None:
+    """A store that failed may never close; the exit must not wait for it."""
+    timer = threading.Timer(CLOSE_TIMEOUT_S, os._exit, (code,))
+    timer.daemon = True
+    timer.start()
