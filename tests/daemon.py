@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -24,12 +24,15 @@ LOG_TAIL_BYTES = 4_000
 class Daemon:
     """``python -m memd serve`` on embedded storage below ``directory``, at a Unix socket.
 
-    ``arguments`` are added to the command line. The log of all its runs is in ``log_path``. As a context manager it
+    ``arguments`` are added to the command line, ``environment`` to this process's own, of which ``MEMD_*`` (but the
+    models' place) is left out. The log of all its runs is in ``log_path``. As a context manager it
     starts, and kills what is left at the end. The socket has its own short directory, since a path of more than 107
     bytes cannot be bound.
     """
 
-    def __init__(self, directory: Path, *, arguments: Sequence[str] = ()) -> None:
+    def __init__(
+        self, directory: Path, *, arguments: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.data_dir = directory / "data"
         self.log_path = directory / "daemon.log"
@@ -37,6 +40,7 @@ class Daemon:
         self.socket_path = self._socket_dir / "s.sock"
         self.address = f"unix:{self.socket_path}"
         self.arguments = list(arguments)
+        self.environment = dict(environment or {})
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -50,7 +54,8 @@ class Daemon:
         """Start the process without waiting for it to serve."""
         command = [sys.executable, "-m", "memd", "serve", "--data-dir", str(self.data_dir)]
         command += ["--socket", str(self.socket_path), *self.arguments]
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("MEMD_") or k == "MEMD_MODEL_DIR"}
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("MEMD_") or k == "MEMD_MODEL_DIR"}
+        environment = {**inherited, **self.environment}
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
         return self.process
