@@ -18,6 +18,7 @@ from memd_client import Client, Health, MemdError, RetryPolicy
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
+POLL_S = 0.01
 LOG_TAIL_BYTES = 4_000
 
 
@@ -64,11 +65,10 @@ class Daemon:
         """Start and wait until it serves; seconds from spawn to SERVING."""
         begun = time.monotonic()
         process = self.spawn()
-        with Client(self.address, timeout_s=1.0, retry=RetryPolicy(attempts=1)) as client:
-            while process.poll() is None and time.monotonic() - begun < timeout_s:
-                if _serving(client):
-                    return time.monotonic() - begun
-                time.sleep(0.01)
+        while process.poll() is None and time.monotonic() - begun < timeout_s:
+            if self.socket_path.exists() and _serving(self.address):
+                return time.monotonic() - begun
+            time.sleep(POLL_S)
         self.kill()
         raise RuntimeError(f"the daemon did not get ready; the end of its log:\n{self.log_tail()}")
 
@@ -110,8 +110,10 @@ class Daemon:
         self.close()
 
 
-def _serving(client: Client) -> bool:
+def _serving(address: str) -> bool:
+    # a connection of its own: one that was refused would wait for gRPC's back-off
     try:
-        return client.health() is Health.SERVING
+        with Client(address, timeout_s=1.0, retry=RetryPolicy(attempts=1)) as client:
+            return client.health() is Health.SERVING
     except MemdError:
         return False
