@@ -29,7 +29,7 @@ def documented(method: F, function: Callable[..., Any], returns: Callable[[str],
     signature = inspect.signature(function)
     _scope, *parameters = signature.parameters.values()
     me = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    inner = str(signature.return_annotation).removeprefix("Call[").removesuffix("]")
+    inner = str(signature.return_annotation).removeprefix("Call[").removesuffix("]").replace("t.", "")
     method.__signature__ = signature.replace(  # type: ignore[attr-defined]
         parameters=[me, *parameters], return_annotation=returns(inner)
     )
