@@ -6,7 +6,6 @@ as the daemon lives, a probe before binding, a umask while binding, then the mod
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import grp
@@ -76,6 +75,7 @@ class UnixSocket:
         self._mode = mode
         self._group = _group_id(group)
         _private_directory(self.path.parent, shared=bool(group))
+        self._bound = False
         self._lock = _lock(self.path)
         try:
             _remove_stale(self.path)
@@ -88,6 +88,7 @@ class UnixSocket:
         before = os.umask(_UMASK)
         try:
             server.add_insecure_port(f"unix:{self.path}")
+            self._bound = True
         except RuntimeError as exc:
             raise ConfigError(f"cannot listen on the socket {self.path}") from exc
         finally:
@@ -101,9 +102,9 @@ class UnixSocket:
 
     def close(self) -> None:
         """Give the path up; gRPC has removed the socket when its server stopped."""
+        if self._bound:
+            self.path.unlink(missing_ok=True)
         if self._lock >= 0:
-            with contextlib.suppress(FileNotFoundError):
-                self.path.unlink()
             os.close(self._lock)
             self._lock = -1
 

@@ -22,11 +22,11 @@ class Supervisor:
 
     def every(self, name: str, period_s: float, work: Callable[[], Awaitable[Any]]) -> None:
         """Run ``work`` now and then ``period_s`` after each end of it; after an error wait longer and longer."""
-        self._start(name, _repeat(name, period_s, work))
+        self._start(name, lambda: _repeat(name, period_s, work))
 
     def once(self, name: str, work: Callable[[], Awaitable[Any]]) -> None:
         """Run ``work`` behind the current task, again after an error, until it ends without one."""
-        self._start(name, _persist(name, work))
+        self._start(name, lambda: _persist(name, work))
 
     async def close(self) -> None:
         self._closed = True
@@ -35,10 +35,10 @@ class Supervisor:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _start(self, name: str, work: Awaitable[None]) -> None:
+    def _start(self, name: str, begin: Callable[[], Awaitable[None]]) -> None:
         if self._closed:
             raise RuntimeError(f"{name} started after close")
-        task = asyncio.ensure_future(work)
+        task = asyncio.ensure_future(begin())
         task.set_name(name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
