@@ -1,0 +1,174 @@
+"""Forget: rows, revisions, embeddings and procedures in one commit, a tombstone without content, and a receipt."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import apsw
+
+from memd.adapters.sqlite.connection import row, rows
+from memd.adapters.sqlite.memory_rows import filterable, pushdown
+from memd.adapters.sqlite.tombstones import Tombstones
+from memd.adapters.sqlite.transaction import Transaction
+from memd.domain.errors import NotFound
+from memd.domain.filters import And, In, matches
+from memd.domain.model import Durability, ForgetReceipt, Scope, Written
+from memd.domain.visibility import EVERYTHING, forgettable
+from memd.ports import ForgetPlan, PendingForget
+
+OUT_OF_REACH = ("copies of the data directory made before, such as backups and disk snapshots",)
+
+
+@dataclass(frozen=True, slots=True)
+class _Targets:
+    """Row keys and ids of what a plan removes."""
+
+    memory_pks: tuple[int, ...]
+    memory_ids: tuple[str, ...]
+    procedure_pks: tuple[int, ...]
+    procedure_ids: tuple[str, ...]
+
+
+class Forgetter:
+    def __init__(self, tombstones: Tombstones) -> None:
+        self._tombstones = tombstones
+
+    def count(self, connection: apsw.Connection, plan: ForgetPlan, now_us: int) -> Written[ForgetReceipt]:
+        """What ``run`` would remove."""
+        with connection:  # one snapshot
+            counts = _counts(connection, _find(connection, plan))
+            head = row(connection, "SELECT seq FROM namespace_head WHERE namespace = ?", (plan.scope.namespace,))
+        receipt = ForgetReceipt("", counts, now_us, OUT_OF_REACH, True)
+        return Written(receipt, head[0] if head else 0, Durability.SYNCED)
+
+    def run(self, tx: Transaction, plan: ForgetPlan, writer: str) -> ForgetReceipt:
+        namespace = plan.scope.namespace
+        targets = _find(tx.connection, plan)
+        counts = _counts(tx.connection, targets)
+        tx.execute("DELETE FROM memory WHERE pk IN (SELECT value FROM json_each(?))", (json.dumps(targets.memory_pks),))
+        tx.execute(
+            "DELETE FROM procedure WHERE pk IN (SELECT value FROM json_each(?))", (json.dumps(targets.procedure_pks),)
+        )
+        self._bury(tx, plan, targets)
+        if plan.all_users:
+            tx.delete_all(namespace, "memory")
+            tx.delete_all(namespace, "procedure")
+        else:
+            tx.delete(namespace, "memory", targets.memory_ids)
+            tx.delete(namespace, "procedure", targets.procedure_ids)
+        tx.erases = True
+        receipt = ForgetReceipt(f"f_{secrets.token_hex(16)}", counts, tx.now_us, OUT_OF_REACH, False)
+        tx.execute(
+            "INSERT INTO forget_intent (receipt_id, namespace, create_time, done, plan, counts)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (receipt.receipt_id, namespace, tx.now_us, int(not plan.everything), _plan_json(plan), json.dumps(counts)),
+        )
+        tx.audit(namespace, writer, "forget", json.dumps({"receipt_id": receipt.receipt_id, "counts": counts}))
+        return receipt
+
+    def _bury(self, tx: Transaction, plan: ForgetPlan, targets: _Targets) -> None:
+        if plan.everything:
+            self._tombstones.add(tx, "memory", plan.scope, (), all_users=plan.all_users)
+            if not plan.scope.session_id:
+                self._tombstones.add(tx, "procedure", plan.scope, (), all_users=plan.all_users)
+            return
+        named = tuple(dict.fromkeys((*plan.memory_ids, *targets.memory_ids)))
+        if named:
+            self._tombstones.add(tx, "memory", plan.scope, named, all_users=False)
+
+    def receipt(self, tx: Transaction, receipt_id: str) -> ForgetReceipt:
+        found = tx.row("SELECT create_time, counts FROM forget_intent WHERE receipt_id = ?", (receipt_id,))
+        if found is None:
+            raise NotFound("there is no such receipt")
+        return ForgetReceipt(receipt_id, json.loads(found[1]), found[0], OUT_OF_REACH, False)
+
+    def finish(self, tx: Transaction, receipt_id: str, counts: Mapping[str, int]) -> ForgetReceipt:
+        known = self.receipt(tx, receipt_id)
+        merged = {**known.counts, **counts}
+        changed = tx.execute(
+            "UPDATE forget_intent SET done = 1, counts = ? WHERE receipt_id = ? AND done = 0",
+            (json.dumps(merged), receipt_id),
+        )
+        return self.receipt(tx, receipt_id) if changed else known
+
+    def pending(self, connection: apsw.Connection) -> tuple[PendingForget, ...]:
+        found = rows(connection, "SELECT receipt_id, plan FROM forget_intent WHERE done = 0 ORDER BY create_time")
+        return tuple(PendingForget(receipt_id, _plan(json.loads(plan))) for receipt_id, plan in found)
+
+
+def _find(connection: apsw.Connection, plan: ForgetPlan) -> _Targets:
+    memories = _find_memories(connection, plan)
+    procedures = _find_procedures(connection, plan) if plan.everything and not plan.scope.session_id else []
+    return _Targets(
+        tuple(one[0] for one in memories),
+        tuple(one[1] for one in memories),
+        tuple(one[0] for one in procedures),
+        tuple(one[1] for one in procedures),
+    )
+
+
+def _find_memories(connection: apsw.Connection, plan: ForgetPlan) -> Sequence[tuple[int, str]]:
+    namespace = plan.scope.namespace
+    if plan.all_users:
+        return [
+            (pk, name)
+            for pk, name in rows(connection, "SELECT pk, memory_id FROM memory WHERE namespace = ?", (namespace,))
+        ]
+    where = And((plan.visible, _asked(plan)))
+    narrowed, bindings = pushdown(where)
+    sql = f"SELECT pk, memory_id, fields FROM memory WHERE namespace = ? AND {narrowed}"
+    found = rows(connection, sql, (namespace, *bindings))
+    return [(pk, memory_id) for pk, memory_id, fields in found if matches(where, filterable(memory_id, fields))]
+
+
+def _asked(plan: ForgetPlan) -> Any:
+    if plan.everything:
+        return EVERYTHING
+    return plan.filter if plan.filter is not None else In("memory_id", plan.memory_ids)
+
+
+def _find_procedures(connection: apsw.Connection, plan: ForgetPlan) -> Sequence[tuple[int, str]]:
+    where, bindings = "namespace = ?", [plan.scope.namespace]
+    if not plan.all_users:
+        where, bindings = f"{where} AND user_id = ?", [*bindings, plan.scope.user_id]
+        if plan.scope.agent_id:
+            where, bindings = f"{where} AND agent_id = ?", [*bindings, plan.scope.agent_id]
+    found = rows(connection, f"SELECT pk, procedure_id FROM procedure WHERE {where}", bindings)
+    return [(pk, procedure_id) for pk, procedure_id in found]
+
+
+def _counts(connection: apsw.Connection, targets: _Targets) -> dict[str, int]:
+    pks = json.dumps(targets.memory_pks)
+    found = row(
+        connection,
+        "SELECT (SELECT count(*) FROM memory_revision WHERE memory_pk IN (SELECT value FROM json_each(?1))),"
+        " (SELECT coalesce(sum(windows), 0) FROM embedding WHERE memory_pk IN (SELECT value FROM json_each(?1)))",
+        (pks,),
+    )
+    assert found is not None
+    return {
+        "memories": len(targets.memory_pks),
+        "revisions": found[0],
+        "embeddings": found[1],
+        "procedures": len(targets.procedure_pks),
+    }
+
+
+def _plan_json(plan: ForgetPlan) -> str:
+    """What is needed to finish the Forget: no filter, which could quote content."""
+    return json.dumps({"scope": asdict(plan.scope), "all_users": plan.all_users, "task_ids": plan.task_ids})
+
+
+def _plan(stored: Mapping[str, Any]) -> ForgetPlan:
+    scope = Scope(**stored["scope"])
+    return ForgetPlan(
+        scope,
+        EVERYTHING if stored["all_users"] else forgettable(scope),
+        everything=True,
+        all_users=stored["all_users"],
+        task_ids=tuple(stored["task_ids"]),
+    )

@@ -1,0 +1,67 @@
+"""The schema by numbered migrations, and the embedding model a file is frozen to."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from importlib import resources
+
+import apsw
+
+from memd.adapters.sqlite.connection import row
+from memd.domain.errors import Corruption, ModelMismatch, SchemaTooNew
+from memd.domain.model import EmbeddingModel
+
+MIGRATIONS = ("0001_initial.sql",)
+_MODEL = "embedding_model"
+
+
+def migrate(connection: apsw.Connection) -> None:
+    """Bring the file to the newest schema, all steps in one transaction; SchemaTooNew for a file of a newer memd."""
+    have = _version(connection)
+    if have > len(MIGRATIONS):
+        raise SchemaTooNew(
+            f"the database has schema {have}, this memd knows {len(MIGRATIONS)}: it was written by a newer memd"
+        )
+    if have == len(MIGRATIONS):
+        return
+    with connection:
+        for name in MIGRATIONS[have:]:
+            connection.execute(_script(name)).fetchall()
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}").fetchall()
+
+
+def _version(connection: apsw.Connection) -> int:
+    found = row(connection, "PRAGMA user_version")
+    assert found is not None
+    version = int(found[0])
+    if version == 0 and row(connection, "SELECT 1 FROM sqlite_schema LIMIT 1"):
+        raise Corruption("the file is a database, but not one of memd")
+    return version
+
+
+def _script(name: str) -> str:
+    return (resources.files("memd.adapters.sqlite") / "migrations" / name).read_text(encoding="utf-8")
+
+
+def frozen_model(connection: apsw.Connection) -> EmbeddingModel | None:
+    """The model the file's embeddings were made with; None before the first."""
+    found = row(connection, "SELECT value FROM meta WHERE key = ?", (_MODEL,))
+    return EmbeddingModel(**json.loads(found[0])) if found else None
+
+
+def freeze_model(connection: apsw.Connection, model: EmbeddingModel) -> None:
+    """Write the model down once; ModelMismatch when the file has another."""
+    have = frozen_model(connection)
+    if have is None:
+        value = json.dumps(asdict(model), ensure_ascii=False)
+        connection.execute("INSERT INTO meta (key, value) VALUES (?, ?)", (_MODEL, value)).fetchall()
+    elif _identity(have) != _identity(model):
+        raise ModelMismatch(
+            f"the store was written with the embedding model {have.model_id} ({have.digest[:12]}), "
+            f"configured is {model.model_id} ({model.digest[:12]}): configure the old one, or start on a new data directory"
+        )
+
+
+def _identity(model: EmbeddingModel) -> tuple[str, str, int, str]:
+    return model.model_id, model.digest, model.dimensions, model.precision

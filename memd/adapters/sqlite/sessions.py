@@ -1,0 +1,260 @@
+"""SessionStore on SQLite. See ``memd.ports`` for what each method promises."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+import apsw
+
+from memd.adapters.sqlite import effects, requests
+from memd.adapters.sqlite.append import STORE, Append, AppendBundle, delete_stale_ephemeral, prepare
+from memd.adapters.sqlite.connection import row, rows
+from memd.adapters.sqlite.cursors import decode_cursor, encode_cursor
+from memd.adapters.sqlite.heads import Heads
+from memd.adapters.sqlite.reads import ReadPool
+from memd.adapters.sqlite.session_rows import (
+    EVENT_COLUMNS,
+    EVENT_JSON,
+    SESSION_COLUMNS,
+    decode_event,
+    decode_events,
+    decode_session,
+)
+from memd.adapters.sqlite.transaction import Transaction
+from memd.adapters.sqlite.writer import Writer
+from memd.domain.errors import NotFound
+from memd.domain.model import (
+    Durability,
+    Event,
+    EventKind,
+    ObservedEvent,
+    Page,
+    RequestKey,
+    Scope,
+    Session,
+    WorkingSet,
+    Written,
+)
+from memd.ports import Clock, SessionPolicy
+
+_EXACT = "namespace = ? AND user_id = ? AND agent_id = ? AND session_id = ? AND dead = 0 AND expire_time > ?"
+_WORKING = (
+    f"SELECT json_group_array({EVENT_JSON}) FROM (SELECT {EVENT_COLUMNS} FROM event"
+    " WHERE session_pk = s.pk AND position >= s.working_from ORDER BY position DESC LIMIT ?)"
+)
+_RECENT = (
+    f"SELECT json_group_array({EVENT_JSON}) FROM (SELECT {EVENT_COLUMNS} FROM event"
+    " WHERE session_pk = s.pk AND position < s.working_from AND ephemeral = 0 ORDER BY position DESC LIMIT ?)"
+)
+# Position of the oldest episode within the cap; no row while there are fewer.
+_FLOOR = "SELECT position FROM event WHERE session_pk = ? AND ephemeral = 0 ORDER BY position DESC LIMIT 1 OFFSET ?"
+
+
+class SqliteSessions:
+    def __init__(self, writer: Writer, reads: ReadPool, clock: Clock) -> None:
+        self._writer = writer
+        self._reads = reads
+        self._clock = clock
+        self._heads = Heads()
+        self._bundle = AppendBundle(self._heads)
+        writer.on_rollback.append(self._heads.drop_touched)
+        writer.on_commit.append(self._heads.settle)
+
+    async def append(
+        self, scope: Scope, events: Sequence[Event], policy: SessionPolicy, request: RequestKey | None
+    ) -> Written[tuple[ObservedEvent, ...]]:
+        item: Append = prepare(scope, events, policy, request, self._clock.now_us())
+        written: Written[tuple[ObservedEvent, ...]] = await self._writer.submit_bundled(self._bundle, item)
+        return written
+
+    async def working(self, scope: Scope, policy: SessionPolicy) -> WorkingSet:
+        bindings = (policy.working_max_items, *_exact(scope, self._clock.now_us()))
+        sql = f"SELECT seq, ({_WORKING}) FROM session s WHERE {_EXACT}"
+        found = await self._reads.run(lambda connection: row(connection, sql, bindings))
+        return _working_set(found[0], decode_events(found[1]), policy) if found else WorkingSet((), 0, 0)
+
+    async def recent(self, scope: Scope, policy: SessionPolicy, limit: int) -> tuple[WorkingSet, tuple[Event, ...]]:
+        # Caps may have been lowered since the last append: what they push out of the working set is recent.
+        bindings = (policy.working_max_items + limit, limit, *_exact(scope, self._clock.now_us()))
+        sql = f"SELECT seq, ({_WORKING}), ({_RECENT}) FROM session s WHERE {_EXACT}"
+        found = await self._reads.run(lambda connection: row(connection, sql, bindings))
+        if not found:
+            return WorkingSet((), 0, 0), ()
+        items = decode_events(found[1])
+        working = _working_set(found[0], items, policy)
+        left_out = items[len(working.items) :]  # newest first, as the older episodes after them
+        older = [event for event in left_out if not event.ephemeral] + decode_events(found[2])
+        room = policy.episodic_max_items - sum(not event.ephemeral for event in working.items)
+        return working, tuple(reversed(older[: max(0, min(limit, room))]))
+
+    async def clear_working(self, scope: Scope, request: RequestKey | None) -> Written[int]:
+        return await self._writer.submit(lambda tx: self._clear(tx, scope, request))
+
+    def _clear(self, tx: Transaction, scope: Scope, request: RequestKey | None) -> Written[int]:
+        known = requests.find(tx, STORE, request)
+        if known is not None:
+            return Written(known[1], known[0], Durability.SYNCED, replayed=True)
+        head = self._heads.find(tx, scope)
+        cleared = len(head.working) if head is not None else 0
+        if head is not None and cleared:
+            head.empty_working()
+            head.seq += 1
+            self._heads.save(tx, head)
+            tx.erases = delete_stale_ephemeral(tx, head) > 0 or tx.erases
+        seq = head.seq if head is not None else 0
+        requests.save(tx, STORE, request, (seq, cleared))
+        return Written(cleared, seq, Durability.SYNCED)
+
+    async def episodes(
+        self, scope: Scope, policy: SessionPolicy, *, kinds: frozenset[EventKind], size: int, cursor: str
+    ) -> Page[Event]:
+        (before,) = decode_cursor(cursor, int) or (0,)
+        bindings = _exact(scope, self._clock.now_us())
+        return await self._reads.run(
+            lambda connection: _episodes(connection, bindings, policy, kinds=kinds, size=size, before=before)
+        )
+
+    async def sessions(self, scope: Scope, *, size: int, cursor: str) -> Page[Session]:
+        update_time, pk = decode_cursor(cursor, int, int) or (1 << 62, 0)
+        sql = (
+            f"SELECT pk, {SESSION_COLUMNS} FROM session WHERE namespace = ? AND user_id = ? AND agent_id = ? AND dead = 0"
+            " AND expire_time > ? AND (update_time, pk) < (?, ?) ORDER BY update_time DESC, pk DESC LIMIT ?"
+        )
+        now = self._clock.now_us()
+        bindings = (scope.namespace, scope.user_id, scope.agent_id, now, update_time, pk, size + 1)
+        found = await self._reads.run(lambda connection: rows(connection, sql, bindings))
+        items = tuple(decode_session(one[1:]) for one in found[:size])
+        return Page(items, encode_cursor(items[-1].update_time, found[size - 1][0]) if len(found) > size else "")
+
+    async def end(self, scope: Scope, request: RequestKey | None) -> Written[Session]:
+        return await self._writer.submit(lambda tx: self._end(tx, scope, request))
+
+    def _end(self, tx: Transaction, scope: Scope, request: RequestKey | None) -> Written[Session]:
+        known = requests.find(tx, STORE, request)
+        if known is not None:
+            return Written(Session(scope, *known), known[-1], Durability.SYNCED, replayed=True)
+        head = self._heads.find(tx, scope)
+        if head is None:
+            raise NotFound("there is no such session")
+        if head.end_time is None:
+            head.end_time = tx.now_us
+            head.seq += 1
+            head.empty_working()
+            self._heads.save(tx, head)
+            tx.erases = delete_stale_ephemeral(tx, head) > 0 or tx.erases
+        ended = head.session()
+        numbers = (
+            ended.create_time,
+            ended.update_time,
+            ended.expire_time,
+            ended.end_time,
+            ended.event_count,
+            ended.seq,
+        )
+        requests.save(tx, STORE, request, numbers)
+        return Written(ended, ended.seq, Durability.SYNCED)
+
+    async def forget(self, scope: Scope, *, all_users: bool, receipt_id: str) -> Mapping[str, int]:
+        return await self._writer.submit(lambda tx: self._forget(tx, scope, all_users, receipt_id))
+
+    def _forget(self, tx: Transaction, scope: Scope, all_users: bool, receipt_id: str) -> Mapping[str, int]:
+        known = effects.find(tx, STORE, receipt_id)
+        if known is not None:
+            return known
+        where, bindings = _scoped(scope, all_users)
+        counts = _count(tx.connection, where, bindings, tx.now_us)
+        # Expired rows go as well: they are out of sight, but still in the file.
+        tx.execute(f"DELETE FROM event WHERE session_pk IN (SELECT pk FROM session WHERE {where})", bindings)
+        tx.execute(f"DELETE FROM session WHERE {where}", bindings)
+        self._heads.drop_all()
+        tx.erases = True
+        effects.save(tx, STORE, receipt_id, counts)
+        return counts
+
+    async def count(self, scope: Scope, *, all_users: bool) -> Mapping[str, int]:
+        where, bindings = _scoped(scope, all_users)
+        now = self._clock.now_us()
+        return await self._reads.run(lambda connection: _count(connection, where, bindings, now))
+
+    async def sweep(self, max_rows: int) -> int:
+        return await self._writer.submit(lambda tx: self._sweep(tx, max_rows))
+
+    def _sweep(self, tx: Transaction, max_rows: int) -> int:
+        """Expired sessions become dead ones; dead ones lose their events, oldest first, then their row."""
+        tx.execute(
+            "UPDATE session SET dead = 1 WHERE pk IN (SELECT pk FROM session WHERE dead = 0 AND expire_time <= ? LIMIT ?)",
+            (tx.now_us, max_rows),
+        )
+        swept = tx.execute(
+            "DELETE FROM event WHERE pk IN (SELECT e.pk FROM session s JOIN event e ON e.session_pk = s.pk"
+            " WHERE s.dead = 1 LIMIT ?)",
+            (max_rows,),
+        )
+        swept += tx.execute(
+            "DELETE FROM session WHERE dead = 1 AND NOT EXISTS (SELECT 1 FROM event WHERE session_pk = session.pk)"
+        )
+        tx.erases_later = tx.erases_later or swept > 0
+        return swept + requests.sweep(tx, max_rows) + effects.sweep(tx, max_rows)
+
+
+def _exact(scope: Scope, now_us: int) -> tuple[str | int, ...]:
+    return scope.namespace, scope.user_id, scope.agent_id, scope.session_id, now_us
+
+
+def _scoped(scope: Scope, all_users: bool) -> tuple[str, tuple[str, ...]]:
+    """WHERE clause of every session in a scope, live or not."""
+    if all_users:
+        return "namespace = ?", (scope.namespace,)
+    where = "namespace = ? AND user_id = ?"
+    bindings: tuple[str, ...] = (scope.namespace, scope.user_id)
+    for column, value in (("agent_id", scope.agent_id), ("session_id", scope.session_id)):
+        if value:
+            where, bindings = f"{where} AND {column} = ?", (*bindings, value)
+    return where, bindings
+
+
+def _count(connection: apsw.Connection, where: str, bindings: Sequence[str], now_us: int) -> Mapping[str, int]:
+    found = row(
+        connection,
+        "SELECT count(*), coalesce(sum((SELECT count(*) FROM event WHERE session_pk = session.pk)), 0) FROM session"
+        f" WHERE {where} AND dead = 0 AND expire_time > ?",
+        (*bindings, now_us),
+    )
+    assert found is not None
+    return {"events": found[1], "sessions": found[0]}
+
+
+def _working_set(seq: int, newest_first: list[Event], policy: SessionPolicy) -> WorkingSet:
+    """The newest items that fit, at least one."""
+    taken: list[Event] = []
+    tokens = 0
+    for event in newest_first:
+        if len(taken) >= policy.working_max_items or (taken and tokens + event.tokens > policy.working_max_tokens):
+            break
+        taken.append(event)
+        tokens += event.tokens
+    return WorkingSet(tuple(reversed(taken)), tokens, seq)
+
+
+def _episodes(
+    connection: apsw.Connection,
+    bindings: Sequence[str | int],
+    policy: SessionPolicy,
+    *,
+    kinds: frozenset[EventKind],
+    size: int,
+    before: int,
+) -> Page[Event]:
+    found = row(connection, f"SELECT pk FROM session WHERE {_EXACT}", bindings)
+    if found is None:
+        return Page((), "")
+    floor = row(connection, _FLOOR, (found[0], policy.episodic_max_items - 1))
+    sql = f"SELECT {EVENT_COLUMNS} FROM event WHERE session_pk = ? AND position >= ? AND position < ? AND ephemeral = 0"
+    if kinds:
+        sql += " AND kind IN (SELECT value FROM json_each(?))"
+    limits = (found[0], floor[0] if floor else 0, before or 1 << 62)
+    wanted = (json.dumps([kind.value for kind in kinds]),) if kinds else ()
+    newest = rows(connection, f"{sql} ORDER BY position DESC LIMIT ?", (*limits, *wanted, size + 1))
+    items = tuple(decode_event(one) for one in newest[:size])
+    return Page(items, encode_cursor(items[-1].position) if len(newest) > size else "")

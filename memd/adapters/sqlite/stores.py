@@ -1,0 +1,122 @@
+"""All stores over one SQLite file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import apsw
+
+from memd.adapters.sqlite.checkpoint import Checkpointer
+from memd.adapters.sqlite.connection import Readers, check_library, connect, row
+from memd.adapters.sqlite.datadir import DataDir
+from memd.adapters.sqlite.errors import translated
+from memd.adapters.sqlite.memories import SqliteMemories
+from memd.adapters.sqlite.model_guard import ModelGuard
+from memd.adapters.sqlite.procedures import SqliteProcedures
+from memd.adapters.sqlite.reads import ReadPool
+from memd.adapters.sqlite.schema import freeze_model, frozen_model, migrate
+from memd.adapters.sqlite.sessions import SqliteSessions
+from memd.adapters.sqlite.settings import SqliteSettings
+from memd.adapters.sqlite.tasks import SqliteTasks
+from memd.adapters.sqlite.tombstones import Tombstones
+from memd.adapters.sqlite.writer import Writer
+from memd.domain.model import EmbeddingModel
+from memd.ports import Clock, IndexSink
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStats:
+    queue_depth: int
+    data_bytes: int
+    erased: bool
+    """Everything that was deleted has left the files."""
+
+
+class SqliteStores:
+    """The embedded stores: ``sessions``, ``memories``, ``procedures``, ``settings`` and ``tasks`` of one directory."""
+
+    def __init__(
+        self,
+        directory: DataDir,
+        connection: apsw.Connection,
+        *,
+        model: EmbeddingModel | None,
+        clock: Clock,
+        sink: IndexSink,
+        vfs: str | None,
+        on_fatal: Callable[[BaseException], None] | None,
+    ) -> None:
+        self._directory = directory
+        self._connection = connection
+        newest = row(connection, "SELECT coalesce(max(mark), 0) FROM tombstone")
+        tombstones = Tombstones(newest[0] if newest else 0)
+        guard = ModelGuard(model)
+        self._guard = guard
+        self._checkpointer = Checkpointer(connection, clock)
+        # What a daemon that fell had deleted may still be in the log it left.
+        self._checkpointer.erase(0.0)
+        self._writer = Writer(connection, clock, sink, self._checkpointer, on_fatal)
+        self._readers = Readers(directory.database, vfs)
+        self._reads = ReadPool(self._readers)
+        self.sessions = SqliteSessions(self._writer, self._reads, clock)
+        self.memories = SqliteMemories(self._writer, self._reads, self._readers, clock, tombstones, guard)
+        self.procedures = SqliteProcedures(self._writer, self._reads, tombstones, guard)
+        self.settings = SqliteSettings(self._writer, self._reads, clock)
+        self.tasks = SqliteTasks(self._writer, self._reads, clock)
+        self.failed = self._writer.failed
+        """Set once a commit has failed in a way that leaves its outcome unknown: the process must stop."""
+
+    @classmethod
+    def open(
+        cls,
+        data_dir: Path,
+        *,
+        model: EmbeddingModel | None,
+        clock: Clock,
+        sink: IndexSink,
+        vfs: str | None = None,
+        on_fatal: Callable[[BaseException], None] | None = None,
+    ) -> SqliteStores:
+        """Open or make the stores in ``data_dir`` and lock it.
+
+        ``on_fatal`` is called once, on the writer thread, when the stores have failed for good (see ``writer.py``).
+        ``vfs`` names a registered VFS, for tests. Raises ConfigError for a directory that cannot be used, WrongState
+        when another daemon has it, SchemaTooNew, ModelMismatch, Corruption; the lock is free again then.
+        """
+        check_library()
+        with ExitStack() as undo, translated():
+            directory = DataDir(data_dir)
+            undo.callback(directory.close)
+            connection = connect(directory.database, vfs=vfs, writes=True)
+            undo.callback(connection.close, True)
+            migrate(connection)
+            if model is not None:
+                freeze_model(connection, model)
+            stores = cls(directory, connection, model=model, clock=clock, sink=sink, vfs=vfs, on_fatal=on_fatal)
+            undo.pop_all()
+            return stores
+
+    async def use_model(self, model: EmbeddingModel) -> None:
+        """As ``model`` of ``open``, for a model that came later. ModelMismatch when the store has another."""
+        await self._writer.submit(lambda tx: self._guard.use(tx, model))
+
+    async def frozen_model(self) -> EmbeddingModel | None:
+        """The model the stored embeddings were made with."""
+        return await self._reads.run(frozen_model)
+
+    def stats(self) -> StoreStats:
+        return StoreStats(self._writer.depth, self._directory.bytes_used(), self._checkpointer.clean)
+
+    def close(self) -> None:
+        """Finish the writes that wait, checkpoint and give the directory back. After a failed commit nothing more is
+        written: the next start reads what the disk has."""
+        self._writer.close()
+        self._reads.close()
+        self._readers.close()
+        if self.failed.is_set():
+            self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        self._connection.close(True)
+        self._directory.close()

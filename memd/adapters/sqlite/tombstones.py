@@ -1,0 +1,67 @@
+"""What was forgotten, without its content; and the fence that keeps late writers from bringing it back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from memd.adapters.sqlite.transaction import Transaction
+from memd.domain.errors import Forgotten
+from memd.domain.model import Scope
+from memd.limits import TOMBSTONE_TTL_US
+
+_INSERT = (
+    "INSERT INTO tombstone (namespace, seq, kind, entry_id, user_id, agent_id, session_id, all_users, create_time)"
+)
+_HIT = (
+    "SELECT 1 FROM tombstone WHERE mark > ? AND namespace = ? AND kind = ?"
+    " AND ((entry_id = '' AND (all_users OR (user_id = ? AND agent_id IN ('', ?) AND session_id IN ('', ?))))"
+    " OR (entry_id IN (SELECT value FROM json_each(?)) AND (all_users OR user_id = ?))) LIMIT 1"
+)
+_MISSING = "SELECT 1 FROM tombstone WHERE mark > ? AND namespace = ? AND kind = ? AND entry_id IN ('', ?) LIMIT 1"
+
+
+class Tombstones:
+    """``fence`` may be read from any thread; the rest belongs to the writer thread."""
+
+    def __init__(self, mark: int) -> None:
+        self.fence = mark
+        """Every tombstone up to this mark is committed."""
+        self._newest = mark
+
+    def add(self, tx: Transaction, kind: str, scope: Scope, entry_ids: Sequence[str], *, all_users: bool) -> None:
+        """One for each id; with no ids one for everything of the scope."""
+        seq = tx.bump(scope.namespace)
+        owner = (scope.user_id, scope.agent_id, scope.session_id, int(all_users), tx.now_us)
+        tx.insert_many(_INSERT, [(scope.namespace, seq, kind, entry_id, *owner) for entry_id in entry_ids or ("",)])
+        self._newest = tx.connection.last_insert_rowid()
+        tx.after_commit.append(self._publish)
+
+    def _publish(self) -> None:
+        self.fence = self._newest
+
+    def check(self, tx: Transaction, kind: str, scope: Scope, entry_ids: Sequence[str], fence: int) -> None:
+        """Raise Forgotten when one of the ids, or everything of the scope, was forgotten after ``fence``."""
+        if fence >= self._newest:
+            return
+        bindings = (fence, scope.namespace, kind, scope.user_id, scope.agent_id, scope.session_id)
+        if tx.row(_HIT, (*bindings, json.dumps([one for one in entry_ids if one]), scope.user_id)):
+            raise _forgotten()
+
+    def check_missing(self, tx: Transaction, kind: str, namespace: str, entry_id: str, fence: int) -> None:
+        """As ``check`` for a row that is gone, so that nobody knows any more whose it was."""
+        if fence < self._newest and tx.row(_MISSING, (fence, namespace, kind, entry_id)):
+            raise _forgotten()
+
+
+def sweep(tx: Transaction, max_rows: int) -> int:
+    """Tombstones older than any backup that may still come back, up to ``max_rows``; row order is time order."""
+    return tx.execute(
+        "DELETE FROM tombstone WHERE mark IN (SELECT mark FROM (SELECT mark, create_time FROM tombstone"
+        " ORDER BY mark LIMIT ?) WHERE create_time <= ?)",
+        (max_rows, tx.now_us - TOMBSTONE_TTL_US),
+    )
+
+
+def _forgotten() -> Forgotten:
+    return Forgotten("this was forgotten while the write was on its way; nothing was stored")

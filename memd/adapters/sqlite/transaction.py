@@ -1,0 +1,123 @@
+"""One open write transaction, as the operations of a batch see it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import apsw
+
+from memd.adapters.sqlite.connection import Row, row, rows
+from memd.limits import MAX_EPOCH
+from memd.ports import IndexChange, IndexRow
+
+KINDS = ("memory", "procedure")
+"""What has an index, and so a watermark to keep in step with the namespace's change number."""
+_WIDTHS = (64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1)
+"""Rows of a many-row insert: few enough shapes to keep each prepared, close enough to need two or three statements."""
+
+
+@cache
+def _insert_sql(insert: str, columns: int, n: int, conflict: str) -> str:
+    values = "(" + ", ".join("?" * columns) + ")"
+    return f"{insert} VALUES {', '.join([values] * n)}{conflict}"
+
+
+class Transaction:
+    """Statements, change numbers and index changes of the request that runs now; the writer owns begin and end."""
+
+    def __init__(self, connection: apsw.Connection, now_us: int) -> None:
+        self.connection = connection
+        self.now_us = now_us
+        self.changes: list[IndexChange] = []
+        self.after_commit: list[Callable[[], None]] = []
+        self.erases = False
+        """Set by what deletes content on purpose: the old bytes must leave the files now."""
+        self.erases_later = False
+        """As ``erases`` for what a cap or a TTL deletes: soon is enough."""
+        self._bumped: dict[str, int] = {}
+
+    def execute(self, sql: str, bindings: Sequence[Any] = ()) -> int:
+        """Run to the end; how many rows it changed."""
+        self.connection.execute(sql, bindings).fetchall()
+        return self.connection.changes()
+
+    def insert_many(self, insert: str, table_rows: Sequence[Row], conflict: str = "") -> None:
+        """``insert`` is the statement up to VALUES. Many rows a statement: each costs a turn at the interpreter."""
+        start = 0
+        while start < len(table_rows):
+            left = len(table_rows) - start
+            n = next(width for width in _WIDTHS if width <= left)
+            chunk = table_rows[start : start + n]
+            bindings = chunk[0] if n == 1 else [value for one in chunk for value in one]
+            self.connection.execute(_insert_sql(insert, len(chunk[0]), n, conflict), bindings)
+            start += n
+
+    def row(self, sql: str, bindings: Sequence[Any] = ()) -> Row | None:
+        return row(self.connection, sql, bindings)
+
+    def rows(self, sql: str, bindings: Sequence[Any] = ()) -> list[Row]:
+        return rows(self.connection, sql, bindings)
+
+    def seq(self, namespace: str) -> int:
+        """The namespace's change number as it stands."""
+        found = self.row("SELECT seq FROM namespace_head WHERE namespace = ?", (namespace,))
+        return int(found[0]) if found else 0
+
+    def bump(self, namespace: str) -> int:
+        """The change number of the running request: grows on its first change, stays for the others."""
+        if namespace not in self._bumped:
+            found = self.row(
+                "INSERT INTO namespace_head (namespace, seq, epoch) VALUES (?, 1, ?)"
+                " ON CONFLICT (namespace) DO UPDATE SET seq = seq + 1 RETURNING seq",
+                (namespace, secrets.randbelow(MAX_EPOCH) + 1),
+            )
+            assert found is not None
+            self._bumped[namespace] = int(found[0])
+        return self._bumped[namespace]
+
+    def put(self, namespace: str, kind: str, entry: IndexRow) -> None:
+        """Log that an entry changed and tell its index."""
+        seq = self.bump(namespace)
+        self._log(namespace, seq, kind, entry.entry_id, "put", entry.version)
+        self.changes.append(IndexChange(namespace, kind, seq, put=(entry,)))
+
+    def delete(self, namespace: str, kind: str, entry_ids: Sequence[str]) -> None:
+        """Log that entries are gone and tell their index."""
+        if not entry_ids:
+            return
+        seq = self.bump(namespace)
+        for entry_id in entry_ids:
+            self._log(namespace, seq, kind, entry_id, "delete", 0)
+        self.changes.append(IndexChange(namespace, kind, seq, delete=tuple(entry_ids)))
+
+    def delete_all(self, namespace: str, kind: str) -> None:
+        """As ``delete`` for every entry of the namespace; the log has one line without an id."""
+        seq = self.bump(namespace)
+        self._log(namespace, seq, kind, "", "delete_all", 0)
+        self.changes.append(IndexChange(namespace, kind, seq, delete_all=True))
+
+    def audit(self, namespace: str, writer: str, action: str, detail: str = "{}") -> None:
+        self.execute(
+            "INSERT INTO audit (namespace, seq, create_time, writer, action, detail) VALUES (?, ?, ?, ?, ?, ?)",
+            (namespace, self.bump(namespace), self.now_us, writer, action, detail),
+        )
+
+    def _log(self, namespace: str, seq: int, kind: str, entry_id: str, op: str, version: int) -> None:
+        self.execute(
+            "INSERT OR REPLACE INTO change_log (namespace, seq, kind, entry_id, op, version, create_time)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (namespace, seq, kind, entry_id, op, version, self.now_us),
+        )
+
+    def close_request(self) -> tuple[IndexChange, ...]:
+        """What the request changed, padded so that the index of every kind reaches the namespace's change number."""
+        changes = list(self.changes)
+        for namespace, seq in self._bumped.items():
+            told = {change.kind for change in changes if change.namespace == namespace}
+            changes.extend(IndexChange(namespace, kind, seq) for kind in KINDS if kind not in told)
+        self.changes = []
+        self._bumped = {}
+        return tuple(changes)

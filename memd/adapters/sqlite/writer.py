@@ -1,0 +1,316 @@
+"""The one writer thread: group commit. Requests that wait together share one transaction and one fsync.
+
+The thread drains the queue, runs every request in a savepoint of its own (a failing one rolls back alone), commits,
+tells the index, and only then wakes the event loop, once a batch. Requests of the same hot kind may come as a *bundle*:
+they run first and together, in a handful of statements, because each statement costs the thread its turn at the
+interpreter (``docs/adr/0005-sqlite-group-commit.md``).
+
+An I/O error of COMMIT leaves its outcome unknown: the kernel may have dropped the pages it failed to write, so asking
+again would be answered with a success that is none. No such request is ever answered OK, the writer accepts nothing
+more, and ``on_fatal`` lets the process stop; the next start reads what the disk really has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+import apsw
+
+from memd.adapters.sqlite.checkpoint import Checkpointer
+from memd.adapters.sqlite.errors import translate
+from memd.adapters.sqlite.outcome import Outcome
+from memd.adapters.sqlite.transaction import Transaction
+from memd.domain.errors import LimitExceeded, MemdError, ShuttingDown
+from memd.limits import LAZY_ERASE_S, WRITE_BATCH, WRITE_QUEUE_DEPTH
+from memd.ports import Clock, IndexChange, IndexSink
+
+T = TypeVar("T")
+Operation = Callable[[Transaction], T]
+_QUEUE_FULL_RETRY_S = 0.05
+_UNKNOWN = "the disk failed while committing: the outcome is unknown; send the same request_id again after the restart"
+_log = logging.getLogger(__name__)
+
+
+class Bundle(Protocol):
+    """Runs many requests of one kind together, at the start of a transaction."""
+
+    def run(self, tx: Transaction, jobs: Sequence[Job]) -> bool:
+        """Set every job's ``result`` and return True, or False to have them run one by one (after a rollback)."""
+
+    def run_one(self, tx: Transaction, item: Any) -> Any:
+        """One request, inside its savepoint."""
+
+
+class Job:
+    """One request: what to run, where its reply goes, and how it came out."""
+
+    __slots__ = ("bundle", "changes", "error", "future", "item", "loop", "operation", "result")
+
+    def __init__(self, operation: Operation[Any] | None, bundle: Bundle | None, item: Any) -> None:
+        self.operation = operation
+        self.bundle = bundle
+        self.item = item
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Any] = self.loop.create_future()
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.changes: tuple[IndexChange, ...] = ()
+
+
+class _BatchLost(Exception):
+    """SQLite rolled the whole transaction back: no request of the batch was applied."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__()
+        self.cause = cause
+
+
+class Writer:
+    """Owns the write connection. ``submit`` is called on an event loop, everything else happens on the thread."""
+
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        clock: Clock,
+        sink: IndexSink,
+        checkpointer: Checkpointer,
+        on_fatal: Callable[[BaseException], None] | None,
+    ) -> None:
+        self._connection = connection
+        self._clock = clock
+        self._sink = sink
+        self._checkpointer = checkpointer
+        self._on_fatal = on_fatal
+        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._closing = False
+        self._serving: list[Job] = []
+        self.failed = threading.Event()
+        self.on_rollback: list[Callable[[], None]] = []
+        """Called whenever requests were rolled back: caches of what they wrote must be dropped."""
+        self.on_commit: list[Callable[[], None]] = []
+        self._thread = threading.Thread(target=self._supervise, name="memd-sqlite-writer", daemon=True)
+        self._thread.start()
+
+    @property
+    def depth(self) -> int:
+        """Requests that wait."""
+        return self._queue.qsize()
+
+    async def submit(self, operation: Operation[T]) -> T:
+        """Run in the next batch; returns after its commit. LimitExceeded when too many wait."""
+        result: T = await self._enqueue(Job(operation, None, None))
+        return result
+
+    async def submit_bundled(self, bundle: Bundle, item: Any) -> Any:
+        """As ``submit`` for a request that may run together with others of its bundle."""
+        return await self._enqueue(Job(None, bundle, item))
+
+    def _enqueue(self, job: Job) -> asyncio.Future[Any]:
+        if self._closing or self.failed.is_set():
+            raise ShuttingDown("the store accepts no more writes")
+        if self._queue.qsize() >= WRITE_QUEUE_DEPTH:
+            raise LimitExceeded("too many writes wait for the disk", retry_after_s=_QUEUE_FULL_RETRY_S)
+        self._queue.put(job)
+        if self.failed.is_set():  # the thread may have emptied the queue just before
+            raise ShuttingDown(_UNKNOWN)
+        return job.future
+
+    def close(self) -> None:
+        """Finish what is queued, then stop the thread."""
+        self._closing = True
+        self._queue.put(None)
+        self._thread.join()
+
+    # -- the thread
+
+    def _supervise(self) -> None:
+        with Outcome() as caught:
+            self._run()
+        if caught.error is not None:
+            _log.critical("the writer thread fell: %s", type(caught.error).__name__, exc_info=caught.error)
+            self._fail(self._serving, caught.error)
+
+    def _run(self) -> None:
+        while True:
+            jobs, stop = self._drain()
+            if jobs:
+                self._serve(jobs)
+            if self.failed.is_set():
+                return
+            with Outcome() as caught:
+                self._checkpointer.step()
+            if isinstance(caught.error, apsw.Error):
+                _log.warning("checkpoint postponed: %s", type(caught.error).__name__)
+            elif caught.error is not None:
+                raise caught.error
+            if stop:
+                return
+
+    def _drain(self) -> tuple[list[Job], bool]:
+        """Wait for one request, then take all that are there, up to WRITE_BATCH; True when it is time to stop."""
+        jobs: list[Job] = []
+        try:
+            job = self._queue.get(timeout=self._checkpointer.wait_s())
+            while job is not None:
+                jobs.append(job)
+                if len(jobs) >= WRITE_BATCH:
+                    return jobs, False
+                job = self._queue.get_nowait()
+        except queue.Empty:
+            return jobs, False
+        return jobs, True
+
+    def _serve(self, jobs: list[Job]) -> None:
+        self._serving = jobs
+        tx = Transaction(self._connection, self._clock.now_us())
+        try:
+            self._apply(tx, jobs)
+        except _BatchLost as lost:
+            self._rolled_back()
+            for job in jobs:
+                job.error = job.error or lost.cause
+            self._reply(jobs)
+            return
+        if not self._commit(tx, jobs):
+            return
+        for settle in self.on_commit:
+            settle()
+        changes = [change for job in jobs if job.error is None for change in job.changes]
+        if changes:
+            self._sink(changes)
+        for done in tx.after_commit:
+            done()
+        self._reply(jobs)
+        if tx.erases or tx.erases_later:
+            self._checkpointer.erase(0.0 if tx.erases else LAZY_ERASE_S)
+
+    def _apply(self, tx: Transaction, jobs: list[Job]) -> None:
+        self._begin()
+        bundles = {job.bundle for job in jobs if job.bundle is not None}
+        for bundle in bundles:
+            self._run_bundle(tx, bundle, [job for job in jobs if job.bundle is bundle])
+        for job in jobs:
+            if job.operation is not None:
+                self._run_one(tx, job, job.operation)
+
+    def _begin(self) -> None:
+        with Outcome() as caught:
+            self._connection.execute("BEGIN IMMEDIATE")
+        if caught.error is not None:
+            raise _BatchLost(_plain(caught.error))
+
+    def _run_bundle(self, tx: Transaction, bundle: Bundle, jobs: list[Job]) -> None:
+        """Together if that works, one by one otherwise. What ran before in this transaction is kept."""
+        self._connection.execute("SAVEPOINT bundle")
+        together = False
+        with Outcome() as caught:
+            together = bundle.run(tx, jobs)
+        if together and caught.error is None:
+            self._connection.execute("RELEASE bundle")
+            return
+        self._undo("bundle", caught.error)
+        tx.close_request()
+        for job in jobs:
+            job.result = None
+            item = job.item
+            self._run_one(tx, job, lambda tx, item=item: bundle.run_one(tx, item))  # type: ignore[misc]
+
+    def _run_one(self, tx: Transaction, job: Job, operation: Operation[Any]) -> None:
+        pending, erases = len(tx.after_commit), tx.erases
+        self._connection.execute("SAVEPOINT request")
+        with Outcome() as caught:
+            job.result = operation(tx)
+            self._connection.execute("RELEASE request")
+        changes = tx.close_request()
+        if caught.error is None:
+            job.changes = changes
+            return
+        job.error = _plain(caught.error)
+        del tx.after_commit[pending:]
+        tx.erases = erases
+        self._undo("request", caught.error)
+
+    def _undo(self, savepoint: str, error: BaseException | None) -> None:
+        """Roll back to the savepoint; _BatchLost when SQLite has already thrown the whole transaction away."""
+        self._rolled_back()
+        if not self._connection.in_transaction:
+            raise _BatchLost(_plain(error or RuntimeError()))
+        with Outcome() as caught:
+            self._connection.execute(f"ROLLBACK TO {savepoint}")
+            self._connection.execute(f"RELEASE {savepoint}")
+        if caught.error is not None:
+            self._rollback()
+            raise _BatchLost(_plain(error or caught.error))
+
+    def _commit(self, tx: Transaction, jobs: list[Job]) -> bool:
+        with Outcome() as caught:
+            self._connection.execute("COMMIT")
+        if caught.error is None:
+            return True
+        if isinstance(caught.error, apsw.IOError) or not isinstance(caught.error, apsw.Error):
+            self._fail(jobs, caught.error)
+            return False
+        self._rollback()
+        self._rolled_back()
+        for job in jobs:
+            job.error = job.error or _plain(caught.error)
+        self._reply(jobs)
+        return False
+
+    def _rollback(self) -> None:
+        if self._connection.in_transaction:
+            with Outcome():
+                self._connection.execute("ROLLBACK")
+
+    def _rolled_back(self) -> None:
+        for forget_cached in self.on_rollback:
+            forget_cached()
+
+    def _fail(self, jobs: list[Job], error: BaseException) -> None:
+        """The outcome of ``jobs`` is unknown; nothing is accepted any more."""
+        self.failed.set()
+        _log.critical("the store failed and stops: %s", type(error).__name__)
+        while not self._queue.empty():
+            waiting = self._queue.get_nowait()
+            if waiting is not None:
+                jobs.append(waiting)
+        for job in jobs:
+            job.error = job.error or ShuttingDown(_UNKNOWN)
+        self._reply(jobs)
+        if self._on_fatal is not None:
+            self._on_fatal(error)
+
+    def _reply(self, jobs: Sequence[Job]) -> None:
+        """One wake-up a loop, whatever the size of the batch."""
+        loops = {job.loop for job in jobs}
+        for loop in loops:
+            mine = jobs if len(loops) == 1 else [job for job in jobs if job.loop is loop]
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_resolve, mine)
+
+
+def _resolve(jobs: Sequence[Job]) -> None:
+    """On the event loop. A cancelled caller's write is kept, its reply has nobody to go to."""
+    for job in jobs:
+        if job.future.done():
+            continue
+        if job.error is not None:
+            job.future.set_exception(job.error)
+        else:
+            job.future.set_result(job.result)
+
+
+def _plain(error: BaseException) -> BaseException:
+    """memd's error for one of SQLite's, anything else as it is."""
+    if not isinstance(error, apsw.Error):
+        return error
+    ours: MemdError | None = translate(error)
+    if ours is None:
+        return error
+    ours.__cause__ = error
+    return ours
