@@ -57,6 +57,10 @@ class Metrics:
             counter.inc()
             self._tier_seconds[answer.tier].observe(answer.latency_us / 1e6)
 
+    def counted(self) -> list[tuple[str, str]]:
+        """(method, code) of every counter there is."""
+        return list(self._counted)
+
     def serve(self, host: str, port: int, gauges: Gauges) -> Callable[[], None]:
         """Start the HTTP end point on its own thread; returns what stops it. OSError when the port is taken."""
         self._registry.register(_Gauges(gauges))
