@@ -32,6 +32,7 @@ TIME_FIELDS = frozenset({"event_time", "create_time", "update_time", "valid_from
 NUMBER_FIELDS = frozenset({"importance", "position"})
 FIXED_FIELDS = STRING_FIELDS | TIME_FIELDS | NUMBER_FIELDS | {"pinned", "tags"}
 METADATA_PREFIX = "metadata."
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def check_field(name: str, path: str = "filter") -> None:
 
 def to_json(f: Filter) -> bytes:
     """The JSON form of the grammar above, UTF-8."""
-    return json.dumps(_plain(f), ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    return _encode(_plain(f)).encode()
 
 
 def _plain(f: Filter) -> dict[str, Any]:

@@ -14,7 +14,7 @@ class PolicySource:
     def __init__(self, store: SettingsStore, defaults: DaemonDefaults) -> None:
         self._store = store
         self._defaults = defaults
-        self._cache: dict[str, NamespaceSettings] = {}
+        self._cache: dict[str, tuple[NamespaceSettings, SessionPolicy]] = {}
         self._generation = 0
 
     @property
@@ -25,26 +25,30 @@ class PolicySource:
         return self._defaults.tiers[name]
 
     async def policy(self, namespace: str) -> SessionPolicy:
-        return self._merged(await self.overrides(namespace))
+        return self.known_policy(namespace) or (await self._read(namespace))[1]
+
+    def known_policy(self, namespace: str) -> SessionPolicy | None:
+        """The policy, where it needs no read."""
+        cached = self._cache.get(namespace)
+        return cached[1] if cached else None
 
     def default_policy(self) -> SessionPolicy:
         """What holds where nothing is overridden."""
         return self._merged(NamespaceSettings())
 
     async def checkpoint_history(self, namespace: str) -> int:
-        return (await self.overrides(namespace)).checkpoint_history or self._defaults.checkpoint_history
+        overrides, _ = self._cache.get(namespace) or await self._read(namespace)
+        return overrides.checkpoint_history or self._defaults.checkpoint_history
 
-    async def overrides(self, namespace: str) -> NamespaceSettings:
-        cached = self._cache.get(namespace)
-        if cached is not None:
-            return cached
+    async def _read(self, namespace: str) -> tuple[NamespaceSettings, SessionPolicy]:
         generation = self._generation
         settings = await self._store.settings(namespace)
+        both = settings, self._merged(settings)
         if generation == self._generation:  # else it was changed meanwhile and may be stale
             if len(self._cache) >= MAX_NAMESPACES_LOADED:
                 self._cache.clear()
-            self._cache[namespace] = settings
-        return settings
+            self._cache[namespace] = both
+        return both
 
     def invalidate(self, namespace: str) -> None:
         self._generation += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from memd.domain.errors import DeadlineExceeded, InvalidArgument, MemdError, NotReady
@@ -28,6 +28,7 @@ from memd.service.policy import PolicySource
 from memd.tiers.procedural import LIVE
 
 _ORDER = (TierName.WORKING, TierName.EPISODIC, TierName.SEMANTIC, TierName.PROCEDURAL)
+_OF_A_SESSION = (TierName.WORKING, TierName.EPISODIC)
 _INDEXED = (TierName.SEMANTIC, TierName.PROCEDURAL)
 _MARGIN_S = 0.05
 """Of the deadline, kept for packing and the way back; of a short deadline, a fifth."""
@@ -35,6 +36,7 @@ _MARGIN_SHARE = 0.2
 _CANCEL_GRACE_S = 0.05
 _PACK_INLINE_CHARS = 8_192
 """More text than this is packed on a thread: counting it would hold up the event loop for milliseconds."""
+NO_SESSION = "NO_SESSION"
 _FAILED = "FAILED"
 
 log = logging.getLogger(__name__)
@@ -79,7 +81,7 @@ class RecallService:
     """Runs the asked tiers concurrently. One that fails or is late costs its own section, never the call."""
 
     def __init__(self, tiers: Sequence[Tier], packer: ContextPacker, settings: PolicySource, clock: Clock) -> None:
-        self._tiers: Mapping[TierName, Tier] = {tier.name: tier for tier in tiers}
+        self._tiers = sorted(tiers, key=lambda tier: _ORDER.index(tier.name))
         self._packer = packer
         self._settings = settings
         self._clock = clock
@@ -88,7 +90,8 @@ class RecallService:
         """InvalidArgument for what a tier refuses as malformed, NotReady when ``min_seq`` is not reached."""
         started = self._clock.monotonic_s()
         tiers_end = started + deadline_s - min(_MARGIN_S, deadline_s * _MARGIN_SHARE)
-        policy = await self._policy(request.scope.namespace, tiers_end)
+        namespace = request.scope.namespace
+        policy = self._settings.known_policy(namespace) or await self._policy(namespace, tiers_end)
         answers = await self._ask_tiers(request.tiers, _ask(request, policy, self._clock.now_us()), tiers_end)
         seq = _change_number(answers, request.min_seq)
         packed = await self._pack([s for a in answers for s in a.sections], request.token_budget)
@@ -118,18 +121,20 @@ class RecallService:
 
     async def _ask_tiers(self, names: frozenset[TierName], ask: TierAsk, until_s: float) -> tuple[TierAnswer, ...]:
         started = self._clock.monotonic_s()
-        tasks = {name: asyncio.ensure_future(self._timed(name, ask)) for name in _ORDER if name in names}
+        asked = [tier for tier in self._tiers if tier.name in names]
+        able = [tier for tier in asked if ask.scope.session_id or tier.name not in _OF_A_SESSION]
+        tasks = {tier.name: asyncio.ensure_future(self._timed(tier, ask)) for tier in able}
         try:
             if tasks:
                 await asyncio.wait(tasks.values(), timeout=max(0.0, until_s - started))
         finally:
             await _cancel([task for task in tasks.values() if not task.done()])
         elapsed_us = self._us_since(started)
-        return tuple([_outcome(name, task, elapsed_us) for name, task in tasks.items()])
+        return tuple([_outcome(tier.name, tasks.get(tier.name), elapsed_us) for tier in asked])
 
-    async def _timed(self, name: TierName, ask: TierAsk) -> TierAnswer:
+    async def _timed(self, tier: Tier, ask: TierAsk) -> TierAnswer:
         started = self._clock.monotonic_s()
-        answer = await self._tiers[name].recall(ask)
+        answer = await tier.recall(ask)
         return replace(answer, latency_us=self._us_since(started))
 
     async def _pack(self, sections: Sequence[ContextSection], budget_tokens: int) -> PackedContext:
@@ -150,7 +155,13 @@ def _ask(request: RecallRequest, policy: SessionPolicy, now_us: int) -> TierAsk:
         now_us=now_us,
         as_of_us=now_us if request.as_of_us is None else request.as_of_us,
         filter=request.filter,
-        options=replace(request.options, limit=request.limit, min_relevance=request.min_relevance),
+        options=SearchOptions(
+            request.limit,
+            request.options.candidates,
+            request.options.vector_weight,
+            request.options.trim_ratio,
+            request.min_relevance,
+        ),
         policy=policy,
         use_cache=request.use_cache,
     )
@@ -164,8 +175,10 @@ async def _cancel(late: list[asyncio.Future[TierAnswer]]) -> None:
         await asyncio.wait(late, timeout=_CANCEL_GRACE_S)
 
 
-def _outcome(name: TierName, task: asyncio.Future[TierAnswer], elapsed_us: int) -> TierAnswer:
+def _outcome(name: TierName, task: asyncio.Future[TierAnswer] | None, elapsed_us: int) -> TierAnswer:
     """A tier's answer, or the status that stands for it. A refused argument is the caller's: it fails the call."""
+    if task is None:
+        return TierAnswer(name, state="SKIPPED", reason=NO_SESSION)
     if not task.done() or task.cancelled():
         return TierAnswer(name, state="TIMED_OUT", latency_us=elapsed_us)
     error = task.exception()

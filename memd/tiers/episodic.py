@@ -8,7 +8,6 @@ from memd.domain.settings import TierSettings
 from memd.ports import ContextSection, TierAnswer, TierAsk, TokenCounter
 from memd.tiers.budget import within_tokens
 from memd.tiers.shared import RecentOnce
-from memd.tiers.working import NO_SESSION
 
 
 class EpisodicTier:
@@ -22,8 +21,6 @@ class EpisodicTier:
         self._counter = counter
 
     async def recall(self, ask: TierAsk) -> TierAnswer:
-        if not ask.scope.session_id:
-            return TierAnswer(self.name, state="SKIPPED", reason=NO_SESSION)
         _, episodes = await self._recent.read(ask)
         newest_first = [event_item(event) for event in reversed(episodes)]
         items = within_tokens(newest_first, self._settings.max_tokens, self._counter)

@@ -8,11 +8,9 @@ from memd.domain.settings import TierSettings
 from memd.ports import ContextSection, TierAnswer, TierAsk
 from memd.tiers.shared import RecentOnce
 
-NO_SESSION = "NO_SESSION"
-
 
 class WorkingTier:
-    """The session's working set, oldest first; the newest have the first claim on the budget.
+    """The working set of the scope's session, oldest first; the newest have the first claim on the budget.
 
     Items and tokens are capped by the session's policy, in the store. With a ``ttl``, items observed longer ago are left
     out.
@@ -25,8 +23,6 @@ class WorkingTier:
         self._settings = settings
 
     async def recall(self, ask: TierAsk) -> TierAnswer:
-        if not ask.scope.session_id:
-            return TierAnswer(self.name, state="SKIPPED", reason=NO_SESSION)
         working, _ = await self._recent.read(ask)
         found = working.items
         if self._settings.ttl_us is not None:
