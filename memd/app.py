@@ -26,6 +26,7 @@ from memd.adapters.sqlite import SqliteStores
 from memd.config import Config, EmbeddingConfig
 from memd.domain.errors import ConfigError, MemdError, ModelUnavailable, Unavailable
 from memd.domain.model import EmbeddingModel, TierName
+from memd.limits import MAX_NAMESPACES_LOADED
 from memd.metrics import Metrics, rss_bytes
 from memd.ports import Embedder, IndexRow, Tier
 from memd.rpc.admin_servicer import AdminServicer, DaemonFacts
@@ -254,7 +255,7 @@ async def _finish_forgets(parts: _Parts, supervisor: Supervisor) -> None:
 
 async def _preload(parts: _Parts) -> None:
     """Load the indexes, for at most PRELOAD_WAIT_S; the rest goes on behind the first answers."""
-    namespaces = await asyncio.to_thread(parts.stores.memories.namespaces)
+    namespaces = await parts.stores.memories.namespaces(MAX_NAMESPACES_LOADED)
     loading = asyncio.ensure_future(asyncio.to_thread(parts.index.preload, namespaces))
     await asyncio.wait([loading], timeout=PRELOAD_WAIT_S)
 

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
+from memd_client._proto.v1 import memory_service_pb2 as ms
 
 from memd import limits
 from memd.metrics import Metrics
@@ -17,7 +18,6 @@ from memd.rpc import calls
 from memd.rpc.calls import Call, Calls
 from memd.rpc.credentials import as_local_owner
 from memd.rpc.server import SERVICES, Health, main_server
-from memd_client._proto.v1 import memory_service_pb2 as ms
 
 GET = "/memd.v1.MemoryService/GetMemory"
 
@@ -53,7 +53,7 @@ def _unary(channel: grpc.aio.Channel, method: str = GET) -> Callable[..., Any]:
 async def _failure(pending: Any) -> tuple[grpc.StatusCode, error_details_pb2.ErrorInfo, list[str]]:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await pending
-    trailers = {key: value for key, value in caught.value.trailing_metadata() or ()}
+    trailers = dict(caught.value.trailing_metadata() or ())
     raw = trailers["grpc-status-details-bin"]
     assert isinstance(raw, bytes)
     status = status_pb2.Status.FromString(raw)

@@ -171,6 +171,12 @@ class SqliteMemories:
     def load(self, namespace: str, kind: str) -> tuple[int, Iterator[Sequence[IndexRow]]]:
         return load(self._readers.fresh(), namespace, kind)
 
+    async def namespaces(self, most: int) -> tuple[str, ...]:
+        """Those with most changes, at most ``most``: what an index loads first at start."""
+        sql = "SELECT namespace FROM namespace_head ORDER BY seq DESC LIMIT ?"
+        found = await self._reads.run(lambda connection: rows(connection, sql, (most,)))
+        return tuple(namespace for (namespace,) in found)
+
     async def verify(self, namespace: str) -> tuple[int, Mapping[str, int], Sequence[str]]:
         now = self._clock.now_us()
         return await self._reads.run(lambda connection: verify_namespace(connection, namespace, now))
