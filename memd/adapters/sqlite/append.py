@@ -53,12 +53,11 @@ class AppendBundle:
     def __init__(self, heads: Heads) -> None:
         self._heads = heads
 
-    def run(self, tx: Transaction, jobs: Sequence[Job]) -> bool:
+    def run(self, tx: Transaction, jobs: Sequence[Job]) -> None:
         plan = _Plan(tx, self._heads)
         for job in jobs:
             job.result = plan.add(job.item, look_first=False)
         plan.write()
-        return True
 
     def run_one(self, tx: Transaction, item: Append) -> Written[tuple[ObservedEvent, ...]]:
         known = requests.find(tx, STORE, item.request)

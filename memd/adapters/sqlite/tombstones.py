@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 
 from memd.adapters.sqlite.transaction import Transaction
 from memd.domain.errors import Forgotten
@@ -28,6 +29,7 @@ class Tombstones:
         self.fence = mark
         """Every tombstone up to this mark is committed."""
         self._newest = mark
+        """May run ahead of what is committed, never behind: marks of a rolled-back request are given out again."""
 
     def add(self, tx: Transaction, kind: str, scope: Scope, entry_ids: Sequence[str], *, all_users: bool) -> None:
         """One for each id; with no ids one for everything of the scope."""
@@ -35,10 +37,10 @@ class Tombstones:
         owner = (scope.user_id, scope.agent_id, scope.session_id, int(all_users), tx.now_us)
         tx.insert_many(_INSERT, [(scope.namespace, seq, kind, entry_id, *owner) for entry_id in entry_ids or ("",)])
         self._newest = tx.connection.last_insert_rowid()
-        tx.after_commit.append(self._publish)
+        tx.after_commit.append(partial(self._publish, self._newest))
 
-    def _publish(self) -> None:
-        self.fence = self._newest
+    def _publish(self, mark: int) -> None:
+        self.fence = mark
 
     def check(self, tx: Transaction, kind: str, scope: Scope, entry_ids: Sequence[str], fence: int) -> None:
         """Raise Forgotten when one of the ids, or everything of the scope, was forgotten after ``fence``."""

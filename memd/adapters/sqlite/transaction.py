@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from functools import cache
+from itertools import chain
 from typing import Any
 
 import apsw
@@ -15,14 +16,16 @@ from memd.ports import IndexChange, IndexRow
 
 KINDS = ("memory", "procedure")
 """What has an index, and so a watermark to keep in step with the namespace's change number."""
-_WIDTHS = (64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1)
-"""Rows of a many-row insert: few enough shapes to keep each prepared, close enough to need two or three statements."""
+_WIDTHS = (1, 2, 4, 8, 16, 32, 64)
+"""Rows of a many-row insert: few shapes, so that each stays prepared; the rows that are missing are NULL and left out."""
 
 
 @cache
-def _insert_sql(insert: str, columns: int, n: int, conflict: str) -> str:
+def _insert_sql(insert: str, columns: int, width: int, conflict: str) -> str:
     values = "(" + ", ".join("?" * columns) + ")"
-    return f"{insert} VALUES {', '.join([values] * n)}{conflict}"
+    if width == 1:
+        return f"{insert} VALUES {values}{conflict}"
+    return f"{insert} SELECT * FROM (VALUES {', '.join([values] * width)}) WHERE column1 IS NOT NULL{conflict}"
 
 
 class Transaction:
@@ -31,6 +34,10 @@ class Transaction:
     def __init__(self, connection: apsw.Connection, now_us: int) -> None:
         self.connection = connection
         self.now_us = now_us
+        self.restart()
+
+    def restart(self) -> None:
+        """Nothing has happened in it (any more)."""
         self.changes: list[IndexChange] = []
         self.after_commit: list[Callable[[], None]] = []
         self.erases = False
@@ -45,15 +52,17 @@ class Transaction:
         return self.connection.changes()
 
     def insert_many(self, insert: str, table_rows: Sequence[Row], conflict: str = "") -> None:
-        """``insert`` is the statement up to VALUES. Many rows a statement: each costs a turn at the interpreter."""
-        start = 0
-        while start < len(table_rows):
-            left = len(table_rows) - start
-            n = next(width for width in _WIDTHS if width <= left)
-            chunk = table_rows[start : start + n]
-            bindings = chunk[0] if n == 1 else [value for one in chunk for value in one]
-            self.connection.execute(_insert_sql(insert, len(chunk[0]), n, conflict), bindings)
-            start += n
+        """``insert`` is the statement up to its rows, none of which begins with None.
+
+        One statement for up to 64 rows: each statement costs the thread a turn at the interpreter.
+        """
+        for start in range(0, len(table_rows), _WIDTHS[-1]):
+            chunk = table_rows[start : start + _WIDTHS[-1]]
+            width = next(width for width in _WIDTHS if width >= len(chunk))
+            columns = len(chunk[0])
+            bindings = list(chain.from_iterable(chunk))
+            bindings += [None] * (columns * (width - len(chunk)))
+            self.connection.execute(_insert_sql(insert, columns, width, conflict), bindings)
 
     def row(self, sql: str, bindings: Sequence[Any] = ()) -> Row | None:
         return row(self.connection, sql, bindings)

@@ -17,6 +17,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import apsw
@@ -39,8 +40,8 @@ _log = logging.getLogger(__name__)
 class Bundle(Protocol):
     """Runs many requests of one kind together, at the start of a transaction."""
 
-    def run(self, tx: Transaction, jobs: Sequence[Job]) -> bool:
-        """Set every job's ``result`` and return True, or False to have them run one by one (after a rollback)."""
+    def run(self, tx: Transaction, jobs: Sequence[Job]) -> None:
+        """Set every job's ``result``; or raise anything, to have them run one by one after a rollback."""
 
     def run_one(self, tx: Transaction, item: Any) -> Any:
         """One request, inside its savepoint."""
@@ -68,6 +69,11 @@ class _BatchLost(Exception):
     def __init__(self, cause: BaseException) -> None:
         super().__init__()
         self.cause = cause
+
+
+def _one_of_bundle(job: Job, tx: Transaction) -> Any:
+    assert job.bundle is not None
+    return job.bundle.run_one(tx, job.item)
 
 
 class Writer:
@@ -191,9 +197,14 @@ class Writer:
 
     def _apply(self, tx: Transaction, jobs: list[Job]) -> None:
         self._begin()
-        bundles = {job.bundle for job in jobs if job.bundle is not None}
-        for bundle in bundles:
-            self._run_bundle(tx, bundle, [job for job in jobs if job.bundle is bundle])
+        bundled = [job for job in jobs if job.bundle is not None]
+        if bundled and not self._run_bundles(tx, bundled):
+            self._rolled_back()
+            self._rollback()
+            tx.restart()
+            self._begin()
+            for job in bundled:
+                self._run_one(tx, job, partial(_one_of_bundle, job))
         for job in jobs:
             if job.operation is not None:
                 self._run_one(tx, job, job.operation)
@@ -204,21 +215,12 @@ class Writer:
         if caught.error is not None:
             raise _BatchLost(_plain(caught.error))
 
-    def _run_bundle(self, tx: Transaction, bundle: Bundle, jobs: list[Job]) -> None:
-        """Together if that works, one by one otherwise. What ran before in this transaction is kept."""
-        self._connection.execute("SAVEPOINT bundle")
-        together = False
+    def _run_bundles(self, tx: Transaction, jobs: list[Job]) -> bool:
+        """All together, in front of everything else; False when they have to be tried one by one."""
         with Outcome() as caught:
-            together = bundle.run(tx, jobs)
-        if together and caught.error is None:
-            self._connection.execute("RELEASE bundle")
-            return
-        self._undo("bundle", caught.error)
-        tx.close_request()
-        for job in jobs:
-            job.result = None
-            item = job.item
-            self._run_one(tx, job, lambda tx, item=item: bundle.run_one(tx, item))  # type: ignore[misc]
+            for bundle in {job.bundle for job in jobs if job.bundle is not None}:
+                bundle.run(tx, [job for job in jobs if job.bundle is bundle])
+        return caught.error is None
 
     def _run_one(self, tx: Transaction, job: Job, operation: Operation[Any]) -> None:
         pending, erases = len(tx.after_commit), tx.erases
@@ -233,19 +235,19 @@ class Writer:
         job.error = _plain(caught.error)
         del tx.after_commit[pending:]
         tx.erases = erases
-        self._undo("request", caught.error)
+        self._undo(caught.error)
 
-    def _undo(self, savepoint: str, error: BaseException | None) -> None:
-        """Roll back to the savepoint; _BatchLost when SQLite has already thrown the whole transaction away."""
+    def _undo(self, error: BaseException) -> None:
+        """Roll back one request; _BatchLost when SQLite has already thrown the whole transaction away."""
         self._rolled_back()
         if not self._connection.in_transaction:
-            raise _BatchLost(_plain(error or RuntimeError()))
+            raise _BatchLost(_plain(error))
         with Outcome() as caught:
-            self._connection.execute(f"ROLLBACK TO {savepoint}")
-            self._connection.execute(f"RELEASE {savepoint}")
+            self._connection.execute("ROLLBACK TO request")
+            self._connection.execute("RELEASE request")
         if caught.error is not None:
             self._rollback()
-            raise _BatchLost(_plain(error or caught.error))
+            raise _BatchLost(_plain(error))
 
     def _commit(self, tx: Transaction, jobs: list[Job]) -> bool:
         with Outcome() as caught:
@@ -281,9 +283,11 @@ class Writer:
                 jobs.append(waiting)
         for job in jobs:
             job.error = job.error or ShuttingDown(_UNKNOWN)
-        self._reply(jobs)
-        if self._on_fatal is not None:
-            self._on_fatal(error)
+        try:
+            self._reply(jobs)
+        finally:
+            if self._on_fatal is not None:
+                self._on_fatal(error)
 
     def _reply(self, jobs: Sequence[Job]) -> None:
         """One wake-up a loop, whatever the size of the batch."""
