@@ -146,7 +146,7 @@ class Workers:
         """Add steps to a bulk job from within one of its steps; they were admitted with the job."""
         more = list(steps)
         with self._lock:
-            if job not in self._waiting or job.error is not None:
+            if not more or job not in self._waiting or job.error is not None:
                 return
             if not job.steps:
                 self._bulk.append(job)
