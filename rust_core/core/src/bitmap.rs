@@ -74,6 +74,12 @@ impl Bitmap {
         self.words.resize(self.len.div_ceil(WORD_BITS), 0);
     }
 
+    /// The first `len` bits, or all when there are fewer.
+    pub fn first(&self, len: usize) -> Self {
+        let len = len.min(self.len);
+        Self::from_words(self.words[..len.div_ceil(WORD_BITS)].to_vec(), len)
+    }
+
     /// Keep what both have. Lengths must be equal, as in the other connectives.
     pub fn and(&mut self, other: &Self) {
         self.words.iter_mut().zip(&other.words).for_each(|(a, b)| *a &= b);

@@ -96,7 +96,7 @@ impl VectorIndex for FlatIndex {
         rows.sort_unstable();
         for &row in rows.iter().rev() {
             if let Some(moved) = self.rows.swap_remove(row) {
-                let owner = self.rows.row(row as usize).slot;
+                let owner = self.rows.owner(row).slot;
                 let entry = self.rows_of[owner as usize].as_mut_slice().iter_mut().find(|r| **r == moved);
                 *entry.expect("every row is listed by its slot") = row;
             }

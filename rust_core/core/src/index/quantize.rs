@@ -5,7 +5,7 @@
 //! `|q.x - q'.x'| <= |q'| |x - x'| + |q - q'| |x|`. Each norm is known exactly, so the bound is per vector, not a guess.
 //! The query has two digits: reading a vector costs more than multiplying it, and with `|q - q'|` near 0 the bound halves.
 
-use super::kernels::{CODE_ALIGN, QueryCodes};
+use super::kernels::{BlockDots, CODE_ALIGN, QueryCodes};
 
 const MAX_CODE: f32 = 127.0;
 /// The second digit of the query counts 1/254 of the first: half a step is 127 of them.
@@ -70,16 +70,21 @@ impl PreparedQuery {
         Self { unit, codes, scale, coded_norm: round_up(coded_norm), residual: round_up(residual) }
     }
 
-    /// The approximate cosine the integer dot products stand for.
+    /// For every row of a block: the approximate cosine its dot products stand for, and how far that can be from the one a
+    /// float scan computes.
     #[inline]
-    pub fn approximate(&self, dots: (i32, i32), scale: f32) -> f32 {
-        self.scale * scale * (dots.0 as f32 + dots.1 as f32 / LOW_STEPS)
-    }
-
-    /// How far the approximate cosine of a vector with this residual can be from the one a float scan computes.
-    #[inline]
-    pub fn error_bound(&self, residual: f32) -> f32 {
-        self.coded_norm * residual + self.residual + self.rounding()
+    pub fn intervals<'a>(
+        &'a self,
+        dots: &'a BlockDots,
+        scales: &'a [f32],
+        residuals: &'a [f32],
+    ) -> impl Iterator<Item = (f32, f32)> + 'a {
+        let fixed = self.residual + self.rounding();
+        let rows = dots.high.iter().zip(&dots.low).zip(scales.iter().zip(residuals));
+        rows.map(move |((&high, &low), (&scale, &residual))| {
+            let cosine = self.scale * scale * (high as f32 + low as f32 * (1.0 / LOW_STEPS));
+            (cosine, self.coded_norm * residual + fixed)
+        })
     }
 
     /// Rounding of both sides: a float dot product of unit vectors is off by at most `n * 2^-24`, the approximation by a
@@ -112,14 +117,20 @@ fn step(unit: &[f32]) -> f32 {
 }
 
 fn coarse(x: f32, scale: f32) -> i8 {
-    if scale == 0.0 { 0 } else { (x / scale).round().clamp(-MAX_CODE, MAX_CODE) as i8 }
+    if scale == 0.0 { 0 } else { nearest(x / scale) }
 }
 
 fn fine(x: f32, high: i8, scale: f32) -> i8 {
     if scale == 0.0 {
         return 0;
     }
-    ((x / scale - f32::from(high)) * LOW_STEPS).round().clamp(-MAX_CODE, MAX_CODE) as i8
+    nearest((x / scale - f32::from(high)) * LOW_STEPS)
+}
+
+/// The nearest code. (`round` would be a library call per component on plain x86-64.)
+#[inline]
+fn nearest(x: f32) -> i8 {
+    (x + 0.5f32.copysign(x)).clamp(-MAX_CODE, MAX_CODE) as i8
 }
 
 fn sum(codes: &[i8]) -> i32 {

@@ -1,14 +1,14 @@
 //! The exact scan: pass 1 reads the codes of every visible row and gives each cosine an interval; pass 2 rescores in
-//! float32 the rows whose interval reaches the k-th best lower end. What pass 1 leaves out cannot be among the k best, so
-//! the answer is that of a float32 scan of everything.
+//! float32 the rows whose interval reaches the k-th best lower end, most promising first, until no interval left reaches
+//! the k-th best score. What is left out cannot be among the k best, so the answer is that of a float32 scan of everything.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
 use super::flat::FlatIndex;
-use super::kernels::{BLOCK_ROWS, dot_codes};
+use super::keep_best;
+use super::kernels::{BLOCK_ROWS, BlockDots, at_least_f32, dot_codes};
 use super::quantize::PreparedQuery;
-use super::{keep_best, rows::Row};
 use crate::bitmap::{Bitmap, set_bits};
 
 const BLOCK_WORDS: usize = BLOCK_ROWS / 64;
@@ -24,10 +24,7 @@ pub fn search(
         return Vec::new();
     }
     let mask = visible_rows(index, visible);
-    let mut scored: Vec<(u32, f32)> = candidates(index, query, top_k, &mask)
-        .into_iter()
-        .map(|row| (index.rows.row(row as usize).slot, index.row_cosine(row, query)))
-        .collect();
+    let mut scored = rescore(index, query, top_k, candidates(index, query, top_k, &mask));
     if index.many > 0 {
         keep_best_window(&mut scored);
     }
@@ -38,6 +35,11 @@ pub fn search(
 /// One bit per row, in whole blocks.
 fn visible_rows(index: &FlatIndex, visible: &Bitmap) -> Vec<u64> {
     let mut mask = vec![0u64; index.rows.len().div_ceil(BLOCK_ROWS) * BLOCK_WORDS];
+    if index.rows.are_slots() {
+        let shown = visible.first(index.rows.len());
+        mask[..shown.words().len()].copy_from_slice(shown.words());
+        return mask;
+    }
     for slot in visible.iter() {
         let Some(list) = index.rows_of.get(slot as usize) else { break };
         for &row in list.as_slice() {
@@ -47,36 +49,55 @@ fn visible_rows(index: &FlatIndex, visible: &Bitmap) -> Vec<u64> {
     mask
 }
 
-/// Pass 1.
-fn candidates(index: &FlatIndex, query: &PreparedQuery, top_k: usize, mask: &[u64]) -> Vec<u32> {
+/// Pass 1: rows with the upper end of their interval.
+fn candidates(index: &FlatIndex, query: &PreparedQuery, top_k: usize, mask: &[u64]) -> Vec<(u32, f32)> {
     let mut bar = Bar::new(top_k);
     let mut kept: Vec<(u32, f32)> = Vec::new();
-    let mut dots = [(0, 0); BLOCK_ROWS];
-    for (block, mask) in mask.chunks_exact(BLOCK_WORDS).enumerate() {
+    let mut dots = BlockDots { high: [0; BLOCK_ROWS], low: [0; BLOCK_ROWS] };
+    let (mut uppers, mut lowers) = ([0f32; BLOCK_ROWS], [0f32; BLOCK_ROWS]);
+    for (number, mask) in mask.chunks_exact(BLOCK_WORDS).enumerate() {
         if mask.iter().all(|&word| word == 0) {
             continue;
         }
-        let (rows, codes) = index.rows.block(block);
-        dot_codes(index.level, codes, &query.codes, mask, &mut dots[..rows.len()]);
-        for (at, &word) in mask.iter().enumerate() {
-            for bit in set_bits(word) {
-                let in_block = at * 64 + bit as usize;
-                let row = &rows[in_block];
-                let cosine = query.approximate(dots[in_block], row.scale);
-                let error = query.error_bound(row.residual);
-                if cosine + error >= bar.height {
-                    kept.push(((block * BLOCK_ROWS + in_block) as u32, cosine + error));
-                    bar.raise(row, cosine - error);
+        let block = index.rows.block(number);
+        dot_codes(index.level, block.codes, &query.codes, mask, &mut dots);
+        let intervals = query.intervals(&dots, block.scales, block.residuals);
+        for ((cosine, error), (upper, lower)) in intervals.zip(uppers.iter_mut().zip(&mut lowers)) {
+            (*upper, *lower) = (cosine + error, cosine - error);
+        }
+        let reaching = at_least_f32(index.level, &uppers[..block.owners.len()], bar.height);
+        for (at, (&visible, &reaching)) in mask.iter().zip(&reaching).enumerate() {
+            for bit in set_bits(visible & reaching) {
+                let row = at * 64 + bit as usize;
+                if uppers[row] >= bar.height {
+                    kept.push(((number * BLOCK_ROWS + row) as u32, uppers[row]));
+                    bar.raise(block.owners[row].first, lowers[row]);
                 }
             }
         }
     }
     kept.retain(|&(_, upper)| upper >= bar.height);
-    kept.into_iter().map(|(row, _)| row).collect()
+    kept
 }
 
-/// The k-th best lower end so far, over the first windows of the slots: each stands for one slot, so that a memory with
-/// many windows does not count many times; a slot's best is never below its first.
+/// Pass 2: slots with the exact cosines of their rows.
+fn rescore(index: &FlatIndex, query: &PreparedQuery, top_k: usize, mut rows: Vec<(u32, f32)>) -> Vec<(u32, f32)> {
+    rows.sort_unstable_by(|a, b| b.1.total_cmp(&a.1));
+    let mut bar = Bar::new(top_k);
+    let mut scored = Vec::with_capacity(rows.len());
+    for (row, upper) in rows {
+        if upper < bar.height {
+            break;
+        }
+        let (owner, cosine) = (index.rows.owner(row), index.row_cosine(row, query));
+        scored.push((owner.slot, cosine));
+        bar.raise(owner.first, cosine);
+    }
+    scored
+}
+
+/// The k-th best value so far, over the first windows of the slots: each stands for one slot, so that a memory with many
+/// windows does not count many times; a slot's best is never below its first.
 struct Bar {
     top_k: usize,
     height: f32,
@@ -89,11 +110,11 @@ impl Bar {
     }
 
     #[inline]
-    fn raise(&mut self, row: &Row, lower: f32) {
-        if !row.first || lower <= self.height {
+    fn raise(&mut self, first: bool, value: f32) {
+        if !first || value <= self.height {
             return;
         }
-        self.lowest.push(Reverse(Ordered(lower)));
+        self.lowest.push(Reverse(Ordered(value)));
         if self.lowest.len() > self.top_k {
             self.lowest.pop();
         }

@@ -97,10 +97,11 @@ proptest! {
         let (x, q) = (Prepared::new(&x), PreparedQuery::new(&q));
         let exact: f64 = x.unit.iter().zip(&q.unit).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
         for level in Level::available() {
-            let mut dots = [(0, 0)];
+            let mut dots = kernels::BlockDots { high: [0; kernels::BLOCK_ROWS], low: [0; kernels::BLOCK_ROWS] };
             kernels::dot_codes(level, &x.codes, &q.codes, &[1], &mut dots);
-            let gap = (f64::from(q.approximate(dots[0], x.scale)) - exact).abs();
-            prop_assert!(gap <= f64::from(q.error_bound(x.residual)), "{gap}");
+            let (cosine, error) = q.intervals(&dots, &[x.scale], &[x.residual]).next().unwrap();
+            let gap = (f64::from(cosine) - exact).abs();
+            prop_assert!(gap <= f64::from(error), "{gap}");
         }
     }
 }
@@ -124,6 +125,7 @@ fn many_blocks_give_the_exact_answer() {
         index.remove(slot);
     }
     memories.retain(|(slot, _)| slot % 7 != 0);
+    assert!(!index.rows.are_slots());
     let query = PreparedQuery::new(&(0..384).map(|_| random()).collect::<Vec<_>>());
     let mut visible = Bitmap::ones(2000);
     assert_eq!(search(&index, &query, 50, &visible), oracle(&memories, &index, &query, 50, &visible));
@@ -135,6 +137,22 @@ fn many_blocks_give_the_exact_answer() {
         search(&index, &query, usize::MAX, &visible).len(),
         memories.iter().filter(|(s, _)| s % 50 == 1).count()
     );
+}
+
+#[test]
+fn rows_know_whether_they_are_slots() {
+    let mut index = FlatIndex::new(2);
+    let one = prepare(&[vec![1.0, 0.0]]);
+    (0..4).for_each(|slot| index.insert(slot, &one));
+    assert!(index.rows.are_slots());
+    index.remove(1);
+    assert!(!index.rows.are_slots(), "row 3 moved to 1");
+    index.remove(3);
+    assert!(!index.rows.are_slots(), "slot 2 is row 1 or moved: {:?}", index.rows_of);
+    index.remove(2);
+    assert!(index.rows.are_slots());
+    index.insert(1, &prepare(&[vec![1.0, 0.0], vec![0.0, 1.0]]));
+    assert!(!index.rows.are_slots());
 }
 
 #[test]

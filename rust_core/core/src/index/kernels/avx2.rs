@@ -2,19 +2,19 @@
 
 use std::arch::x86_64::*;
 
-use super::{QueryCodes, portable};
+use super::{BlockDots, QueryCodes, portable};
 use crate::bitmap::set_bits;
 
 /// # Safety
 /// AVX2; rows, mask and `out` as `super::dot_codes` asserts.
 #[target_feature(enable = "avx2")]
-pub unsafe fn dot_codes(codes: &[i8], query: &QueryCodes, mask: &[u64], out: &mut [(i32, i32)]) {
+pub unsafe fn dot_codes(codes: &[i8], query: &QueryCodes, mask: &[u64], out: &mut BlockDots) {
     let stride = query.high.len();
     for (at, &word) in mask.iter().enumerate() {
         for bit in set_bits(word) {
             let row = at * 64 + bit as usize;
             // SAFETY: the caller made sure that `row` is a whole row of `codes`.
-            out[row] = unsafe { dot_row(codes.as_ptr().add(row * stride), query) };
+            (out.high[row], out.low[row]) = unsafe { dot_row(codes.as_ptr().add(row * stride), query) };
         }
     }
 }

@@ -2,42 +2,87 @@
 
 use std::arch::x86_64::*;
 
-use super::{QueryCodes, portable};
-use crate::bitmap::set_bits;
+use super::{BlockDots, QueryCodes, portable};
 
 /// # Safety
 /// AVX-512 F, BW, VNNI; rows, mask and `out` as `super::dot_codes` asserts.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-pub unsafe fn dot_codes(codes: &[i8], query: &QueryCodes, mask: &[u64], out: &mut [(i32, i32)]) {
+pub unsafe fn dot_codes(codes: &[i8], query: &QueryCodes, mask: &[u64], out: &mut BlockDots) {
     let stride = query.high.len();
     for (at, &word) in mask.iter().enumerate() {
-        for bit in set_bits(word) {
-            let row = at * 64 + bit as usize;
-            // SAFETY: the caller made sure that `row` is a whole row of `codes`.
-            out[row] = unsafe { dot_row(codes.as_ptr().add(row * stride), query) };
+        let mut left = word;
+        while left != 0 {
+            let bit = left.trailing_zeros() as usize;
+            let row = at * 64 + bit;
+            // SAFETY: the caller made sure that every row with a set bit is a whole row of `codes`.
+            let first = unsafe { codes.as_ptr().add(row * stride) };
+            if left >> bit & 0b1111 == 0b1111 {
+                // SAFETY: four set bits in a row are four whole rows.
+                let dots = unsafe { dot_rows::<4>(first, query) };
+                for (next, dots) in dots.into_iter().enumerate() {
+                    (out.high[row + next], out.low[row + next]) = dots;
+                }
+                left &= !(0b1111 << bit);
+            } else {
+                // SAFETY: one set bit is one whole row.
+                [(out.high[row], out.low[row])] = unsafe { dot_rows::<1>(first, query) };
+                left &= left - 1;
+            }
         }
     }
 }
 
+/// Several rows at a time, so that the query is read once for all of them and the sums do not wait for each other.
+///
 /// `vpdpbusd` needs one unsigned side: x + 128 (a flipped top bit), and 128 times the sum of the query is taken off again.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn dot_row(row: *const i8, query: &QueryCodes) -> (i32, i32) {
+unsafe fn dot_rows<const ROWS: usize>(first: *const i8, query: &QueryCodes) -> [(i32, i32); ROWS] {
+    let stride = query.high.len();
     let top_bit = _mm512_set1_epi8(i8::MIN);
-    let (mut high, mut low) = (_mm512_setzero_si512(), _mm512_setzero_si512());
-    for at in (0..query.high.len()).step_by(64) {
-        // SAFETY: all three have `query.high.len()` codes, a multiple of 64.
-        let (x, h, l) = unsafe {
+    let mut sums = [(_mm512_setzero_si512(), _mm512_setzero_si512()); ROWS];
+    for at in (0..stride).step_by(64) {
+        // SAFETY: both digits have `stride` codes, a multiple of 64.
+        let (high, low) = unsafe {
             (
-                _mm512_loadu_si512(row.add(at).cast()),
                 _mm512_loadu_si512(query.high.as_ptr().add(at).cast()),
                 _mm512_loadu_si512(query.low.as_ptr().add(at).cast()),
             )
         };
-        let x = _mm512_xor_si512(x, top_bit);
-        high = _mm512_dpbusd_epi32(high, x, h);
-        low = _mm512_dpbusd_epi32(low, x, l);
+        for (row, sum) in sums.iter_mut().enumerate() {
+            // SAFETY: `ROWS` rows of `stride` codes begin at `first`.
+            let x = unsafe { _mm512_loadu_si512(first.add(row * stride + at).cast()) };
+            let x = _mm512_xor_si512(x, top_bit);
+            sum.0 = _mm512_dpbusd_epi32(sum.0, x, high);
+            sum.1 = _mm512_dpbusd_epi32(sum.1, x, low);
+        }
     }
-    (_mm512_reduce_add_epi32(high) - 128 * query.high_sum, _mm512_reduce_add_epi32(low) - 128 * query.low_sum)
+    let mut dots = [(0, 0); ROWS];
+    for (dot, (high, low)) in dots.iter_mut().zip(sums) {
+        dot.0 = _mm512_reduce_add_epi32(high) - 128 * query.high_sum;
+        dot.1 = _mm512_reduce_add_epi32(low) - 128 * query.low_sum;
+    }
+    dots
+}
+
+/// # Safety
+/// AVX-512 F.
+#[target_feature(enable = "avx512f")]
+pub unsafe fn at_least_f32(values: &[f32], bar: f32) -> Vec<u64> {
+    let bar_lanes = _mm512_set1_ps(bar);
+    let mut words = Vec::with_capacity(values.len().div_ceil(64));
+    let chunks = values.chunks_exact(64);
+    let tail = chunks.remainder();
+    for chunk in chunks {
+        let mut word = 0u64;
+        for part in 0..4 {
+            // SAFETY: a chunk has 64 values.
+            let v = unsafe { _mm512_loadu_ps(chunk.as_ptr().add(part * 16)) };
+            word |= u64::from(_mm512_cmp_ps_mask::<_CMP_GE_OQ>(v, bar_lanes)) << (part * 16);
+        }
+        words.push(word);
+    }
+    words.extend(portable::words(tail, |v| v >= bar));
+    words
 }
 
 /// # Safety

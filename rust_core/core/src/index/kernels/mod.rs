@@ -80,15 +80,23 @@ pub struct QueryCodes {
     pub low_sum: i32,
 }
 
-/// For every row of `codes` (rows of `query.high.len()` codes) whose bit in `mask` is set: its dot products with both
-/// digits of the query. Other entries of `out` are left as they are.
-pub fn dot_codes(level: Level, codes: &[i8], query: &QueryCodes, mask: &[u64], out: &mut [(i32, i32)]) {
+/// Dot products of the rows of one block with both digits of a query.
+pub struct BlockDots {
+    /// With the coarse digit.
+    pub high: [i32; BLOCK_ROWS],
+    /// With the fine digit.
+    pub low: [i32; BLOCK_ROWS],
+}
+
+/// For every row of `codes` (rows of `query.high.len()` codes, at most `BLOCK_ROWS`) whose bit in `mask` is set: its dot
+/// products with both digits of the query. Other entries of `out` are left as they are.
+pub fn dot_codes(level: Level, codes: &[i8], query: &QueryCodes, mask: &[u64], out: &mut BlockDots) {
     let stride = query.high.len();
-    assert!(stride.is_multiple_of(CODE_ALIGN) && query.low.len() == stride);
-    assert!(out.len() * stride <= codes.len() && mask.len() * 64 >= out.len());
+    assert!(stride.is_multiple_of(CODE_ALIGN) && stride > 0 && query.low.len() == stride);
+    let rows = (codes.len() / stride).min(BLOCK_ROWS);
     assert!(mask.iter().enumerate().all(|(at, word)| {
-        let past = out.len().saturating_sub(at * 64);
-        past >= 64 || word >> past == 0
+        let left = rows.saturating_sub(at * 64);
+        left >= 64 || word >> left == 0
     }));
     match level {
         // SAFETY: the level is only made when the machine has it (`available`); the asserts above bound every read.
@@ -98,6 +106,16 @@ pub fn dot_codes(level: Level, codes: &[i8], query: &QueryCodes, mask: &[u64], o
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => unsafe { avx2::dot_codes(codes, query, mask, out) },
         Level::Portable => portable::dot_codes(codes, query, mask, out),
+    }
+}
+
+/// One bit per value: whether it is at least `bar`.
+pub fn at_least_f32(level: Level, values: &[f32], bar: f32) -> Vec<u64> {
+    match level {
+        // SAFETY: the level is only made when the machine has it.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => unsafe { avx512::at_least_f32(values, bar) },
+        _ => portable::words(values, |v| v >= bar),
     }
 }
 

@@ -1,15 +1,16 @@
 //! Plain Rust: the reference the other levels are tested against.
 
-use super::QueryCodes;
+use super::{BlockDots, QueryCodes};
 use crate::bitmap::set_bits;
 
-pub fn dot_codes(codes: &[i8], query: &QueryCodes, mask: &[u64], out: &mut [(i32, i32)]) {
+pub fn dot_codes(codes: &[i8], query: &QueryCodes, mask: &[u64], out: &mut BlockDots) {
     let stride = query.high.len();
     for (at, &word) in mask.iter().enumerate() {
         for bit in set_bits(word) {
             let row = at * 64 + bit as usize;
             let codes = &codes[row * stride..(row + 1) * stride];
-            out[row] = (dot_i8(codes, &query.high), dot_i8(codes, &query.low));
+            out.high[row] = dot_i8(codes, &query.high);
+            out.low[row] = dot_i8(codes, &query.low);
         }
     }
 }

@@ -23,9 +23,13 @@ fn block() -> impl Strategy<Value = (QueryCodes, Vec<i8>, usize, u64)> {
             query(stride),
             vec(code(), stride * rows),
             Just(rows),
-            any::<u64>().prop_map(move |m| m & (u64::MAX >> (64 - rows))),
+            prop_oneof![any::<u64>(), Just(u64::MAX)].prop_map(move |m| m & (u64::MAX >> (64 - rows))),
         )
     })
+}
+
+fn untouched() -> BlockDots {
+    BlockDots { high: [i32::MIN; BLOCK_ROWS], low: [i32::MAX; BLOCK_ROWS] }
 }
 
 proptest! {
@@ -33,13 +37,13 @@ proptest! {
 
     #[test]
     fn integer_kernels_are_equal_to_the_bit((query, codes, rows, mask) in block()) {
-        let untouched = (i32::MIN, i32::MAX);
-        let mut expected = vec![untouched; rows];
+        prop_assert!(codes.len() == rows * query.high.len());
+        let mut expected = untouched();
         portable::dot_codes(&codes, &query, &[mask], &mut expected);
         for level in Level::available() {
-            let mut out = vec![untouched; rows];
+            let mut out = untouched();
             dot_codes(level, &codes, &query, &[mask], &mut out);
-            prop_assert_eq!(&out, &expected, "{}", level.name());
+            prop_assert!(out.high == expected.high && out.low == expected.low, "{}", level.name());
         }
     }
 
@@ -56,6 +60,8 @@ proptest! {
     fn column_kernels_are_equal(values in vec(0u32..4, 0..300), times in vec(-3i64..4, 0..300), low in -4i64..4, high in -4i64..4) {
         for level in Level::available() {
             prop_assert_eq!(equal_u32(level, &values, 2), test_each(&values, |v| v == 2), "{}", level.name());
+            let floats: Vec<f32> = times.iter().map(|&t| t as f32 / 2.0).collect();
+            prop_assert_eq!(at_least_f32(level, &floats, 0.5), test_each(&floats, |v| v >= 0.5), "{}", level.name());
             prop_assert_eq!(between_i64(level, &times, low, high), test_each(&times, |v| low <= v && v <= high));
         }
     }
@@ -67,8 +73,8 @@ fn extreme_codes_do_not_overflow_at_the_largest_dimensions() {
     let sum = 127 * stride as i32;
     let query = QueryCodes { high: vec![127; stride], low: vec![-127; stride], high_sum: sum, low_sum: -sum };
     for level in Level::available() {
-        let mut out = [(0, 0)];
-        dot_codes(level, &vec![127; stride], &query, &[1], &mut out);
-        assert_eq!(out[0], (127 * sum, -127 * sum), "{}", level.name());
+        let mut out = untouched();
+        dot_codes(level, &vec![127; 4 * stride], &query, &[0b1111], &mut out);
+        assert_eq!((out.high[3], out.low[3]), (127 * sum, -127 * sum), "{}", level.name());
     }
 }
