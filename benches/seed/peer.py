@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -14,6 +15,7 @@ from typing import Any, Self
 from benches.report import progress
 from benches.seed import environment
 
+_POLL_S = 0.01
 _PIPELINE = Path(__file__).with_name("pipeline.py")
 
 
@@ -28,9 +30,9 @@ class SeedPipeline:
     def started(cls) -> Iterator[Self]:
         """The process, ready to be filled; makes its environment on first use."""
         interpreter = environment.python()
-        with tempfile.TemporaryDirectory(prefix="memd-seed-") as directory:
-            command = [str(interpreter), str(_PIPELINE), "--directory", directory]
-            quiet = {"HF_HUB_OFFLINE": "1", "ANONYMIZED_TELEMETRY": "False"}
+        quiet = {"HF_HUB_OFFLINE": "1", "ANONYMIZED_TELEMETRY": "False"}
+        with tempfile.TemporaryDirectory(prefix="memd-seed-") as scratch, _redis(Path(scratch)) as socket:
+            command = [str(interpreter), str(_PIPELINE), "--directory", scratch, "--redis-socket", str(socket)]
             with subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | quiet
             ) as process:
@@ -66,3 +68,20 @@ class SeedPipeline:
             raise RuntimeError("the hand-written pipeline ended; its error is above")
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+
+@contextlib.contextmanager
+def _redis(directory: Path) -> Iterator[Path]:
+    """The Redis-compatible server at a Unix socket below ``directory``, with its own default settings otherwise."""
+    socket = directory / "r.sock"
+    command = [str(environment.redis_server()), "--port", "0", "--unixsocket", str(socket), "--dir", str(directory)]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        while not socket.exists():
+            if process.poll() is not None:
+                raise RuntimeError("the Redis server did not start")
+            time.sleep(_POLL_S)
+        yield socket
+    finally:
+        process.terminate()
+        process.wait()

