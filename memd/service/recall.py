@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from memd.domain.errors import DeadlineExceeded, InvalidArgument, MemdError, NotReady
@@ -129,6 +129,7 @@ class RecallService:
                 await asyncio.wait(tasks.values(), timeout=max(0.0, until_s - started))
         finally:
             await _cancel([task for task in tasks.values() if not task.done()])
+        _raise_refusal(tasks.values())
         elapsed_us = self._us_since(started)
         return tuple([_outcome(tier.name, tasks.get(tier.name), elapsed_us) for tier in asked])
 
@@ -175,8 +176,16 @@ async def _cancel(late: list[asyncio.Future[TierAnswer]]) -> None:
         await asyncio.wait(late, timeout=_CANCEL_GRACE_S)
 
 
+def _raise_refusal(tasks: Iterable[asyncio.Future[TierAnswer]]) -> None:
+    """A refused argument is the caller's: it fails the call."""
+    errors = [task.exception() for task in tasks if task.done() and not task.cancelled()]
+    for error in errors:
+        if isinstance(error, InvalidArgument):
+            raise error
+
+
 def _outcome(name: TierName, task: asyncio.Future[TierAnswer] | None, elapsed_us: int) -> TierAnswer:
-    """A tier's answer, or the status that stands for it. A refused argument is the caller's: it fails the call."""
+    """A tier's answer, or the status that stands for it."""
     if task is None:
         return TierAnswer(name, state="SKIPPED", reason=NO_SESSION)
     if not task.done() or task.cancelled():
@@ -184,8 +193,6 @@ def _outcome(name: TierName, task: asyncio.Future[TierAnswer] | None, elapsed_us
     error = task.exception()
     if error is None:
         return task.result()
-    if isinstance(error, InvalidArgument):
-        raise error
     if isinstance(error, DeadlineExceeded):
         return TierAnswer(name, state="TIMED_OUT", latency_us=elapsed_us)
     return TierAnswer(name, state="SKIPPED", reason=_reason(name, error), latency_us=elapsed_us)
