@@ -19,12 +19,13 @@ from google.protobuf.descriptor import ServiceDescriptor
 from memd import __version__, _core, log, testing_hooks
 from memd.adapters.clock import SystemClock
 from memd.adapters.embed_onnx import AbsentEmbedder, OnnxEmbedder
-from memd.adapters.embed_onnx.cache import form_of, model_dir
+from memd.adapters.embed_onnx.cache import FORMS, Form, form_of, model_dir
+from memd.adapters.embed_onnx.weights import HIDDEN as DIMENSIONS
 from memd.adapters.index import RustNamespaceIndex
 from memd.adapters.pack import RustContextPacker
 from memd.adapters.sqlite import SqliteStores
 from memd.config import Config, EmbeddingConfig
-from memd.domain.errors import ConfigError, MemdError, ModelUnavailable, Unavailable
+from memd.domain.errors import ConfigError, InvalidArgument, MemdError, ModelUnavailable, Unavailable
 from memd.domain.model import EmbeddingModel, TierName
 from memd.limits import MAX_NAMESPACES_LOADED
 from memd.metrics import Metrics, rss_bytes
@@ -105,7 +106,6 @@ async def _run(config: Config, environ: Mapping[str, str]) -> int:
         supervisor = Supervisor()
         stack.push_async_callback(supervisor.close)
         await _finish_forgets(parts, supervisor)
-        await _preload(parts)
         stores = parts.stores
         sweeper = ExpirySweeper(stores.sessions, stores.memories, stores.tasks)
         supervisor.every("sweep", SWEEP_INTERVAL_S, sweeper.run_once)
@@ -133,23 +133,19 @@ class _Parts:
     index: RustNamespaceIndex
     embedder: Embedder
     clock: SystemClock
-    model: EmbeddingModel
 
 
 @contextlib.asynccontextmanager
 async def _opened(config: Config, clock: SystemClock, hooks: testing_hooks.Hooks, stop: Stop) -> AsyncIterator[_Parts]:
-    """Model, stores and index; the first two are opened side by side. What fails closes what was opened."""
-    model = form_of(config.embedding.precision).model
+    """Stores first: they say which model. Then that and the indexes, side by side. What fails closes what was opened."""
     async with contextlib.AsyncExitStack() as stack:
-        loading = asyncio.ensure_future(asyncio.to_thread(_load_embedder, config.embedding))
-        stack.push_async_callback(_close_when_loaded, loading)
         rows = _Rows()
-        index = RustNamespaceIndex(rows.load, model.dimensions)
+        index = RustNamespaceIndex(rows.load, DIMENSIONS)
         stack.push_async_callback(asyncio.to_thread, index.close)
         stores = await asyncio.to_thread(
             SqliteStores.open,
             config.storage.data_dir,
-            model=model,
+            model=None,
             clock=clock,
             sink=index.apply,
             on_fatal=stop.on_fatal,
@@ -157,7 +153,21 @@ async def _opened(config: Config, clock: SystemClock, hooks: testing_hooks.Hooks
         )
         stack.push_async_callback(asyncio.to_thread, stores.close)
         rows.source = stores.memories.load
-        yield _Parts(stores, index, await loading, clock, model)
+        form = _form(config.embedding.precision, await stores.frozen_model())
+        await stores.use_model(form.model)
+        loading = asyncio.ensure_future(asyncio.to_thread(_load_embedder, config.embedding, form.precision))
+        stack.push_async_callback(_close_when_loaded, loading)
+        await _preload(stores, index)
+        yield _Parts(stores, index, await loading, clock)
+
+
+def _form(precision: str, frozen: EmbeddingModel | None) -> Form:
+    """The form of the model that was asked for, else the one the store is frozen to, else the default."""
+    known = frozen.precision if frozen is not None and frozen.precision in FORMS else ""
+    try:
+        return form_of(precision or known)
+    except InvalidArgument as exc:
+        raise ConfigError(f"embedding.precision: {exc.message}") from exc
 
 
 class _Rows:
@@ -169,11 +179,11 @@ class _Rows:
         return self.source(namespace, kind)
 
 
-def _load_embedder(config: EmbeddingConfig) -> Embedder:
+def _load_embedder(config: EmbeddingConfig, precision: str) -> Embedder:
     root = Path(config.model_dir) if config.model_dir else None
     try:
         return OnnxEmbedder.load(
-            model_dir(config.precision, root), threads=config.threads or None, query_cache_entries=config.query_cache
+            model_dir(precision, root), threads=config.threads or None, query_cache_entries=config.query_cache
         )
     except ModelUnavailable as exc:
         logger.warning("no embedding, everything else serves: %s", exc.message)
@@ -253,10 +263,10 @@ async def _finish_forgets(parts: _Parts, supervisor: Supervisor) -> None:
         supervisor.once("finish forgets", forget.resume)
 
 
-async def _preload(parts: _Parts) -> None:
+async def _preload(stores: SqliteStores, index: RustNamespaceIndex) -> None:
     """Load the indexes, for at most PRELOAD_WAIT_S; the rest goes on behind the first answers."""
-    namespaces = await parts.stores.memories.namespaces(MAX_NAMESPACES_LOADED)
-    loading = asyncio.ensure_future(asyncio.to_thread(parts.index.preload, namespaces))
+    namespaces = await stores.memories.namespaces(MAX_NAMESPACES_LOADED)
+    loading = asyncio.ensure_future(asyncio.to_thread(index.preload, namespaces))
     await asyncio.wait([loading], timeout=PRELOAD_WAIT_S)
 
 
