@@ -38,7 +38,7 @@ $(VENV)/protogen/.deps: proto/requirements.txt | tools
 
 $(CORE): $(RUST) $(VENV)/.deps pyproject.toml
 	@echo "compiling the Rust core (once, about two minutes)"
-	@. $(BIN)/activate && maturin develop --release --locked --quiet
+	@. $(BIN)/activate && PIP_QUIET=1 maturin develop --release --locked
 	@touch $@
 
 $(MODEL): $(CORE)
