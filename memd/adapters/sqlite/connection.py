@@ -44,6 +44,7 @@ def connect(path: Path, *, vfs: str | None, writes: bool) -> apsw.Connection:
     connection = apsw.Connection(str(path), flags=flags, vfs=vfs, statementcachesize=STATEMENT_CACHE)
     connection.set_busy_timeout(BUSY_TIMEOUT_MS)
     if writes:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL").fetchall()  # pointer maps: scrub.py needs them
         connection.execute("PRAGMA journal_mode = WAL").fetchall()
     for pragma in _PRAGMAS:
         connection.execute(pragma).fetchall()

@@ -25,6 +25,8 @@ class DataDir:
         elif not self.database.is_file():
             raise ConfigError(f"{path} holds no memd database")
         self._lock = _lock(path)
+        self.was_closed = not self._size(f"{DATABASE}-wal")
+        """Whether the daemon before stopped in peace: closing empties and removes the write-ahead log."""
         try:
             _private_file(self.database, create=create)
         except OSError as error:
@@ -33,13 +35,13 @@ class DataDir:
 
     def bytes_used(self) -> int:
         """Size of the database and its write-ahead log."""
-        total = 0
-        for name in (DATABASE, f"{DATABASE}-wal"):
-            try:
-                total += (self.path / name).stat().st_size
-            except FileNotFoundError:
-                continue
-        return total
+        return self._size(DATABASE) + self._size(f"{DATABASE}-wal")
+
+    def _size(self, name: str) -> int:
+        try:
+            return (self.path / name).stat().st_size
+        except FileNotFoundError:
+            return 0
 
     def close(self) -> None:
         if self._lock >= 0:

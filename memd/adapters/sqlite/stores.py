@@ -18,6 +18,7 @@ from memd.adapters.sqlite.model_guard import ModelGuard
 from memd.adapters.sqlite.procedures import SqliteProcedures
 from memd.adapters.sqlite.reads import ReadPool
 from memd.adapters.sqlite.schema import freeze_model, frozen_model, migrate
+from memd.adapters.sqlite.scrub import Scrubber
 from memd.adapters.sqlite.sessions import SqliteSessions
 from memd.adapters.sqlite.settings import SqliteSettings
 from memd.adapters.sqlite.tasks import SqliteTasks
@@ -55,9 +56,12 @@ class SqliteStores:
         tombstones = Tombstones(newest[0] if newest else 0)
         guard = ModelGuard(model)
         self._guard = guard
-        self._checkpointer = Checkpointer(connection, clock)
-        # What a daemon that fell had deleted may still be in the log it left.
-        self._checkpointer.erase(0.0)
+        self._scrubber = Scrubber(directory.database)
+        self._checkpointer = Checkpointer(connection, clock, self._scrubber)
+        if not directory.was_closed:
+            # What a daemon that fell had deleted may still be in the log it left, or in pages it had not scrubbed.
+            self._scrubber.note_everything()
+            self._checkpointer.erase(0.0)
         self._writer = Writer(connection, clock, sink, self._checkpointer, on_fatal)
         self._readers = Readers(directory.database, vfs)
         self._reads = ReadPool(self._readers)
@@ -118,5 +122,8 @@ class SqliteStores:
         self._readers.close()
         if self.failed.is_set():
             self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        else:
+            self._checkpointer.finish()
         self._connection.close(True)
+        self._scrubber.close()
         self._directory.close()

@@ -150,7 +150,7 @@ class Writer:
                 return
             with Outcome() as caught:
                 self._checkpointer.step()
-            if isinstance(caught.error, apsw.Error):
+            if isinstance(caught.error, apsw.Error | OSError):
                 _log.warning("checkpoint postponed: %s", type(caught.error).__name__)
             elif caught.error is not None:
                 raise caught.error
@@ -191,9 +191,9 @@ class Writer:
             self._sink(changes)
         for done in tx.after_commit:
             done()
-        self._reply(jobs)
         if tx.erases or tx.erases_later:
             self._checkpointer.erase(0.0 if tx.erases else LAZY_ERASE_S)
+        self._reply(jobs)
 
     def _apply(self, tx: Transaction, jobs: list[Job]) -> None:
         self._begin()
