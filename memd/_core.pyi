@@ -65,7 +65,7 @@ class RankingOptions:
         limit: int = 5,
         candidates: int = 50,
         vector_weight: float = 0.5,
-        trim_ratio: float = 0.5,
+        trim_ratio: float = 0.35,
         noise_cosine: float = 0.2,
         nothing_cosine: float = 0.3,
         min_relevance: float | None = None,
@@ -104,7 +104,9 @@ class NamespaceIndex:
         """Add or replace; ``applied_seq`` becomes the watermark if it is larger."""
     def remove(self, memory_ids: Sequence[str], applied_seq: int) -> int:
         """How many were there."""
-    def search(self, query: str, embedding: bytes | None, filter: bytes | None, options: RankingOptions) -> SearchResult:
+    def search(
+        self, query: str, embedding: bytes | None, filter: bytes | None, options: RankingOptions
+    ) -> SearchResult:
         """``embedding``: one float32 vector, little-endian, or None for words only. ``filter``: UTF-8 JSON, see
         ``memd/domain/filters.py`` for the grammar, None for everything."""
     def matching(self, filter: bytes | None) -> list[str]:

@@ -331,7 +331,7 @@ class SearchOptions:
     limit: int
     candidates: int = 50
     vector_weight: float = 0.5
-    trim_ratio: float = 0.5
+    trim_ratio: float = 0.35
     min_relevance: float | None = None
 
 

@@ -15,7 +15,7 @@ impl RankingOptions {
         limit = 5,
         candidates = 50,
         vector_weight = 0.5,
-        trim_ratio = 0.5,
+        trim_ratio = 0.35,
         noise_cosine = 0.2,
         nothing_cosine = 0.3,
         min_relevance = None,
