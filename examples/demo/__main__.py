@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from memd_client import Client, Event, EventKind, MemdError, NewMemory, Outcome, Recall
+from memd_client import Client, Event, EventKind, Health, MemdError, NewMemory, Outcome, Recall
 
 STORY: dict[str, Any] = json.loads(Path(__file__).with_name("conversation.json").read_text(encoding="utf-8"))
 START_TIMEOUT_S = 30.0
@@ -45,7 +45,7 @@ class Daemon:
                 if self._process.poll() is not None:
                     sys.exit("the daemon did not start; it says why above")
                 try:
-                    if client.health():
+                    if client.health() is Health.SERVING:
                         return time.perf_counter() - began
                 except MemdError:
                     pass
