@@ -35,12 +35,16 @@ class ObserveService:
     ) -> Written[tuple[ObservedEvent, ...]]:
         """Append ``events`` in order, all or none. From the caller may be unset: event_id "", importance UNSCORED,
         event_time 0. Content over MAX_EVENT_BYTES is InvalidArgument, or with ``extract`` kept as head and tail."""
+        ready = await self._ready(events, extract=extract)
+        policy = self._settings.known_policy(scope.namespace) or await self._settings.policy(scope.namespace)
+        return await self._sessions.append(scope, ready, policy, request)
+
+    async def _ready(self, events: Sequence[Event], *, extract: bool) -> list[Event]:
+        """The events with everything the server adds."""
         now_us = self._clock.now_us()
         kept = [_kept(event, index, extract) for index, event in enumerate(events)]
         tokens = await self._count([event.content for event in kept])
-        ready = [_completed(event, count, now_us) for event, count in zip(kept, tokens, strict=True)]
-        policy = await self._settings.policy(scope.namespace)
-        return await self._sessions.append(scope, ready, policy, request)
+        return [_completed(event, count, now_us) for event, count in zip(kept, tokens, strict=True)]
 
     async def _count(self, texts: list[str]) -> list[int]:
         if sum(map(len, texts)) <= _COUNT_INLINE_CHARS:
