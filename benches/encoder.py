@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from memd.adapters.embed_onnx import cache, cpus
 from memd.adapters.embed_onnx.pieces import WordPieces
 from memd.adapters.embed_onnx.session import EncoderSession
+from memd.adapters.embed_onnx.weights import TOKENIZER_FILE
 
 
 class BareEncoder:
@@ -17,9 +18,11 @@ class BareEncoder:
     def __init__(self, model_id: str, callers: int) -> None:
         """``model_id``: as the daemon reports it, ``NAME/PRECISION``. ModelUnavailable when it is not installed."""
         precision = model_id.rpartition("/")[2]
-        _, graph, tokenizer = cache.read(cache.model_dir(precision))
-        self._session = EncoderSession(graph, exact_int8=precision != "fp32" and cpus.int8_saturates())
-        self._pieces = WordPieces(tokenizer)
+        directory = cache.model_dir(precision)
+        cache.verify(directory)
+        exact_int8 = precision != "fp32" and cpus.int8_saturates()
+        self._session = EncoderSession(directory / cache.MODEL_FILE, exact_int8=exact_int8)
+        self._pieces = WordPieces((directory / TOKENIZER_FILE).read_bytes())
         self._threads = min(callers, cpus.usable_cpus())
 
     def latencies_ms(self, texts: Sequence[str]) -> list[float]:
