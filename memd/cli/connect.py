@@ -12,13 +12,15 @@ from memd.cli.errors import CommandError
 from memd.cli.parser import DEFAULT_TIMEOUT_S
 
 USAGE_ERROR = 2
+# A short lack of something is waited out, a lasting one (no model) is said after a few seconds.
+TRIES = 4
 
 
 @contextmanager
 def connected(args: argparse.Namespace, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Iterator[Client]:
     """A client with the flags' address, credential and scope. CommandError for whatever goes wrong inside.
 
-    Where no daemon answers it fails at once: somebody is waiting at a terminal.
+    It gives up soon, and at once where no daemon answers: somebody is waiting at a terminal.
     """
     try:
         client = Client(
@@ -29,7 +31,7 @@ def connected(args: argparse.Namespace, *, timeout_s: float = DEFAULT_TIMEOUT_S)
             agent_id=args.agent,
             session_id=args.session,
             timeout_s=timeout_s if args.timeout is None else args.timeout,
-            retry=RetryPolicy(unreachable=False),
+            retry=RetryPolicy(attempts=TRIES, unreachable=False),
         )
     except OSError as exc:
         raise CommandError(f"token file {args.token_file} cannot be read: {exc.strerror}") from exc
@@ -48,7 +50,8 @@ def connected(args: argparse.Namespace, *, timeout_s: float = DEFAULT_TIMEOUT_S)
 
 def _described(error: MemdError) -> str:
     """One line: what is wrong, where in the request, and how to find it in the daemon's log."""
-    where = f"{error.field}: " if error.field else ""
+    named = error.field.rpartition(".")[2] in error.message
+    where = "" if named else f"{error.field}: "
     error_id = error.metadata.get("error_id")
     trace = f" (error id {error_id}, see the daemon's log)" if error_id else ""
     return f"{where}{' '.join(error.message.split())}{trace}"

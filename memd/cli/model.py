@@ -65,7 +65,7 @@ def _status(form: cache.Form) -> FormStatus:
     state = "missing"
     if directory.exists():
         try:
-            cache.read(directory)
+            cache.verify(directory)
             state = "whole"
         except ModelUnavailable as exc:
             state = exc.message

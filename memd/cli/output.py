@@ -43,7 +43,7 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 def print_fields(fields: Mapping[str, object]) -> None:
     """One field a line, the names aligned; what is not set is left out."""
-    shown = {name: value for name, value in fields.items() if value not in (None, "", (), {})}
+    shown = {name: value for name, value in fields.items() if value not in (None, "", (), [], {})}
     width = max(map(len, shown), default=0)
     for name, value in shown.items():
         print(f"{name.ljust(width)}  {value}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 from itertools import islice
 
 from memd_client import Client, Memory
@@ -59,12 +60,12 @@ def _show(memory: Memory) -> None:
     fields = _object(memory)
     del fields["scope"], fields["content"]
     flat = {**plain(memory.scope), **fields}
-    print_fields(
-        {
-            **{name: one_line(str(value)) if value else value for name, value in flat.items()},
-            "content": printable(memory.content),
-        }
-    )
+    words = {name: one_line(_word(value)) for name, value in flat.items() if value not in (None, "", [], {})}
+    print_fields({**words, "content": printable(memory.content)})
+
+
+def _word(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _object(memory: Memory) -> dict[str, object]:
