@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from memd._core import TokenCounter
-from memd.adapters.embed_onnx import OnnxEmbedder, install, sources
+from memd.adapters.embed_onnx import OnnxEmbedder, sources
+from memd.adapters.embed_onnx.install import install
 from memd.adapters.index import RustNamespaceIndex
 from memd.adapters.pack import RustContextPacker
 from memd.adapters.sqlite import SqliteStores

@@ -11,6 +11,7 @@ from memd.adapters.embed_onnx import cache, cpus
 from memd.adapters.embed_onnx.lru import QueryCache
 from memd.adapters.embed_onnx.pieces import WordPieces
 from memd.adapters.embed_onnx.session import EncoderSession, mean_direction
+from memd.adapters.embed_onnx.weights import TOKENIZER_FILE
 from memd.adapters.embed_onnx.workers import Job, Step, Workers
 from memd.domain.errors import ModelUnavailable
 from memd.domain.model import EmbeddingModel
@@ -55,13 +56,13 @@ class OnnxEmbedder:
 
         ``threads``: default one per usable CPU. ``exact_int8``: see ``EncoderSession``; default as the CPU needs.
         """
-        model, graph, tokenizer = cache.read(model_dir)
+        model = cache.verify(model_dir)
         exact = cpus.int8_saturates() if exact_int8 is None else exact_int8
-        session = EncoderSession(graph, exact_int8=exact and model.precision != "fp32")
+        session = EncoderSession(model_dir / cache.MODEL_FILE, exact_int8=exact and model.precision != "fp32")
         return cls(
             model,
             session,
-            WordPieces(tokenizer),
+            WordPieces((model_dir / TOKENIZER_FILE).read_bytes()),
             threads=threads or cpus.usable_cpus(),
             query_cache_entries=query_cache_entries,
         )

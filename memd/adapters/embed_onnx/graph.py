@@ -1,7 +1,7 @@
 """The encoder as an ONNX graph: ``input_ids`` [1, L] in, one unit vector [1, 384] out.
 
 Mean pooling and L2 normalisation are part of the graph; there is no attention mask because there is no padding (one
-text per run). How a dense layer multiplies is a ``Multiply``: fp32 here, int8 in ``int8.py``; everything else is shared.
+text per run). How a dense layer multiplies is a ``Multiply``: fp32 here, int8 in ``int8.py``; all else is shared.
 The position table has 256 rows, so a longer input fails in the runtime instead of being cut.
 
 The graph is written with the operators ONNX Runtime would fuse it to anyway (MultiHeadAttention, Gelu,

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from memd.adapters.embed_onnx import cache, graph, sources, weights
+from memd.adapters.embed_onnx import cache, graph, int8, sources, weights
 from memd.adapters.embed_onnx.cache import Form
 from memd.adapters.embed_onnx.sources import Progress
 from memd.domain.errors import ModelUnavailable
@@ -54,20 +54,22 @@ def install(
         model = derive(form, files.weights)
         progress(f"installing into {directory}")
         _publish(directory, form, model, files.tokenizer)
-        cache.read(directory)
+        cache.verify(directory)
     size_bytes = sum(file.stat().st_size for file in directory.iterdir())
     return InstalledModel(form.model, directory, size_bytes, time.monotonic() - started, fresh)
 
 
 def derive(form: Form, safetensors: bytes) -> bytes:
     """The bytes of ``model.onnx`` for ``form``, the same on every machine; ModelUnavailable if they are not."""
-    model = graph.build(graph.fp32(weights.parse(safetensors)))
+    parameters = weights.parse(safetensors)
+    encoder = graph.fp32(parameters) if form.precision == "fp32" else int8.int8(parameters, int8.load_calibration())
+    model = graph.build(encoder)
     return weights.verify(model, form.sha256, f"the derived {form.precision} graph")
 
 
 def _is_whole(directory: Path) -> bool:
     try:
-        cache.read(directory)
+        cache.verify(directory)
     except ModelUnavailable:
         return False
     return True

@@ -123,3 +123,10 @@ class Graph:
         parts.extend(_bytes(12, _value_info(name, *spec)) for name, spec in outputs.items())
         opsets = b"".join(_bytes(8, _text(1, domain) + _int(2, version)) for domain, version in OPSETS)
         return b"".join((_int(1, IR_VERSION), _text(2, "memd"), _bytes(7, b"".join(parts)), opsets))
+
+
+def with_outputs(model: bytes, names: Sequence[str]) -> bytes:
+    """``model`` with further float values as outputs: protobuf merges a message that is appended to another."""
+    return model + _bytes(
+        7, b"".join(_bytes(12, _value_info(name, FLOAT, (1, "pieces", f"{name}/size"))) for name in names)
+    )

@@ -1,4 +1,4 @@
-"""The safetensors format: eight bytes of header length, a JSON header, raw little-endian tensors. No torch, no pickle."""
+"""The safetensors format: header length, JSON header, raw little-endian tensors. Read without torch or pickle."""
 
 from __future__ import annotations
 

