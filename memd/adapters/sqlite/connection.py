@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -52,6 +53,20 @@ def connect(path: Path, *, vfs: str | None, writes: bool) -> apsw.Connection:
     if not writes:
         connection.execute("PRAGMA query_only = ON").fetchall()
     return connection
+
+
+@contextmanager
+def transaction(connection: apsw.Connection, begin: str = "BEGIN") -> Iterator[None]:
+    """All statements of the block, or none. SQLite rolls back by itself after an I/O error; then there is nothing to do
+    here, and the error of the disk stays the one that is seen (apsw's own ``with connection`` would hide it)."""
+    connection.execute(begin).fetchall()
+    try:
+        yield
+        connection.execute("COMMIT").fetchall()
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK").fetchall()
+        raise
 
 
 def row(connection: apsw.Connection, sql: str, bindings: Sequence[Any] = ()) -> Row | None:

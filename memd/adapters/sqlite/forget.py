@@ -10,7 +10,7 @@ from typing import Any
 
 import apsw
 
-from memd.adapters.sqlite.connection import row, rows
+from memd.adapters.sqlite.connection import row, rows, transaction
 from memd.adapters.sqlite.memory_rows import filterable, pushdown
 from memd.adapters.sqlite.tombstones import Tombstones
 from memd.adapters.sqlite.transaction import Transaction
@@ -39,7 +39,7 @@ class Forgetter:
 
     def count(self, connection: apsw.Connection, plan: ForgetPlan, now_us: int) -> Written[ForgetReceipt]:
         """What ``run`` would remove."""
-        with connection:  # one snapshot
+        with transaction(connection):  # one snapshot
             counts = _counts(connection, _find(connection, plan))
             head = row(connection, "SELECT seq FROM namespace_head WHERE namespace = ?", (plan.scope.namespace,))
         receipt = ForgetReceipt("", counts, now_us, OUT_OF_REACH, True)

@@ -8,7 +8,7 @@ from importlib import resources
 
 import apsw
 
-from memd.adapters.sqlite.connection import row
+from memd.adapters.sqlite.connection import row, transaction
 from memd.domain.errors import Corruption, ModelMismatch, SchemaTooNew
 from memd.domain.model import EmbeddingModel
 
@@ -25,7 +25,7 @@ def migrate(connection: apsw.Connection) -> None:
         )
     if have == len(MIGRATIONS):
         return
-    with connection:
+    with transaction(connection, "BEGIN IMMEDIATE"):
         for name in MIGRATIONS[have:]:
             connection.execute(_script(name)).fetchall()
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}").fetchall()

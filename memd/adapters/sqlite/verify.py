@@ -8,7 +8,7 @@ from pathlib import Path
 
 import apsw
 
-from memd.adapters.sqlite.connection import check_library, connect, row, rows
+from memd.adapters.sqlite.connection import check_library, connect, row, rows, transaction
 from memd.adapters.sqlite.datadir import DataDir
 from memd.adapters.sqlite.errors import translated
 from memd.adapters.sqlite.model_guard import FLOAT32_BYTES
@@ -61,7 +61,7 @@ def verify_namespace(
 ) -> tuple[int, Mapping[str, int], Sequence[str]]:
     """Change number, memory id to version, problems; the rows are one snapshot."""
     problems = _file_problems(connection)
-    with connection:
+    with transaction(connection):
         head = row(connection, "SELECT seq FROM namespace_head WHERE namespace = ?", (namespace,))
         found = row(
             connection, "SELECT json_group_object(memory_id, version) FROM memory WHERE namespace = ?", (namespace,)
