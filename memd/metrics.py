@@ -1,70 +1,81 @@
 """Prometheus metrics: latencies per RPC and tier, queues, sizes, caches. No label ever holds what a client wrote.
 
-Counting is cheap and always on; the HTTP end point exists only with ``--metrics-listen``.
+Counting is plain integers on the event loop, since it happens in every call: ``prometheus_client``'s own metrics take a
+lock and some microseconds each. It formats and serves what is counted, and only with ``--metrics-listen``.
 """
 
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from memd.domain.model import TierName
 from memd.ports import TierAnswer
 
-_BUCKETS_S = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.0, 2.5, 10.0, 60.0)
+BUCKETS_S = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.0, 2.5, 10.0, 60.0)
 Gauges = Callable[[], Mapping[str, float]]
 """Names (after ``memd_``) and values of the gauges at this moment; called on the HTTP thread."""
 
 
-class Metrics:
-    """Where calls and tiers are counted; implements ``rpc.calls.CallMetrics``. Used on the event loop."""
+class Latencies:
+    """A histogram of seconds: how many fell into each bucket, and their sum."""
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        seconds = Histogram(
-            "memd_call_seconds", "Latency of a call", ["method"], buckets=_BUCKETS_S, registry=self._registry
-        )
-        calls = Counter("memd_calls", "Calls by status code", ["method", "code"], registry=self._registry)
-        tiers = Histogram(
-            "memd_tier_seconds", "Latency of a tier in Recall", ["tier"], buckets=_BUCKETS_S, registry=self._registry
-        )
-        states = Counter("memd_tier_answers", "Answers of a tier by state", ["tier", "state"], registry=self._registry)
-        self._calls, self._tiers = calls, states
-        self._call_seconds = _Children(seconds)
-        self._counted: dict[tuple[str, str], Counter] = {}
-        self._tier_counted: dict[tuple[TierName, str], Counter] = {}
-        self._tier_seconds = {name: tiers.labels(name.value) for name in TierName}
+        self.counts = [0] * (len(BUCKETS_S) + 1)
+        self.sum_s = 0.0
+
+    def observe(self, seconds: float) -> None:
+        self.counts[bisect_left(BUCKETS_S, seconds)] += 1
+        self.sum_s += seconds
+
+    def cumulative(self) -> list[tuple[str, float]]:
+        """(upper bound, observations up to it), as Prometheus wants it."""
+        bounds = [*map(str, BUCKETS_S), "+Inf"]
+        return [(bound, float(total)) for bound, total in zip(bounds, accumulate(self.counts), strict=True)]
+
+
+class Metrics(Collector):
+    """Where calls and tiers are counted, on the event loop; implements ``rpc.calls.CallMetrics``."""
+
+    def __init__(self) -> None:
+        self.calls: dict[tuple[str, str], int] = defaultdict(int)
+        """(method, status code) to how many."""
+        self.call_seconds: dict[str, Latencies] = defaultdict(Latencies)
+        self.tier_answers: dict[tuple[str, str], int] = defaultdict(int)
+        """(tier, state) to how many."""
+        self.tier_seconds: dict[str, Latencies] = defaultdict(Latencies)
 
     def finished(self, method: str, code: str, seconds: float) -> None:
         """Count one call."""
-        counter = self._counted.get((method, code))
-        if counter is None:
-            counter = self._counted[method, code] = self._calls.labels(method, code)
-        counter.inc()
-        self._call_seconds[method].observe(seconds)
+        self.calls[method, code] += 1
+        self.call_seconds[method].observe(seconds)
 
     def recalled(self, answers: Iterable[TierAnswer]) -> None:
         """Count the tiers of one Recall."""
         for answer in answers:
-            key = (answer.tier, answer.state)
-            counter = self._tier_counted.get(key)
-            if counter is None:
-                counter = self._tier_counted[key] = self._tiers.labels(answer.tier.value, answer.state)
-            counter.inc()
-            self._tier_seconds[answer.tier].observe(answer.latency_us / 1e6)
+            tier: str = answer.tier.value
+            self.tier_answers[tier, answer.state] += 1
+            self.tier_seconds[tier].observe(answer.latency_us / 1e6)
 
-    def counted(self) -> list[tuple[str, str]]:
-        """(method, code) of every counter there is."""
-        return list(self._counted)
+    def collect(self) -> Iterable[Metric]:
+        """On the HTTP thread; the copies keep a new key of the event loop from disturbing it."""
+        yield _counter("memd_calls", "Calls by status code", ("method", "code"), self.calls)
+        yield _histogram("memd_call_seconds", "Latency of a call", "method", self.call_seconds)
+        yield _counter("memd_tier_answers", "Answers of a tier in Recall", ("tier", "state"), self.tier_answers)
+        yield _histogram("memd_tier_seconds", "Latency of a tier in Recall", "tier", self.tier_seconds)
 
     def serve(self, host: str, port: int, gauges: Gauges) -> Callable[[], None]:
         """Start the HTTP end point on its own thread; returns what stops it. OSError when the port is taken."""
-        self._registry.register(_Gauges(gauges))
-        server, thread = start_http_server(port, host, self._registry)
+        registry = CollectorRegistry()
+        registry.register(self)
+        registry.register(_Gauges(gauges))
+        server, thread = start_http_server(port, host, registry)
 
         def stop() -> None:
             server.shutdown()
@@ -74,16 +85,18 @@ class Metrics:
         return stop
 
 
-class _Children(dict[str, Histogram]):
-    """Children of a histogram by their one label, made once: ``labels`` costs more than ``observe``."""
+def _counter(name: str, text: str, labels: tuple[str, str], counted: Mapping[tuple[str, str], int]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=labels)
+    for values, count in dict(counted).items():
+        family.add_metric(values, count)
+    return family
 
-    def __init__(self, parent: Histogram) -> None:
-        super().__init__()
-        self._parent = parent
 
-    def __missing__(self, label: str) -> Histogram:
-        child = self[label] = self._parent.labels(label)
-        return child
+def _histogram(name: str, text: str, label: str, seen: Mapping[str, Latencies]) -> Metric:
+    family = HistogramMetricFamily(name, text, labels=[label])
+    for value, latencies in dict(seen).items():
+        family.add_metric([value], latencies.cumulative(), latencies.sum_s)
+    return family
 
 
 class _Gauges(Collector):

@@ -79,6 +79,27 @@ def timestamp(micros: int) -> Timestamp:
     return Timestamp(seconds=seconds, nanos=rest * 1_000)
 
 
+def put_time(target: Timestamp, micros: int) -> None:
+    """As ``timestamp``, into a message's own field: half the price, and Recall fills dozens of them."""
+    target.seconds, rest = divmod(micros, SECOND_US)
+    target.nanos = rest * 1_000
+
+
+def put_duration(target: Duration, micros: int) -> None:
+    target.seconds, rest = divmod(micros, SECOND_US)
+    target.nanos = rest * 1_000
+
+
+def put_scope(target: pb.Scope, value: Scope) -> None:
+    target.namespace = value.namespace
+    if value.user_id:
+        target.user_id = value.user_id
+    if value.agent_id:
+        target.agent_id = value.agent_id
+    if value.session_id:
+        target.session_id = value.session_id
+
+
 def optional_timestamp(micros: int | None) -> Timestamp | None:
     return None if micros is None else timestamp(micros)
 
@@ -93,9 +114,13 @@ def struct(values: Metadata) -> Struct | None:
     if not values:
         return None
     message = Struct()
-    for key, value in values.items():
-        _put(message, key, value)
+    put_struct(message, values)
     return message
+
+
+def put_struct(target: Struct, values: Metadata) -> None:
+    for key, value in values.items():
+        _put(target, key, value)
 
 
 def _put(message: Struct, key: str, value: Any) -> None:

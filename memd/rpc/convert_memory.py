@@ -15,10 +15,10 @@ from memd.rpc import checks
 from memd.rpc.convert_common import (
     SOURCES,
     TO_SOURCE,
-    optional_timestamp,
+    put_scope,
+    put_struct,
+    put_time,
     receipt,
-    scope_message,
-    struct,
     timestamp,
 )
 from memd.service.remember import Draft
@@ -97,29 +97,55 @@ def updates(message: ms.UpdateMemoryRequest) -> dict[str, Any]:
 
 
 def memory(value: Memory) -> pb.Memory:
-    return pb.Memory(
-        memory_id=value.memory_id,
-        content=value.content,
-        metadata=struct(value.metadata),
-        tags=value.tags,
-        scope=scope_message(value.scope),
-        source=TO_SOURCE[value.source],
-        writer=value.writer,
-        speaker=value.speaker,
-        event_time=optional_timestamp(value.event_time),
-        position=value.position,
-        importance=value.importance,
-        pinned=value.pinned,
-        valid_from=optional_timestamp(value.valid_from),
-        valid_to=optional_timestamp(value.valid_to),
-        supersedes=value.supersedes,
-        superseded_by=value.superseded_by,
-        expire_time=optional_timestamp(value.expire_time),
-        version=value.version,
-        create_time=timestamp(value.create_time),
-        update_time=timestamp(value.update_time),
-        event_ids=value.event_ids,
-    )
+    made = pb.Memory()
+    put_memory(made, value)
+    return made
+
+
+def put_memory(target: pb.Memory, value: Memory) -> None:
+    """Fill an empty message in place, set fields only: a Recall carries many, and copying one costs as much again."""
+    target.memory_id = value.memory_id
+    target.content = value.content
+    target.source = TO_SOURCE[value.source]
+    target.importance = value.importance
+    target.version = value.version
+    put_scope(target.scope, value.scope)
+    put_time(target.create_time, value.create_time)
+    put_time(target.update_time, value.update_time)
+    if value.metadata:
+        put_struct(target.metadata, value.metadata)
+    if value.tags:
+        target.tags.extend(value.tags)
+    if value.position is not None:
+        target.position = value.position
+    if value.pinned:
+        target.pinned = True
+    if value.event_ids:
+        target.event_ids.extend(value.event_ids)
+    _put_texts(target, value)
+    _put_times(target, value)
+
+
+def _put_texts(target: pb.Memory, value: Memory) -> None:
+    if value.writer:
+        target.writer = value.writer
+    if value.speaker:
+        target.speaker = value.speaker
+    if value.supersedes:
+        target.supersedes = value.supersedes
+    if value.superseded_by:
+        target.superseded_by = value.superseded_by
+
+
+def _put_times(target: pb.Memory, value: Memory) -> None:
+    if value.event_time is not None:
+        put_time(target.event_time, value.event_time)
+    if value.valid_from is not None:
+        put_time(target.valid_from, value.valid_from)
+    if value.valid_to is not None:
+        put_time(target.valid_to, value.valid_to)
+    if value.expire_time is not None:
+        put_time(target.expire_time, value.expire_time)
 
 
 def remembered(written: Written[tuple[RememberedMemory, ...]]) -> ms.RememberResponse:

@@ -22,10 +22,10 @@ from memd.limits import (
 )
 from memd.ports import IndexHit, SearchOptions, TierAnswer
 from memd.rpc import checks, filters
-from memd.rpc.convert_common import TIERS, TO_TIER, duration
-from memd.rpc.convert_memory import memory
+from memd.rpc.convert_common import TIERS, TO_TIER, put_duration
+from memd.rpc.convert_memory import put_memory
 from memd.rpc.convert_procedure import procedure
-from memd.rpc.convert_session import event
+from memd.rpc.convert_session import put_event
 from memd.service.recall import RecallReply, RecallRequest
 
 ALL_TIERS = frozenset(TierName)
@@ -87,35 +87,42 @@ def _options(message: ms.RecallRequest, limit: int, min_relevance: float | None)
 
 
 def recall_response(reply: RecallReply, *, explain: bool) -> ms.RecallResponse:
-    return ms.RecallResponse(
+    made = ms.RecallResponse(
         context=reply.context,
         tokens=reply.tokens,
-        working=map(event, reply.working),
-        episodes=map(event, reply.episodes),
-        memories=[_hit(found, hit, explain=explain) for found, hit in reply.memories],
-        procedures=[procedure(found, relevance) for found, relevance in reply.procedures],
         nothing_relevant=reply.nothing_relevant,
-        tier_status=map(_tier_status, reply.answers),
         seq=reply.seq,
-        elapsed=duration(reply.elapsed_us),
         omitted=reply.omitted,
     )
+    put_duration(made.elapsed, reply.elapsed_us)
+    for value in reply.working:
+        put_event(made.working.add(), value)
+    for value in reply.episodes:
+        put_event(made.episodes.add(), value)
+    for found, hit in reply.memories:
+        _put_hit(made.memories.add(), found, hit, explain=explain)
+    for how_to, relevance in reply.procedures:
+        made.procedures.append(procedure(how_to, relevance))
+    for answer in reply.answers:
+        _put_status(made.tier_status.add(), answer)
+    return made
 
 
-def _hit(found: Memory, hit: IndexHit, *, explain: bool) -> ms.MemoryHit:
-    parts = None
+def _put_hit(target: ms.MemoryHit, found: Memory, hit: IndexHit, *, explain: bool) -> None:
+    put_memory(target.memory, found)
+    target.relevance = hit.relevance
+    target.score = hit.score
     if explain:
-        parts = ms.ScoreParts(
-            vector=hit.vector_part, words=hit.word_part, bm25=hit.bm25, matched_terms=hit.matched_terms
-        )
-    return ms.MemoryHit(memory=memory(found), relevance=hit.relevance, score=hit.score, parts=parts)
+        parts = target.parts
+        parts.vector, parts.words, parts.bm25 = hit.vector_part, hit.word_part, hit.bm25
+        parts.matched_terms = hit.matched_terms
 
 
-def _tier_status(answer: TierAnswer) -> ms.TierStatus:
-    return ms.TierStatus(
-        tier=TO_TIER[answer.tier],
-        state=_STATES[answer.state],
-        latency=duration(answer.latency_us),
-        staleness=duration(answer.staleness_us) if answer.staleness_us else None,
-        reason=answer.reason,
-    )
+def _put_status(target: ms.TierStatus, answer: TierAnswer) -> None:
+    target.tier = TO_TIER[answer.tier]
+    target.state = _STATES[answer.state]
+    put_duration(target.latency, answer.latency_us)
+    if answer.staleness_us:
+        put_duration(target.staleness, answer.staleness_us)
+    if answer.reason:
+        target.reason = answer.reason

@@ -8,7 +8,7 @@ from memd_client._proto.v1 import common_pb2 as pb
 from memd_client._proto.v1 import memory_service_pb2 as ms
 from memd_client._proto.v1 import session_service_pb2 as ss
 
-from memd.domain.model import Event, ObservedEvent, Session, WorkingSet, Written
+from memd.domain.model import Event, ObservedEvent, Outcome, Session, WorkingSet, Written
 from memd.limits import MAX_EVENT_BYTES, MAX_NAME_BYTES, MAX_RAW_EVENT_BYTES
 from memd.rpc import checks
 from memd.rpc.convert_common import (
@@ -17,9 +17,10 @@ from memd.rpc.convert_common import (
     TO_EVENT_KIND,
     TO_OUTCOME,
     optional_timestamp,
+    put_struct,
+    put_time,
     receipt,
     scope_message,
-    struct,
     timestamp,
 )
 
@@ -53,27 +54,46 @@ def new_event(message: pb.Event, path: str, *, extract: bool) -> Event:
 
 
 def event(value: Event) -> pb.Event:
-    return pb.Event(
-        event_id=value.event_id,
-        kind=TO_EVENT_KIND[value.kind],
-        role=value.role,
-        content=value.content,
-        tool_name=value.tool_name,
-        tool_call_id=value.tool_call_id,
-        outcome=TO_OUTCOME[value.outcome],
-        resolves=value.resolves,
-        importance=value.importance,
-        importance_reasons=value.importance_reasons,
-        ephemeral=value.ephemeral,
-        event_time=timestamp(value.event_time),
-        tokens=value.tokens,
-        count=value.count,
-        last_seen=timestamp(value.last_seen) if value.last_seen else None,
-        position=value.position,
-        original_bytes=value.original_bytes,
-        original_sha256=value.original_sha256,
-        metadata=struct(value.metadata),
-    )
+    made = pb.Event()
+    put_event(made, value)
+    return made
+
+
+def put_event(target: pb.Event, value: Event) -> None:
+    """Fill an empty message in place, set fields only: a Recall carries dozens."""
+    target.event_id = value.event_id
+    target.kind = TO_EVENT_KIND[value.kind]
+    target.content = value.content
+    target.importance = value.importance
+    target.tokens = value.tokens
+    target.count = value.count
+    target.position = value.position
+    put_time(target.event_time, value.event_time)
+    if value.last_seen:
+        put_time(target.last_seen, value.last_seen)
+    if value.role:
+        target.role = value.role
+    if value.importance_reasons:
+        target.importance_reasons.extend(value.importance_reasons)
+    if value.metadata:
+        put_struct(target.metadata, value.metadata)
+    if value.ephemeral:
+        target.ephemeral = True
+    if value.original_bytes:
+        target.original_bytes = value.original_bytes
+        target.original_sha256 = value.original_sha256
+    _put_links(target, value)
+
+
+def _put_links(target: pb.Event, value: Event) -> None:
+    if value.tool_name:
+        target.tool_name = value.tool_name
+    if value.tool_call_id:
+        target.tool_call_id = value.tool_call_id
+    if value.outcome is not Outcome.NONE:
+        target.outcome = TO_OUTCOME[value.outcome]
+    if value.resolves:
+        target.resolves = value.resolves
 
 
 def observed(written: Written[tuple[ObservedEvent, ...]]) -> ms.ObserveResponse:

@@ -193,4 +193,4 @@ async def test_calls_are_counted_by_method_and_code_and_unknown_methods_share_a_
         await _unary(channel)(b"")
         for name in ("A", "B"):
             await _failure(_unary(channel, f"/memd.v1.MemoryService/{name}")(b""))
-    assert sorted(metrics.counted()) == [(GET, "OK"), ("/memd.v1.unknown", "UNIMPLEMENTED")]
+    assert sorted(metrics.calls) == [(GET, "OK"), ("/memd.v1.unknown", "UNIMPLEMENTED")]
