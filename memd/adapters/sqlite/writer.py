@@ -7,7 +7,8 @@ interpreter (``docs/adr/0005-sqlite-group-commit.md``).
 
 An I/O error of COMMIT leaves its outcome unknown: the kernel may have dropped the pages it failed to write, so asking
 again would be answered with a success that is none. No such request is ever answered OK, the writer accepts nothing
-more, and ``on_fatal`` lets the process stop; the next start reads what the disk really has.
+more, and ``on_fatal`` lets the process stop; the next start reads what the disk really has. An fsync that fails in a
+checkpoint does the same.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ T = TypeVar("T")
 Operation = Callable[[Transaction], T]
 _QUEUE_FULL_RETRY_S = 0.05
 _UNKNOWN = "the disk failed while committing: the outcome is unknown; send the same request_id again after the restart"
+_FSYNC_ERRORS = frozenset({apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC})
 _log = logging.getLogger(__name__)
 
 
@@ -150,6 +152,9 @@ class Writer:
                 return
             with Outcome() as caught:
                 self._checkpointer.step()
+            if caught.error is not None and _fsync_failed(caught.error):
+                self._fail([], caught.error)
+                return
             if isinstance(caught.error, apsw.Error | OSError):
                 _log.warning("checkpoint postponed: %s", type(caught.error).__name__)
             elif caught.error is not None:
@@ -307,6 +312,11 @@ def _resolve(jobs: Sequence[Job]) -> None:
             job.future.set_exception(job.error)
         else:
             job.future.set_result(job.result)
+
+
+def _fsync_failed(error: BaseException) -> bool:
+    """Whatever the kernel could not write it may have dropped: a later fsync that succeeds says nothing about it."""
+    return isinstance(error, apsw.IOError) and error.extendedresult in _FSYNC_ERRORS
 
 
 def _plain(error: BaseException) -> BaseException:
