@@ -449,9 +449,16 @@ class ContextSection:
     reverse: bool = False
 
 
+LIVE_SEQ = -1
+"""``TierAnswer.seq`` of an answer that came from the rows themselves: no index that could be behind took part."""
+
+
 @dataclass(frozen=True, slots=True)
 class TierAnswer:
-    """What one tier found. ``found`` is tier-specific: Events, (Memory, IndexHit) pairs or Procedures."""
+    """What one tier found. ``found`` is tier-specific: Events, (Memory, IndexHit) or (Procedure, relevance) pairs.
+
+    ``seq``: the change number the index had at least, 0 for tiers without an index.
+    """
 
     tier: TierName
     found: tuple[Any, ...] = ()

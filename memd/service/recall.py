@@ -13,6 +13,7 @@ from memd.domain.filters import Filter
 from memd.domain.model import Event, Memory, Procedure, Scope, TierName
 from memd.limits import DEFAULT_LIMIT, DEFAULT_MAX_EPISODES, DEFAULT_TOKEN_BUDGET
 from memd.ports import (
+    LIVE_SEQ,
     Clock,
     ContextPacker,
     ContextSection,
@@ -25,7 +26,6 @@ from memd.ports import (
     TierAsk,
 )
 from memd.service.policy import PolicySource
-from memd.tiers.procedural import LIVE
 
 _ORDER = (TierName.WORKING, TierName.EPISODIC, TierName.SEMANTIC, TierName.PROCEDURAL)
 _OF_A_SESSION = (TierName.WORKING, TierName.EPISODIC)
@@ -210,7 +210,7 @@ def _reason(name: TierName, error: BaseException) -> str:
 
 def _change_number(answers: Sequence[TierAnswer], min_seq: int) -> int:
     """The namespace's change number all answers from the index include. NotReady when it is below ``min_seq``."""
-    indexed = [a.seq for a in answers if a.tier in _INDEXED and a.state in ("OK", "DEGRADED") and a.seq != LIVE]
+    indexed = [a.seq for a in answers if a.tier in _INDEXED and a.state in ("OK", "DEGRADED") and a.seq != LIVE_SEQ]
     seq = min(indexed, default=0)
     if indexed and seq < min_seq:
         raise NotReady("the change asked for by min_seq is not in the index yet", metadata={"seq": str(seq)})

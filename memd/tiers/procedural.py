@@ -15,6 +15,7 @@ from memd.domain.settings import TierSettings
 from memd.domain.visibility import visible
 from memd.limits import MAX_OFFERED_PROCEDURES
 from memd.ports import (
+    LIVE_SEQ,
     ContextSection,
     IndexHit,
     NamespaceIndex,
@@ -32,8 +33,6 @@ from memd.tiers.shared import QueryOnce
 OFFERED_COSINE = 0.30
 """A trigger that shares no word with the query must be this near to be offered: below it, on real conversations, the best
 match usually answers nothing."""
-LIVE = -1
-"""``TierAnswer.seq`` of an answer that came from the rows themselves: no index that could be behind took part."""
 _CANDIDATES = 20
 _KEYS_OF_A_QUERY = 64
 
@@ -83,7 +82,7 @@ class ProceduralTier:
     def _by_key(self, ask: TierAsk) -> _Search:
         ids = _ids_named(ask.scope, ask.query)
         found = self._procedures.fetch(ask.scope.namespace, ids)
-        return _Search(tuple((procedure, 0.0) for procedure in found), LIVE, "")
+        return _Search(tuple((procedure, 0.0) for procedure in found), LIVE_SEQ, "")
 
     def _by_trigger(self, ask: TierAsk) -> Callable[[bytes | None], _Search]:
         namespace = ask.scope.namespace
