@@ -316,7 +316,7 @@ def _resolve(jobs: Sequence[Job]) -> None:
 
 def _fsync_failed(error: BaseException) -> bool:
     """Whatever the kernel could not write it may have dropped: a later fsync that succeeds says nothing about it."""
-    return isinstance(error, apsw.IOError) and error.extendedresult in _FSYNC_ERRORS
+    return isinstance(error, apsw.IOError) and getattr(error, "extendedresult", 0) in _FSYNC_ERRORS
 
 
 def _plain(error: BaseException) -> BaseException:
