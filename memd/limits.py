@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-SECOND_US = 1_000_000
-HOUR_US = 3_600 * SECOND_US
-DAY_US = 24 * HOUR_US
+SECOND_US = 1_000_000  # the unit of stored times
+HOUR_US = 3_600 * SECOND_US  # the same
+DAY_US = 24 * HOUR_US  # the same
 
 # -- names
 MAX_NAMESPACE_BYTES = 128  # a label, not a document
@@ -26,32 +26,32 @@ MAX_METADATA_KEYS = 64  # each is an index column
 MAX_METADATA_BYTES = 16 * 1024  # as JSON
 MAX_METADATA_LIST = 64  # elements of one list value
 MAX_TAGS = 32  # labels, not an inverted index
-MAX_TAG_BYTES = 128
+MAX_TAG_BYTES = 128  # a label
 MAX_LINKS = 64  # event ids a memory points at
 MAX_WINDOWS = 16  # embeddings of one memory: 16 x 256 word pieces with overlap
 MAX_CHECKPOINT_BYTES = 3 * 1024 * 1024  # fits the 4 MiB message with room for the envelope
 
 # -- requests
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024  # gRPC's own default, each way
-MAX_HEADER_BYTES = 8 * 1024
-MAX_EVENTS_PER_OBSERVE = 256
+MAX_HEADER_BYTES = 8 * 1024  # gRPC metadata of a call: a token and tracing ids
+MAX_EVENTS_PER_OBSERVE = 256  # a long turn with its tool calls many times over
 MAX_MEMORIES_PER_REMEMBER = 256  # bounds the time one call holds the model
-MAX_IDS_PER_FORGET = 1_000
-MAX_TASKS_PER_FORGET = 256
-DEFAULT_LIMIT = 5
-MAX_LIMIT = 1_000
-DEFAULT_MAX_EPISODES = 3
-DEFAULT_TOKEN_BUDGET = 4_000
+MAX_IDS_PER_FORGET = 1_000  # one bounded transaction; more are forgotten by filter or scope
+MAX_TASKS_PER_FORGET = 256  # as above
+DEFAULT_LIMIT = 5  # what a prompt wants when nobody says how many
+MAX_LIMIT = 1_000  # memories of one Recall: beyond it list and page
+DEFAULT_MAX_EPISODES = 3  # recent context is a reminder, not the transcript
+DEFAULT_TOKEN_BUDGET = 4_000  # a small part of any context window in use
 MIN_TOKEN_BUDGET = 64  # below it not even one heading and one line fit
 MAX_TOKEN_BUDGET = 1_000_000  # the longest context windows there are
-DEFAULT_CANDIDATES = 50
-MAX_CANDIDATES = 1_000
-DEFAULT_PAGE_SIZE = 100
-MAX_PAGE_SIZE = 1_000
-MAX_PAGE_TOKEN_BYTES = 1_024
+DEFAULT_CANDIDATES = 50  # the best 50 of each side lose no gold evidence on real conversations
+MAX_CANDIDATES = 1_000  # each is scored exactly
+DEFAULT_PAGE_SIZE = 100  # fits one message for memories of usual size
+MAX_PAGE_SIZE = 1_000  # bounds the time one page takes
+MAX_PAGE_TOKEN_BYTES = 1_024  # a cursor and its digest
 MAX_FILTER_NODES = 64  # a filter is evaluated over every visible memory
-MAX_FILTER_DEPTH = 8
-MAX_FILTER_VALUES = 256
+MAX_FILTER_DEPTH = 8  # filters are evaluated recursively
+MAX_FILTER_VALUES = 256  # constants of one filter, all lists together
 DEFAULT_DEADLINE_S = 10.0  # a call without a deadline gets this one
 MAX_DEADLINE_S = 10.0  # the server's cap for unary calls
 MAX_BULK_DEADLINE_S = 120.0  # Remember, Forget and Verify embed or scan in bulk
@@ -59,7 +59,7 @@ MAX_CONCURRENT_STREAMS = 100  # a connection
 MAX_CONCURRENT_CALLS = 1_024  # the process; over it RESOURCE_EXHAUSTED with a retry hint
 
 # -- time
-MIN_TTL_US = SECOND_US
+MIN_TTL_US = SECOND_US  # shorter than a retry it would be gone before it is seen
 MAX_TTL_US = 10 * 365 * DAY_US  # ten years: longer means "never", which is said by leaving it unset
 REQUEST_ID_TTL_US = DAY_US  # how long a retry finds its first reply
 MIN_TIME_US = -62_135_596_800 * SECOND_US  # year 1, protobuf's own range
@@ -77,10 +77,10 @@ MAX_AUDIT_ROWS = 100_000  # of the whole store, oldest go first
 TOMBSTONE_TTL_US = 3_650 * DAY_US  # how old a backup may be and still not bring back what was forgotten
 RESERVED_VERSION_TTL_US = 365 * DAY_US  # how long a deleted task's version number stays reserved
 MAX_REVISIONS = 20  # earlier states of one memory
-MAX_SESSIONS_PER_USER = 10_000
-DEFAULT_CHECKPOINT_HISTORY = 5
-MAX_CHECKPOINT_HISTORY = 100
-DEFAULT_CHECKPOINT_TTL_US = HOUR_US
+MAX_SESSIONS_PER_USER = 10_000  # of a user and agent in a namespace; ended ones go with their TTL
+DEFAULT_CHECKPOINT_HISTORY = 5  # enough to step back over a bad save or two
+MAX_CHECKPOINT_HISTORY = 100  # times 3 MiB of state for every task
+DEFAULT_CHECKPOINT_TTL_US = HOUR_US  # an interrupted task is resumed soon or not at all; every save renews it
 MAX_PROCEDURE_VERSIONS = 100  # of one key; the oldest go
 MAX_TOKENS_IN_CONFIG = 1_000  # entries of a token file
 MAX_TOKEN_FILE_BYTES = 1024 * 1024  # read whole at start and on SIGHUP
