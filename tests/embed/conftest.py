@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from memd.adapters.embed_onnx import FORMS, OnnxEmbedder, sources, weights
+from memd.adapters.embed_onnx import FORMS, OnnxEmbedder, model_dir, sources, weights
 from memd.adapters.embed_onnx.install import install
 from memd.domain.errors import ModelUnavailable
 
@@ -44,14 +45,13 @@ def models_root(weights_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return root
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def load(models_root: Path) -> Iterator[Callable[..., OnnxEmbedder]]:
-    """``load(precision, **options)``: a new embedder, closed at the end."""
+    """``load(precision, **options)``: a new embedder, closed at the end of the test."""
     opened: list[OnnxEmbedder] = []
 
-    def open_one(precision: str = "", **options: object) -> OnnxEmbedder:
-        directory = install("never used", precision, print, root=models_root).directory
-        opened.append(OnnxEmbedder.load(directory, **options))  # type: ignore[arg-type]
+    def open_one(precision: str = "", **options: Any) -> OnnxEmbedder:
+        opened.append(OnnxEmbedder.load(model_dir(precision, models_root), **options))
         return opened[-1]
 
     yield open_one
@@ -60,6 +60,8 @@ def load(models_root: Path) -> Iterator[Callable[..., OnnxEmbedder]]:
 
 
 @pytest.fixture(scope="session")
-def embedder(load: Callable[..., OnnxEmbedder], precision: str) -> OnnxEmbedder:
+def embedder(models_root: Path, precision: str) -> Iterator[OnnxEmbedder]:
     """An embedder of each form in turn."""
-    return load(precision)
+    opened = OnnxEmbedder.load(model_dir(precision, models_root))
+    yield opened
+    opened.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -106,6 +106,8 @@ def _swap(temporary: Path, directory: Path) -> None:
     """Rename into place; a damaged directory already there goes first. Losing a race to another installer is fine."""
     if directory.exists() and not _is_whole(directory):
         shutil.rmtree(directory)
-    with contextlib.suppress(FileExistsError):
-        if not directory.exists():
-            temporary.rename(directory)
+    try:
+        temporary.rename(directory)
+    except OSError as exc:
+        if exc.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
