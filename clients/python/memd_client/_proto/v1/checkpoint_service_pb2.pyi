@@ -117,7 +117,7 @@ class SaveCheckpointRequest(google.protobuf.message.Message):
 
     @property
     def ttl(self) -> google.protobuf.duration_pb2.Duration:
-        """Positive, at most MAX_TTL; default 1 h."""
+        """MIN_TTL (1 s) to MAX_TTL; default 1 h."""
 
     def __init__(
         self,

@@ -182,8 +182,9 @@ class Scope(google.protobuf.message.Message):
     AGENT_ID_FIELD_NUMBER: builtins.int
     SESSION_ID_FIELD_NUMBER: builtins.int
     namespace: builtins.str
-    """Isolation unit. Optional: defaults to the credential's namespace ("default" where authentication is off). A value
-    other than the credential's is refused with PERMISSION_DENIED. At most MAX_NAMESPACE_BYTES; no slash, no controls.
+    """Isolation unit. Optional: defaults to the credential's namespace; a value other than that is refused with
+    PERMISSION_DENIED. Where authentication is off it defaults to "default", and any namespace may be named.
+    At most MAX_NAMESPACE_BYTES; no slash, no control characters.
     """
     user_id: builtins.str
     """Optional, at most MAX_ID_BYTES. Unset sees what was stored without a user, never everybody's."""

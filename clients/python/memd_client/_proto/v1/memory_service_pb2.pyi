@@ -479,7 +479,7 @@ class NewMemory(google.protobuf.message.Message):
     def valid_to(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
     def ttl(self) -> google.protobuf.duration_pb2.Duration:
-        """From now; positive, at most MAX_TTL. Unset never expires."""
+        """From now; MIN_TTL (1 s) to MAX_TTL. Unset never expires."""
 
     @property
     def event_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
