@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
@@ -17,11 +17,10 @@ from memd.limits import (
     MAX_WORKING_ITEMS,
     MIN_TTL_US,
 )
-from memd.ports import IndexState, MemoryStore, NamespaceIndex, SettingsStore
+from memd.ports import MemoryStore, NamespaceIndex, SettingsStore
 from memd.service.policy import PolicySource
 
-_VERIFY_ATTEMPTS = 5
-"""Rows and index are read one after the other: with writes between them they are read again."""
+_VERIFY_ATTEMPTS = 3
 _BOUNDS: Mapping[str, tuple[int, int]] = {
     "working_max_items": (1, MAX_WORKING_ITEMS),
     "working_max_tokens": (1, MAX_TIER_TOKENS),
@@ -87,13 +86,33 @@ class AdminService:
                 self._settings.invalidate(namespace)
 
     async def verify(self, namespace: str) -> VerifyReport:
-        """Compare every memory row with its index entry: ids, versions, change number."""
+        """Compare every memory row with its index entry: ids, versions, change number.
+
+        Writes go on meanwhile: the index is read before and after the rows, and what lies between the two is no
+        difference. Only what differs at every attempt is one.
+        """
+        suspects: frozenset[str] | None = None
         for _ in range(_VERIFY_ATTEMPTS):
             before = await asyncio.to_thread(self._index.state, namespace, "memory")
             seq, rows, problems = await self._memories.verify(namespace)
-            if before.seq == seq:
+            after = await asyncio.to_thread(self._index.state, namespace, "memory")
+            differing = await asyncio.to_thread(_differing, rows, before.entries, after.entries)
+            suspects = differing if suspects is None else suspects & differing
+            index_seq = seq if _between(seq, before.seq, after.seq) else after.seq
+            if not suspects and index_seq == seq:
                 break
-        return _compared(seq, rows, problems, before)
+        missing = sum(1 for id_ in suspects or () if id_ in rows and id_ not in after.entries)
+        phantom = sum(1 for id_ in suspects or () if id_ not in rows)
+        return VerifyReport(
+            rows=len(rows),
+            index_entries=len(after.entries),
+            seq=seq,
+            index_seq=index_seq,
+            missing=missing,
+            phantom=phantom,
+            stale=len(suspects or ()) - missing - phantom,
+            problems=tuple(problems),
+        )
 
 
 def _check(settings: NamespaceSettings) -> None:
@@ -110,15 +129,11 @@ def _merged(stored: NamespaceSettings, changes: NamespaceSettings, reset: frozen
     return replace(stored, **values)
 
 
-def _compared(seq: int, rows: Mapping[str, int], problems: Sequence[str], index: IndexState) -> VerifyReport:
-    both = rows.keys() & index.entries.keys()
-    return VerifyReport(
-        rows=len(rows),
-        index_entries=len(index.entries),
-        seq=seq,
-        index_seq=index.seq,
-        missing=len(rows) - len(both),
-        phantom=len(index.entries) - len(both),
-        stale=sum(1 for id_ in both if rows[id_] != index.entries[id_]),
-        problems=tuple(problems),
-    )
+def _differing(rows: Mapping[str, int], before: Mapping[str, int], after: Mapping[str, int]) -> frozenset[str]:
+    """Ids whose version in the rows is not one the index can have had between the two looks at it; 0 is absent."""
+    ids = rows.keys() | before.keys() | after.keys()
+    return frozenset(i for i in ids if not _between(rows.get(i, 0), before.get(i, 0), after.get(i, 0)))
+
+
+def _between(value: int, one: int, other: int) -> bool:
+    return min(one, other) <= value <= max(one, other)

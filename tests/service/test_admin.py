@@ -42,6 +42,22 @@ async def test_verify_sees_that_index_and_rows_agree(build: Build) -> None:
     assert (await house.admin.verify("ns")).ok, "and after a restart"
 
 
+async def test_verify_raises_no_false_alarm_while_others_write(house: House) -> None:
+    async def write() -> None:
+        for n in range(25):
+            await learn(house, f"memory {n}", draft(f"memory {n % 5}, often", memory_id=f"m{n % 5}"))
+            await house.forget.forget(SCOPE, memory_ids=[f"m{(n + 2) % 5}"], writer="test")
+
+    await learn(house, "the first")
+    writing = asyncio.ensure_future(write())
+    reports = []
+    while not writing.done():
+        reports.append(await house.admin.verify("ns"))
+    await writing
+    assert len(reports) > 3
+    assert [report for report in reports if not report.ok] == []
+
+
 async def test_verify_names_what_differs(house: House) -> None:
     written = await learn(house, "one", "two", "three")
     await house.ask("one")
