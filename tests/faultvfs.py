@@ -141,8 +141,10 @@ class Faults:
         match self.fault.action:
             case "eio":
                 raise _error(apsw.IOError("injected I/O error"), _EIO[call])
-            case "enospc":
+            case "enospc" if call == "write":
                 raise _error(apsw.FullError("injected: no space left"), apsw.SQLITE_FULL)
+            case "enospc":  # SQLite reports a full disk as such for writes alone
+                raise _error(apsw.IOError("injected: no space left"), _EIO[call])
             case "kill_torn":
                 torn()
             case "kill_after":

@@ -10,14 +10,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import apsw
+
 from memd.adapters.sqlite.datadir import DATABASE
 from memd.domain.errors import MemdError
 from tests import faultvfs
-from tests.faultvfs import Fault, Journal
+from tests.faultvfs import Fault, Faults, Journal
 from tests.reliability import stack as stacks
 from tests.reliability import workload
 from tests.reliability.model import apply, difference
 from tests.reliability.targets import NAMESPACE, ServiceTarget
+
+
+NOTICE_S = 0.5
+"""A store that failed behind the last reply says so within this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +57,16 @@ def run(task: Run) -> None:
     vfs = faultvfs.install(Fault.from_json(task.fault) if task.fault else None, journal)
     if journal is not None:
         _record_scrubbing(Journal(journal))
-    outcome: dict[str, Any] = {"opened": True, "stopped": False}
+    outcome: dict[str, Any] = {"phase": "opening", "stopped": False}
     try:
-        asyncio.run(_run(task, outcome))
-    except MemdError as error:
-        outcome |= {"opened": False, "error": error.reason}
+        asyncio.run(_run(task, outcome, vfs.faults))
+    except MemdError:
+        if outcome["phase"] != "opening":
+            raise
+    except apsw.Error as error:
+        # What a VFS in Python raises comes out of sqlite3_close as well, which real I/O errors never do.
+        if outcome["phase"] != "closing" and not isinstance(error.__context__, MemdError):
+            raise
     outcome |= {"calls": dict(vfs.faults.counts), "hits": vfs.faults.hits}
     _write(task.result, outcome)
 
@@ -75,10 +86,11 @@ def _record_scrubbing(journal: Journal) -> None:
     os.pwrite, os.fdatasync = recorded_pwrite, recorded_fdatasync  # type: ignore[assignment]
 
 
-async def _run(task: Run, outcome: dict[str, Any]) -> None:
+async def _run(task: Run, outcome: dict[str, Any], faults: Faults) -> None:
     before, _ = workload.expectations(Path(task.log))
     log = workload.Log(Path(task.log), Journal(Path(task.journal)) if task.journal else None)
     async with stacks.opened(Path(task.data_dir), vfs=faultvfs.NAME) as stack:
+        outcome["phase"] = "running"
         await workload.run(
             ServiceTarget(stack),
             log,
@@ -89,7 +101,9 @@ async def _run(task: Run, outcome: dict[str, Any]) -> None:
             reads=task.reads,
             stop=stack.failed.is_set,
         )
-        outcome["stopped"] = stack.failed.is_set()
+        hits = faults.hits
+        stopped = stack.failed.wait(NOTICE_S if hits else 0.0)
+        outcome |= {"stopped": stopped, "phase": "closing", "hits_before_close": hits}
 
 
 def look(task: Look) -> None:
