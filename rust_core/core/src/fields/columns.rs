@@ -17,6 +17,8 @@ pub const BOOL_TRUE: u8 = 2;
 /// Values of some slots, in no order.
 #[derive(Default)]
 pub struct SparseColumn {
+    /// The metadata key, while there are values.
+    key: String,
     slots: Vec<u32>,
     cells: Vec<Cell<StringId>>,
 }
@@ -122,6 +124,7 @@ impl Columns {
             self.sparse.push(SparseColumn::default());
             self.sparse.len() as u32 - 1
         });
+        self.sparse[column as usize].key = key.to_owned();
         self.keys.insert(key.to_owned(), column);
         column
     }
@@ -165,8 +168,7 @@ impl Columns {
             let at = entries.binary_search_by_key(&column, |e| e.0).expect("a cell is listed by its slot");
             entries[at].1 = position;
         } else if sparse.slots.is_empty() && column != TAGS {
-            *sparse = SparseColumn::default();
-            self.keys.retain(|_, known| *known != column);
+            self.keys.remove(&std::mem::take(sparse).key);
             self.free_columns.push(column);
         }
     }
