@@ -61,6 +61,8 @@ logger = logging.getLogger(__name__)
 
 EXIT_START_FAILED = 1
 SWEEP_INTERVAL_S = 30.0
+FINISH_INTERVAL_S = 5.0
+"""How soon a Forget goes on that the store stopped half way, for example with a full disk."""
 PRELOAD_WAIT_S = 1.0
 """Ready no later than this after the stores, whatever the indexes still have to load: exact scans answer meanwhile."""
 CLOSE_TIMEOUT_S = 5.0
@@ -254,13 +256,13 @@ def _forget(parts: _Parts) -> ForgetService:
 
 
 async def _finish_forgets(parts: _Parts, supervisor: Supervisor) -> None:
-    """What a crash left of a Forget is done before the first answer; behind it, where the disk refuses for now."""
+    """What a crash left of a Forget is done before the first answer; behind it, where the disk refuses for now or then."""
     forget = _forget(parts)
     try:
         await forget.resume()
     except Unavailable:
         logger.warning("an interrupted Forget could not be finished yet")
-        supervisor.once("finish forgets", forget.resume)
+    supervisor.every("finish forgets", FINISH_INTERVAL_S, forget.resume)
 
 
 async def _preload(stores: SqliteStores, index: RustNamespaceIndex) -> None:

@@ -24,10 +24,6 @@ class Supervisor:
         """Run ``work`` now and then ``period_s`` after each end of it; after an error wait longer and longer."""
         self._start(name, lambda: _repeat(name, period_s, work))
 
-    def once(self, name: str, work: Callable[[], Awaitable[Any]]) -> None:
-        """Run ``work`` behind the current task, again after an error, until it ends without one."""
-        self._start(name, lambda: _persist(name, work))
-
     async def close(self) -> None:
         self._closed = True
         tasks = list(self._tasks)
@@ -53,13 +49,6 @@ async def _repeat(name: str, period_s: float, work: Callable[[], Awaitable[Any]]
         else:
             await asyncio.sleep(backoff_s)
             backoff_s = min(backoff_s * 2, MAX_BACKOFF_S)
-
-
-async def _persist(name: str, work: Callable[[], Awaitable[Any]]) -> None:
-    backoff_s = FIRST_BACKOFF_S
-    while not await _survives(name, work):
-        await asyncio.sleep(backoff_s)
-        backoff_s = min(backoff_s * 2, MAX_BACKOFF_S)
 
 
 async def _survives(name: str, work: Callable[[], Awaitable[Any]]) -> bool:

@@ -6,8 +6,10 @@ are idempotent per receipt; finish_forget closes it. What a crash leaves open, `
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from memd.domain.errors import InvalidArgument, PermissionDenied
 from memd.domain.filters import Filter
@@ -29,6 +31,7 @@ class ForgetService:
         self._sessions = sessions
         self._tasks = tasks
         self._counts = counts
+        self._running: set[asyncio.Future[Written[ForgetReceipt]]] = set()
 
     async def forget(
         self,
@@ -58,16 +61,27 @@ class ForgetService:
             task_ids=tuple(task_ids),
             dry_run=dry_run,
         )
+        work = self._forget(plan, writer, request)
+        return await (work if dry_run else self._to_the_end(work))
+
+    async def _forget(self, plan: ForgetPlan, writer: str, request: RequestKey | None) -> Written[ForgetReceipt]:
         written = await self._memories.forget(plan, writer=writer, request=request)
         receipt = written.value
-        if everything and dry_run:
+        if plan.everything and plan.dry_run:
             receipt = replace(receipt, counts={**receipt.counts, **await self._count(plan)})
-        elif everything:
+        elif plan.everything:
             receipt = await self._finish(PendingForget(receipt.receipt_id, plan))
         return replace(written, value=replace(receipt, out_of_reach=OUT_OF_REACH))
 
+    async def _to_the_end(self, work: Coroutine[Any, Any, Written[ForgetReceipt]]) -> Written[ForgetReceipt]:
+        """A caller that gives up must not leave it half done: what is then said anew would go with the rest, later."""
+        task = asyncio.ensure_future(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return await asyncio.shield(task)
+
     async def resume(self) -> int:
-        """Finish what an earlier run of the daemon left half done; how many there were. Before serving."""
+        """Finish what a crash or a failing store left half done; how many there were."""
         pending = await self._memories.pending_forgets()
         for one in pending:
             await self._finish(one)

@@ -120,6 +120,21 @@ class RememberService:
         """Change the fields named in ``values``; content is embedded anew. VersionConflict unless ``expected_version``
         is 0 or current."""
         fence = self._memories.fence()
+        return await self._update(
+            scope, memory_id, values, expected_version, fence=fence, writer=writer, request=request
+        )
+
+    async def _update(
+        self,
+        scope: Scope,
+        memory_id: str,
+        values: Mapping[str, Any],
+        expected_version: int,
+        *,
+        fence: int,
+        writer: str,
+        request: RequestKey | None,
+    ) -> Written[Memory]:
         if values.keys() & {"valid_from", "valid_to"}:
             check_validity(replace(await self.get(scope, memory_id), **values), "memory")
         embeddings = None
@@ -147,13 +162,14 @@ class RememberService:
         request: RequestKey | None = None,
     ) -> Written[Memory]:
         """Make the state of ``version`` current again, as a new version. NotFound when it is no longer kept."""
+        fence = self._memories.fence()  # before the old state is read: it may be forgotten on the way
         kept = await self.revisions(scope, memory_id, size=MAX_REVISIONS + 1)
         earlier = next((memory for memory in kept.items if memory.version == version), None)
         if earlier is None:
             raise NotFound("no such revision is kept")
         values = {name: getattr(earlier, name) for name in _RESTORED}
-        return await self.update(
-            scope, memory_id, values, expected_version=expected_version, writer=writer, request=request
+        return await self._update(
+            scope, memory_id, values, expected_version, fence=fence, writer=writer, request=request
         )
 
     def _visible(self, scope: Scope) -> Filter:

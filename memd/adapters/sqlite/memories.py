@@ -96,7 +96,10 @@ class SqliteMemories:
         def operation(tx: Transaction) -> Written[Memory]:
             known = requests.find(tx, STORE, request)
             if known is not None:
-                return Written(_state(tx, namespace, memory_id, known[1]), known[0], Durability.SYNCED, replayed=True)
+                again = _state(tx, namespace, memory_id, known[1])
+                if not matches(visible, fields_of(again)):  # forgotten since, and the id given to somebody else
+                    raise _no_memory()
+                return Written(again, known[0], Durability.SYNCED, replayed=True)
             stored = find(tx, namespace, memory_id)
             if stored is None:
                 self._tombstones.check_missing(tx, "memory", namespace, memory_id, fence)
