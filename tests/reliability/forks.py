@@ -14,14 +14,20 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeAlias
 
-from tests.reliability import plants, tasks
+from tests.reliability import plants, race, tasks
 
-_RUNNERS = {"Run": (tasks.Run, tasks.run), "Look": (tasks.Look, tasks.look)}
+Task: TypeAlias = tasks.Run | tasks.Look | race.Race
+_RUNNERS: dict[str, tuple[type[Any], Callable[[Any], None]]] = {
+    "Run": (tasks.Run, tasks.run),
+    "Look": (tasks.Look, tasks.look),
+    "Race": (race.Race, race.run),
+}
 TIMEOUT_S = 60.0
 _DELIVERED = "delivered"
 
@@ -40,7 +46,7 @@ class Forks:
                 text=True,
             )
 
-    def run(self, task: tasks.Run | tasks.Look, *, kill_after_s: float | None = None) -> int:
+    def run(self, task: Task, *, kill_after_s: float | None = None) -> int:
         """Wait for the process of ``task``: 0, or minus the number of the signal that ended it.
 
         ``kill_after_s``: SIGKILL then, unless it has ended. AssertionError when the task itself failed.
@@ -105,11 +111,11 @@ def _serve() -> None:
         os.waitpid(pid, 0)
 
 
-def _child(request: dict[str, object]) -> None:
+def _child(request: dict[str, Any]) -> None:
     code = 70
     try:
-        kind, runner = _RUNNERS[str(request["kind"])]
-        runner(kind(**request["task"]))  # type: ignore[arg-type,operator]
+        kind, runner = _RUNNERS[request["kind"]]
+        runner(kind(**request["task"]))
         code = 0
     except BaseException:  # noqa: BLE001 - a forked child must never return into the server's loop
         traceback.print_exc()

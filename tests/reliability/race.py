@@ -68,7 +68,9 @@ async def race(register: Register, history: History, *, seed: int, start: int, o
                 expected = None if rng.random() < 0.1 else known[task]
                 known[task] = await save(register, history, name, task, expected)
 
-    await asyncio.gather(*(writer(number) for number in range(WRITERS)))
+    ended = await asyncio.gather(*(writer(number) for number in range(WRITERS)), return_exceptions=True)
+    for error in filter(None, ended):
+        raise error
 
 
 async def save(register: Register, history: History, name: str, task: str, expected: int | None) -> int:

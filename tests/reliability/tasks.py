@@ -21,7 +21,6 @@ from tests.reliability import workload
 from tests.reliability.model import apply, difference
 from tests.reliability.targets import NAMESPACE, ServiceTarget
 
-
 NOTICE_S = 0.5
 """A store that failed behind the last reply says so within this."""
 
