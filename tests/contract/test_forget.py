@@ -1,0 +1,314 @@
+"""MemoryStore's Forget and the fence: what the port promises, on every adapter."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from memd.domain.errors import Forgotten, NotFound
+from memd.domain.filters import Compare, Filter
+from memd.domain.model import ForgetReceipt, RequestKey, Scope, Written
+from memd.domain.visibility import EVERYTHING, forgettable, owned
+from memd.ports import ForgetPlan, MemoryChange
+from tests.contract.builders import USER, draft, procedure, request, vector
+from tests.contract.conftest import Stores
+
+AGENT = Scope("n", "u", "a")
+
+
+def everything(scope: Scope, **options: object) -> ForgetPlan:
+    visible = EVERYTHING if options.get("all_users") else forgettable(scope)
+    return ForgetPlan(scope, visible, everything=True, **options)  # type: ignore[arg-type]
+
+
+async def forget(stores: Stores, plan: ForgetPlan, key: RequestKey | None = None) -> Written[ForgetReceipt]:
+    return await stores.memories.forget(plan, writer="w", request=key)
+
+
+async def fill(stores: Stores) -> None:
+    """One memory for each of several scopes, named after it; a procedure for each user and agent."""
+    scopes = {
+        "shared": USER,
+        "agent": AGENT,
+        "session": Scope("n", "u", "a", "s"),
+        "other-agent": Scope("n", "u", "b"),
+        "other-user": Scope("n", "v"),
+        "nobody": Scope("n"),
+    }
+    drafts = [draft(name, scope=scope, windows=2) for name, scope in scopes.items()]
+    await stores.memories.remember("n", drafts, fence=stores.memories.fence(), writer="w", request=None)
+    far = draft("far", scope=Scope("m", "u"))
+    await stores.memories.remember("m", [far], fence=stores.memories.fence(), writer="w", request=None)
+    for scope in (USER, AGENT, Scope("n", "v")):
+        await put(stores, scope)
+    stores.changes.clear()
+
+
+async def put(stores: Stores, scope: Scope, *, fence: int = -1) -> None:
+    await stores.procedures.put(
+        procedure("key", scope=scope),
+        (vector(),),
+        expected_version=None,
+        fence=stores.memories.fence() if fence < 0 else fence,
+        writer="w",
+        request=None,
+    )
+
+
+def left(stores: Stores) -> set[str]:
+    found = {row.entry_id for batch in stores.memories.load("n", "memory")[1] for row in batch}
+    assert [memory.memory_id for memory in stores.memories.fetch("m", ["far"])] == ["far"]
+    return found
+
+
+def procedures_left(stores: Stores) -> set[str]:
+    return {row.entry_id for batch in stores.memories.load("n", "procedure")[1] for row in batch}
+
+
+ALL = {"shared", "agent", "session", "other-agent", "other-user", "nobody"}
+PROCEDURES = {"p-u--key", "p-u-a-key", "p-v--key"}
+
+
+class TestWhatGoes:
+    async def test_by_id_only_what_is_visible(self, stores: Stores) -> None:
+        await fill(stores)
+        plan = ForgetPlan(USER, owned(USER), memory_ids=("shared", "agent", "other-user", "unknown"))
+        receipt = (await forget(stores, plan)).value
+        assert left(stores) == ALL - {"shared"}
+        assert receipt.counts == {"memories": 1, "revisions": 0, "embeddings": 2, "procedures": 0}
+        assert [change.delete for change in stores.changes if change.delete] == [("shared",)]
+        assert procedures_left(stores) == PROCEDURES
+
+    async def test_by_filter_only_what_is_visible(self, stores: Stores) -> None:
+        await fill(stores)
+        where: Filter = Compare("ne", "memory_id", "agent")
+        await forget(stores, ForgetPlan(AGENT, owned(AGENT), filter=where))
+        assert left(stores) == ALL - {"shared", "session"}
+
+    @pytest.mark.parametrize(
+        ("plan", "memories", "procedures"),
+        [
+            (everything(USER), {"shared", "agent", "session", "other-agent"}, {"p-u--key", "p-u-a-key"}),
+            (everything(AGENT), {"agent", "session"}, {"p-u-a-key"}),
+            (everything(Scope("n", "u", "a", "s")), {"session"}, set()),
+            (everything(Scope("n")), {"nobody"}, set()),
+            (everything(Scope("n"), all_users=True), ALL, PROCEDURES),
+        ],
+        ids=["user", "agent", "session", "without user", "namespace"],
+    )
+    async def test_everything_of_a_scope(
+        self, stores: Stores, plan: ForgetPlan, memories: set[str], procedures: set[str]
+    ) -> None:
+        await fill(stores)
+        expected = await forget(stores, replace(plan, dry_run=True))
+        assert left(stores) == ALL, "a dry run deletes nothing"
+        assert stores.changes == []
+        written = await forget(stores, plan)
+        assert left(stores) == ALL - memories
+        assert procedures_left(stores) == PROCEDURES - procedures
+        assert written.value.counts == expected.value.counts
+        assert written.value.counts["memories"] == len(memories)
+        assert written.value.counts["procedures"] == len(procedures)
+        assert (expected.value.dry_run, written.value.dry_run) == (True, False)
+        assert written.seq == expected.seq + 1
+
+    async def test_the_index_is_told(self, stores: Stores) -> None:
+        await fill(stores)
+        written = await forget(stores, everything(AGENT))
+        told = {change.kind: change for change in stores.changes}
+        assert set(told["memory"].delete) == {"agent", "session"}
+        assert told["procedure"].delete == ("p-u-a-key",)
+        assert {change.seq for change in stores.changes} == {written.seq}
+        stores.changes.clear()
+        await forget(stores, everything(Scope("n"), all_users=True))
+        assert [(change.kind, change.delete_all) for change in stores.changes] == [
+            ("memory", True),
+            ("procedure", True),
+        ]
+
+    async def test_revisions_go_and_are_counted(self, stores: Stores) -> None:
+        await fill(stores)
+        for i in range(3):
+            change = MemoryChange({"speaker": f"s{i}"})
+            fence = stores.memories.fence()
+            await stores.memories.update(
+                "n", "shared", EVERYTHING, change, expected_version=0, fence=fence, writer="w", request=None
+            )
+        receipt = (await forget(stores, ForgetPlan(USER, owned(USER), memory_ids=("shared",)))).value
+        assert receipt.counts["revisions"] == 3
+        with pytest.raises(NotFound):
+            await stores.memories.revisions("n", "shared", size=9, cursor="")
+
+    async def test_it_can_be_remembered_again_from_version_one(self, stores: Stores) -> None:
+        await fill(stores)
+        await forget(stores, ForgetPlan(USER, owned(USER), memory_ids=("shared",)))
+        fence = stores.memories.fence()
+        again = await stores.memories.remember("n", [draft("shared")], fence=fence, writer="w", request=None)
+        assert (again.value[0].created, again.value[0].version) == (True, 1)
+
+
+class TestReceipts:
+    async def test_everything_is_pending_until_finished(self, stores: Stores) -> None:
+        await fill(stores)
+        plan = everything(AGENT, task_ids=("t1", "t2"))
+        receipt = (await forget(stores, plan)).value
+        stores.reopen()
+        (pending,) = await stores.memories.pending_forgets()
+        assert (pending.receipt_id, pending.plan) == (receipt.receipt_id, plan)
+        done = await stores.memories.finish_forget(receipt.receipt_id, {"events": 5, "sessions": 1})
+        assert done.counts == {**receipt.counts, "events": 5, "sessions": 1}
+        assert await stores.memories.finish_forget(receipt.receipt_id, {"events": 99}) == done
+        assert await stores.memories.pending_forgets() == ()
+
+    async def test_ids_and_filters_are_done_at_once(self, stores: Stores) -> None:
+        await fill(stores)
+        await forget(stores, ForgetPlan(USER, owned(USER), memory_ids=("shared",)))
+        await forget(stores, ForgetPlan(USER, owned(USER), filter=EVERYTHING))
+        assert await stores.memories.pending_forgets() == ()
+
+    async def test_an_unknown_receipt(self, stores: Stores) -> None:
+        with pytest.raises(NotFound):
+            await stores.memories.finish_forget("nobody", {})
+
+    async def test_a_repeat_forgets_nothing_new(self, stores: Stores) -> None:
+        await fill(stores)
+        first = await forget(stores, everything(USER), request("r"))
+        fence = stores.memories.fence()
+        await stores.memories.remember("n", [draft("later")], fence=fence, writer="w", request=None)
+        assert await forget(stores, everything(USER), request("r")) == replace(first, replayed=True)
+        assert "later" in left(stores)
+
+    async def test_receipts_differ(self, stores: Stores) -> None:
+        receipts = [(await forget(stores, everything(USER))).value.receipt_id for _ in range(3)]
+        assert len(set(receipts)) == 3
+        assert all(receipts)
+
+
+class TestFence:
+    """Deleted stays deleted: a write that began before the Forget must not bring back what it took."""
+
+    async def late_remember(self, stores: Stores, fence: int, memory_id: str, scope: Scope, **fields: Any) -> None:
+        late = [draft(memory_id, scope=scope, **fields)]
+        await stores.memories.remember("n", late, fence=fence, writer="w", request=None)
+
+    @pytest.mark.parametrize(
+        ("plan", "memory_id", "scope"),
+        [
+            (ForgetPlan(USER, owned(USER), memory_ids=("shared",)), "shared", USER),
+            (ForgetPlan(USER, owned(USER), memory_ids=("on its way",)), "on its way", USER),
+            (ForgetPlan(USER, owned(USER), filter=EVERYTHING), "shared", USER),
+            (everything(USER), "new", USER),
+            (everything(USER), "new", AGENT),
+            (everything(AGENT), "new", AGENT),
+            (everything(Scope("n", "u", "a", "s")), "new", Scope("n", "u", "a", "s")),
+            (everything(Scope("n"), all_users=True), "new", Scope("n", "v", "b")),
+        ],
+    )
+    async def test_a_late_write_is_refused(
+        self, stores: Stores, plan: ForgetPlan, memory_id: str, scope: Scope
+    ) -> None:
+        await fill(stores)
+        fence = stores.memories.fence()
+        await forget(stores, plan)
+        before = left(stores)
+        with pytest.raises(Forgotten):
+            await self.late_remember(stores, fence, memory_id, scope)
+        assert left(stores) == before
+        await self.late_remember(stores, stores.memories.fence(), memory_id, scope)
+
+    @pytest.mark.parametrize(
+        ("plan", "scope"),
+        [
+            (ForgetPlan(USER, owned(USER), memory_ids=("shared",)), USER),
+            (everything(Scope("n", "v")), USER),
+            (everything(AGENT), USER),
+            (everything(Scope("n", "u", "a", "s")), AGENT),
+        ],
+    )
+    async def test_a_late_write_to_something_else_goes_through(
+        self, stores: Stores, plan: ForgetPlan, scope: Scope
+    ) -> None:
+        await fill(stores)
+        fence = stores.memories.fence()
+        await forget(stores, plan)
+        await self.late_remember(stores, fence, "new", scope)
+        assert "new" in left(stores)
+
+    async def test_nobody_can_block_the_id_of_somebody_else(self, stores: Stores) -> None:
+        fence = stores.memories.fence()
+        other = Scope("n", "v")
+        await forget(stores, ForgetPlan(other, owned(other), memory_ids=("mine",)))
+        await self.late_remember(stores, fence, "mine", USER)
+
+    async def test_another_namespace_is_not_touched(self, stores: Stores) -> None:
+        fence = stores.memories.fence()
+        await forget(stores, everything(Scope("m"), all_users=True))
+        await self.late_remember(stores, fence, "new", USER)
+
+    async def test_superseding_what_was_forgotten_meanwhile(self, stores: Stores) -> None:
+        await fill(stores)
+        fence = stores.memories.fence()
+        await forget(stores, ForgetPlan(USER, owned(USER), memory_ids=("shared",)))
+        with pytest.raises(Forgotten):
+            await self.late_remember(stores, fence, "new", USER, supersedes="shared")
+
+    @pytest.mark.parametrize(
+        "plan", [ForgetPlan(USER, owned(USER), memory_ids=("shared",)), everything(USER)], ids=["id", "everything"]
+    )
+    async def test_a_late_update_is_refused(self, stores: Stores, plan: ForgetPlan) -> None:
+        await fill(stores)
+        fence = stores.memories.fence()
+        await forget(stores, plan)
+        change = MemoryChange({"pinned": True})
+        with pytest.raises(Forgotten):
+            await stores.memories.update(
+                "n", "shared", EVERYTHING, change, expected_version=0, fence=fence, writer="w", request=None
+            )
+
+    async def test_a_late_procedure_is_refused(self, stores: Stores) -> None:
+        await fill(stores)
+        fence = stores.memories.fence()
+        await forget(stores, everything(USER))
+        with pytest.raises(Forgotten):
+            await put(stores, USER, fence=fence)
+        await put(stores, USER)
+
+    async def test_a_late_procedure_after_its_deletion_is_refused(self, stores: Stores) -> None:
+        await fill(stores)
+        fence = stores.memories.fence()
+        await stores.procedures.delete("n", "p-u--key", writer="w", request=None)
+        with pytest.raises(Forgotten):
+            await put(stores, USER, fence=fence)
+
+    async def test_a_session_forget_keeps_procedures_and_their_writers(self, stores: Stores) -> None:
+        await fill(stores)
+        fence = stores.memories.fence()
+        await forget(stores, everything(Scope("n", "u", "a", "s")))
+        await put(stores, AGENT, fence=fence)
+
+    async def test_racing_writers_never_bring_it_back(self, stores: Stores) -> None:
+        await fill(stores)
+        kept = left(stores) - {"shared", "agent", "session", "other-agent"}
+
+        async def write(i: int) -> None:
+            fence = stores.memories.fence()
+            await asyncio.sleep(0)  # where the embedding happens
+            await self.late_remember(stores, fence, f"m{i % 7}", USER)
+
+        for _ in range(5):
+            writes = [asyncio.create_task(write(i)) for i in range(20)]
+            await asyncio.sleep(0)  # every writer has its fence
+            await forget(stores, everything(USER))
+            results = await asyncio.gather(*writes, return_exceptions=True)
+            assert all(result is None or isinstance(result, Forgotten) for result in results)
+            assert left(stores) == kept
+
+    async def test_a_fence_outlives_a_failed_forget(self, stores: Stores) -> None:
+        await fill(stores)
+        fence = stores.memories.fence()
+        with pytest.raises(NotFound):
+            await stores.procedures.delete("n", "unknown", writer="w", request=None)
+        assert stores.memories.fence() == fence
