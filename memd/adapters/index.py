@@ -52,6 +52,8 @@ class RustNamespaceIndex:
         if not slot.wait_inline(self._inline_rows):
             return scan(self._load(namespace, kind), embedding, where, options)
         seq, core = slot.current()
+        if not len(core):
+            return IndexAnswer((), nothing_relevant=True, seq=seq)
         try:
             result = core.search(query, embedding, to_json(where), _ranking(options))
         except ValueError as exc:

@@ -214,6 +214,14 @@ def test_the_namespace_unused_for_longest_leaves_memory(
     assert rows.loads == loads + 1
 
 
+def test_an_empty_namespace_answers_that_nothing_is_relevant(rows: Rows, index: RustNamespaceIndex) -> None:
+    rows.put(row("p", 1), kind="procedure")
+    answer = index.search("ns", "memory", "words", vector(1), ALL, options())
+    assert (answer.hits, answer.nothing_relevant, answer.seq) == ((), True, 1)
+    index.apply([rows.put(row("a", 1))])
+    assert not index.search("ns", "memory", "words", vector(1), ALL, options()).nothing_relevant
+
+
 def test_preload_loads_both_kinds(rows: Rows, index: RustNamespaceIndex) -> None:
     rows.put(row("a", 1))
     assert index.preload(["ns", "other"]) == 2
