@@ -21,7 +21,7 @@ from memd.adapters.index import RustNamespaceIndex
 from memd.adapters.sqlite import SqliteStores
 from memd.domain.model import EmbeddingModel
 from memd.domain.settings import DaemonDefaults
-from memd.ports import EmbedderStats, IndexChange, IndexRow
+from memd.ports import Clock, EmbedderStats, IndexChange, IndexRow
 from memd.service.admin import AdminService
 from memd.service.checkpoints import CheckpointService
 from memd.service.forget import ForgetService
@@ -91,9 +91,9 @@ class Stack:
 
 
 @contextlib.asynccontextmanager
-async def opened(data_dir: Path, *, vfs: str | None = None) -> AsyncIterator[Stack]:
+async def opened(data_dir: Path, *, vfs: str | None = None, clock: Clock | None = None) -> AsyncIterator[Stack]:
     """Open as the daemon does: migrations, indexes from rows, half-done forgets finished; close at the end."""
-    clock, link, failed = SystemClock(), _Index(), threading.Event()
+    clock, link, failed = clock or SystemClock(), _Index(), threading.Event()
     stores = SqliteStores.open(
         data_dir, model=MODEL, clock=clock, sink=link.sink, on_fatal=lambda _: failed.set(), vfs=vfs
     )
@@ -107,7 +107,7 @@ async def opened(data_dir: Path, *, vfs: str | None = None) -> AsyncIterator[Sta
         stores.close()
 
 
-def _assembled(stores: SqliteStores, index: RustNamespaceIndex, failed: threading.Event, clock: SystemClock) -> Stack:
+def _assembled(stores: SqliteStores, index: RustNamespaceIndex, failed: threading.Event, clock: Clock) -> Stack:
     policy = PolicySource(stores.settings, DaemonDefaults())
     embedder = HashEmbedder()
     return Stack(
