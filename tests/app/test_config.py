@@ -116,3 +116,9 @@ def test_the_values_are_frozen() -> None:
     made = config.load(environ=ENVIRON)
     with pytest.raises(AttributeError):
         made.server.socket = "/elsewhere"  # type: ignore[misc]
+
+
+def test_every_key_is_documented_and_nothing_else() -> None:
+    page = (Path(__file__).parent.parent.parent / "docs" / "configuration.md").read_text(encoding="utf-8")
+    documented = {line.split("`")[1] for line in page.splitlines() if line.startswith("| `")}
+    assert documented == set(config.keys())
