@@ -13,7 +13,7 @@ import apsw
 
 from memd.adapters.sqlite.connection import BUSY_TIMEOUT_MS
 from memd.adapters.sqlite.scrub import Scrubber
-from memd.limits import ERASE_RETRY_S, WAL_CHECKPOINT_PAGES
+from memd.limits import ERASE_ERROR_RETRY_S, ERASE_RETRY_S, WAL_CHECKPOINT_PAGES
 from memd.ports import Clock
 
 _log = logging.getLogger(__name__)
@@ -54,16 +54,18 @@ class Checkpointer:
             return None
         return max(0.0, self._erase_at_s - self._clock.monotonic_s())
 
-    def step(self) -> None:
-        """Do what is due; raises apsw.Error or OSError, after which the log is as good as before."""
+    def step(self) -> bool:
+        """Do what is due, True when something was; raises apsw.Error or OSError, after which the log is as good as before."""
         if self._erase_at_s is not None and self._clock.monotonic_s() >= self._erase_at_s:
-            self._erase_at_s = self._clock.monotonic_s() + ERASE_RETRY_S
-            if self.empty():
-                self._erase_at_s = None
-        elif self._frames - self._tried_at >= WAL_CHECKPOINT_PAGES:
+            self._erase_at_s = self._clock.monotonic_s() + ERASE_ERROR_RETRY_S
+            self._erase_at_s = None if self.empty() else self._clock.monotonic_s() + ERASE_RETRY_S
+            return True
+        if self._frames - self._tried_at >= WAL_CHECKPOINT_PAGES:
             self._tried_at = self._frames
             if self._run(apsw.SQLITE_CHECKPOINT_PASSIVE):
                 self._scrubber.scrub(sync=False)
+            return True
+        return False
 
     def finish(self) -> None:
         """Before the connection is closed: leave nothing for its own checkpoint, which nobody would scrub after."""

@@ -96,6 +96,7 @@ class Writer:
         self._on_fatal = on_fatal
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._closing = False
+        self._postponed = False
         self._serving: list[Job] = []
         self.failed = threading.Event()
         self.on_rollback: list[Callable[[], None]] = []
@@ -151,16 +152,24 @@ class Writer:
             if self.failed.is_set():
                 return
             with Outcome() as caught:
-                self._checkpointer.step()
+                caught.value = self._checkpointer.step()
             if caught.error is not None and _fsync_failed(caught.error):
                 self._fail([], caught.error)
                 return
-            if isinstance(caught.error, apsw.Error | OSError):
-                _log.warning("checkpoint postponed: %s", type(caught.error).__name__)
-            elif caught.error is not None:
-                raise caught.error
+            if caught.value or caught.error is not None:
+                self._note_postponed(caught.error)
             if stop:
                 return
+
+    def _note_postponed(self, error: BaseException | None) -> None:
+        """One line when checkpoints begin to fail and one when they work again: a full disk may stay full for days."""
+        if error is not None and not isinstance(error, apsw.Error | OSError):
+            raise error
+        if error is not None and not self._postponed:
+            _log.warning("checkpoints are postponed: %s", type(error).__name__)
+        elif error is None and self._postponed:
+            _log.warning("checkpoints work again")
+        self._postponed = error is not None
 
     def _drain(self) -> tuple[list[Job], bool]:
         """Wait for one request, then take all that are there, up to WRITE_BATCH; True when it is time to stop."""
