@@ -85,7 +85,9 @@ class _Plan:
 
     def add(self, item: Append, *, look_first: bool) -> Written[tuple[ObservedEvent, ...]]:
         """Without ``look_first`` no event_id is taken to be stored yet: the unique index will tell."""
-        head = self._heads.find(self._tx, item.scope) or self._heads.open(self._tx, item.scope)
+        head = self._heads.find(self._tx, item.scope)
+        if head is None:
+            head = self._heads.open(self._tx, item.scope, item.policy.ttl_us)
         if look_first:
             self._look_up(head, [event.event_id for event in item.events])
         before = self._changes

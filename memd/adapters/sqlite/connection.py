@@ -21,6 +21,7 @@ STATEMENT_CACHE = 256
 """Prepared statements a connection keeps: every statement memd uses stays prepared."""
 BUSY_TIMEOUT_MS = 2_000
 """A directory has one daemon and one writer, so only recovery and checkpoints ever make a reader wait."""
+_INCREMENTAL = 2
 _PRAGMAS = (
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
@@ -45,7 +46,8 @@ def connect(path: Path, *, vfs: str | None, writes: bool) -> apsw.Connection:
     connection = apsw.Connection(str(path), flags=flags, vfs=vfs, statementcachesize=STATEMENT_CACHE)
     connection.set_busy_timeout(BUSY_TIMEOUT_MS)
     if writes:
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL").fetchall()  # pointer maps: scrub.py needs them
+        if connection.pragma("auto_vacuum") != _INCREMENTAL:  # pointer maps: scrub.py needs them
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL").fetchall()
         connection.execute("PRAGMA journal_mode = WAL").fetchall()
     for pragma in _PRAGMAS:
         connection.execute(pragma).fetchall()

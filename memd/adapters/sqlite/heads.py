@@ -142,7 +142,7 @@ class Heads:
             head = self._load(tx, scope)
             if head is None:
                 return None
-            self._keep(scope, head)
+            self._heads[scope] = head
         else:
             self._heads.move_to_end(scope)
         self._touched.add(scope)
@@ -152,17 +152,18 @@ class Heads:
         del self._heads[scope]
         return None
 
-    def open(self, tx: Transaction, scope: Scope) -> Head:
-        """A new session; its row is written by ``save``. LimitExceeded over MAX_SESSIONS_PER_USER."""
+    def open(self, tx: Transaction, scope: Scope, ttl_us: int) -> Head:
+        """A new session, its row written. LimitExceeded over MAX_SESSIONS_PER_USER."""
         self._check_room(tx, scope)
         if not self._next_pk:
             found = tx.row("SELECT coalesce(max(pk), 0) + 1 FROM session")
             assert found is not None
             self._next_pk = int(found[0])
-        head = Head(self._next_pk, scope, tx.now_us, tx.now_us, 0, None, 0, 1, 0, 0)
+        head = Head(self._next_pk, scope, tx.now_us, tx.now_us, tx.now_us + ttl_us, None, 0, 1, 0, 0)
         self._next_pk += 1
-        self._keep(scope, head)
+        self._heads[scope] = head
         self._touched.add(scope)
+        self.save(tx, head)
         return head
 
     def save(self, tx: Transaction, head: Head) -> None:
@@ -175,17 +176,14 @@ class Heads:
         self._touched.clear()
 
     def settle(self) -> None:
-        """After a commit."""
+        """After a commit. Only now may a head go: until then it alone knew what its session had become."""
         self._touched.clear()
+        while len(self._heads) > SESSION_HEADS:
+            self._heads.popitem(last=False)
 
     def drop_all(self) -> None:
         self._heads.clear()
         self._touched.clear()
-
-    def _keep(self, scope: Scope, head: Head) -> None:
-        self._heads[scope] = head
-        while len(self._heads) > SESSION_HEADS:
-            self._heads.popitem(last=False)
 
     def _load(self, tx: Transaction, scope: Scope) -> Head | None:
         found = tx.row(_LIVE, (scope.namespace, scope.user_id, scope.agent_id, scope.session_id))

@@ -164,9 +164,10 @@ class SqliteSessions:
             return known
         where, bindings = _scoped(scope, all_users)
         counts = _count(tx.connection, where, bindings, tx.now_us)
-        # Expired rows go as well: they are out of sight, but still in the file.
-        tx.execute(f"DELETE FROM event WHERE session_pk IN (SELECT pk FROM session WHERE {where})", bindings)
-        tx.execute(f"DELETE FROM session WHERE {where}", bindings)
+        for dead in (0, 1):  # what has expired goes as well: it is out of sight, but still in the file
+            which = f"dead = {dead} AND {where}"
+            tx.execute(f"DELETE FROM event WHERE session_pk IN (SELECT pk FROM session WHERE {which})", bindings)
+            tx.execute(f"DELETE FROM session WHERE {which}", bindings)
         self._heads.drop_all()
         tx.erases = True
         effects.save(tx, STORE, receipt_id, counts)
@@ -178,24 +179,29 @@ class SqliteSessions:
         return await self._reads.run(lambda connection: _count(connection, where, bindings, now))
 
     async def sweep(self, max_rows: int) -> int:
-        return await self._writer.submit(lambda tx: self._sweep(tx, max_rows))
+        # Every append moves expire_time, so no index has it: a reader looks for what is due, off the writer's time.
+        sql = "SELECT pk FROM session WHERE dead = 0 AND expire_time <= ? LIMIT ?"
+        now = self._clock.now_us()
+        due = await self._reads.run(lambda connection: rows(connection, sql, (now, max_rows)))
+        return await self._writer.submit(lambda tx: _sweep(tx, [pk for (pk,) in due], max_rows))
 
-    def _sweep(self, tx: Transaction, max_rows: int) -> int:
-        """Expired sessions become dead ones; dead ones lose their events, oldest first, then their row."""
-        tx.execute(
-            "UPDATE session SET dead = 1 WHERE pk IN (SELECT pk FROM session WHERE dead = 0 AND expire_time <= ? LIMIT ?)",
-            (tx.now_us, max_rows),
-        )
-        swept = tx.execute(
-            "DELETE FROM event WHERE pk IN (SELECT e.pk FROM session s JOIN event e ON e.session_pk = s.pk"
-            " WHERE s.dead = 1 LIMIT ?)",
-            (max_rows,),
-        )
-        swept += tx.execute(
-            "DELETE FROM session WHERE dead = 1 AND NOT EXISTS (SELECT 1 FROM event WHERE session_pk = session.pk)"
-        )
-        tx.erases_later = tx.erases_later or swept > 0
-        return swept + requests.sweep(tx, max_rows) + effects.sweep(tx, max_rows)
+
+def _sweep(tx: Transaction, due: Sequence[int], max_rows: int) -> int:
+    """Expired sessions become dead ones; dead ones lose their events, then their row."""
+    tx.execute(
+        "UPDATE session SET dead = 1 WHERE pk IN (SELECT value FROM json_each(?)) AND dead = 0 AND expire_time <= ?",
+        (json.dumps(due), tx.now_us),
+    )
+    swept = tx.execute(
+        "DELETE FROM event WHERE pk IN (SELECT e.pk FROM session s JOIN event e ON e.session_pk = s.pk"
+        " WHERE s.dead = 1 LIMIT ?)",
+        (max_rows,),
+    )
+    swept += tx.execute(
+        "DELETE FROM session WHERE dead = 1 AND NOT EXISTS (SELECT 1 FROM event WHERE session_pk = session.pk)"
+    )
+    tx.erases_later = tx.erases_later or swept > 0
+    return swept + requests.sweep(tx, max_rows) + effects.sweep(tx, max_rows)
 
 
 def _exact(scope: Scope, now_us: int) -> tuple[str | int, ...]:

@@ -50,6 +50,7 @@ class SqliteStores:
         vfs: str | None,
         on_fatal: Callable[[BaseException], None] | None,
     ) -> None:
+        self._closed = False
         self._directory = directory
         self._connection = connection
         newest = row(connection, "SELECT coalesce(max(mark), 0) FROM tombstone")
@@ -116,7 +117,10 @@ class SqliteStores:
 
     def close(self) -> None:
         """Finish the writes that wait, checkpoint and give the directory back. After a failed commit nothing more is
-        written: the next start reads what the disk has."""
+        written: the next start reads what the disk has. Closing again does nothing."""
+        if self._closed:
+            return
+        self._closed = True
         self._writer.close()
         self._reads.close()
         self._readers.close()

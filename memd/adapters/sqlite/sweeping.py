@@ -40,7 +40,7 @@ def _change_log(tx: Transaction, max_rows: int) -> int:
     return tx.execute(
         "DELETE FROM change_log WHERE (namespace, seq, kind, entry_id) IN"
         " (SELECT c.namespace, c.seq, c.kind, c.entry_id FROM namespace_head h"
-        " JOIN change_log c ON c.namespace = h.namespace AND c.seq <= h.seq - ? LIMIT ?)",
+        " CROSS JOIN change_log c ON c.namespace = h.namespace AND c.seq <= h.seq - ? LIMIT ?)",
         (MAX_CHANGE_LOG, max_rows),
     )
 

@@ -146,6 +146,7 @@ CREATE TABLE forget_intent (
     counts TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX forget_pending ON forget_intent (done) WHERE done = 0;
+CREATE INDEX forget_done ON forget_intent (create_time) WHERE done = 1;
 
 -- What a Forget did in a store other than that of the memories.
 CREATE TABLE forget_effect (
@@ -155,6 +156,7 @@ CREATE TABLE forget_effect (
     counts TEXT NOT NULL,
     PRIMARY KEY (store, receipt_id)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX forget_effect_age ON forget_effect (create_time);
 
 -- One row a key; ``version`` is the newest, ``vectors`` embed its trigger.
 CREATE TABLE procedure (
