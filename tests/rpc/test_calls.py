@@ -34,7 +34,7 @@ class Servicer:
 
 
 @asynccontextmanager
-async def served(behave: Callable[[Call], Any], metrics: Metrics | None = None) -> AsyncIterator[grpc.aio.Channel]:
+async def served(behave: Callable[[Call], Any], metrics: Metrics | None = None) -> AsyncIterator[Any]:
     handlers = Calls({SERVICES["MemoryService"]: Servicer(behave)}, as_local_owner, metrics or Metrics())
     server = main_server(handlers, Health(), reflect=False)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -46,14 +46,14 @@ async def served(behave: Callable[[Call], Any], metrics: Metrics | None = None) 
         await server.stop(None)
 
 
-def _unary(channel: grpc.aio.Channel, method: str = GET) -> Callable[..., Any]:
+def _unary(channel: Any, method: str = GET) -> Any:
     return channel.unary_unary(method)
 
 
 async def _failure(pending: Any) -> tuple[grpc.StatusCode, error_details_pb2.ErrorInfo, list[str]]:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await pending
-    trailers = dict(caught.value.trailing_metadata() or ())
+    trailers: dict[str, Any] = dict(caught.value.trailing_metadata() or ())  # type: ignore[arg-type]
     raw = trailers["grpc-status-details-bin"]
     assert isinstance(raw, bytes)
     status = status_pb2.Status.FromString(raw)
