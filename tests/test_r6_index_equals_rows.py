@@ -25,6 +25,7 @@ from memd.limits import SECOND_US
 from memd.ports import IndexChange, IndexRow, SearchOptions
 from memd.service.remember import Draft
 from tests.reliability import stack as stacks
+from tests.reliability.pool import in_memory
 from tests.reliability.size import scaled
 from tests.reliability.stack import Stack, vector
 
@@ -149,10 +150,11 @@ def _word(memory: Memory) -> str:
     return memory.content.split()[0]
 
 
-def test_index_and_rows_agree_through_random_operations_and_restarts(tmp_path: Path) -> None:
+def test_index_and_rows_agree_through_random_operations_and_restarts() -> None:
     walk = Walk(random.Random(6), Clock())
-    for _ in range(OPERATIONS // RESTART_EVERY):
-        asyncio.run(_some_operations(tmp_path / "data", walk))
+    with in_memory() as directory:
+        for _ in range(OPERATIONS // RESTART_EVERY):
+            asyncio.run(_some_operations(directory / "data", walk))
     assert walk.written > OPERATIONS // 2
     assert len(walk.gone) > OPERATIONS // 10
 

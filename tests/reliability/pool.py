@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,12 +24,16 @@ _MEMORY = Path("/dev/shm")
 
 
 def each(points: Iterable[P], work: Callable[[Forks, Path, P], R]) -> list[R]:
-    """``work`` on every point, results in order; the first error is raised. A point's directory goes when it is done.
+    """``work`` on every point, results in order; the first error is raised. A point's directory goes when it is done."""
+    with in_memory() as directory:
+        return _each(points, work, directory)
 
-    The directories are in memory where the system has such a place: what a kill leaves is the same there, only sooner.
-    """
+
+@contextlib.contextmanager
+def in_memory() -> Iterator[Path]:
+    """A directory in memory where the system has such a place: what a kill leaves is the same there, only sooner."""
     with tempfile.TemporaryDirectory(prefix="memd-test-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None) as made:
-        return _each(points, work, Path(made))
+        yield Path(made)
 
 
 def _each(points: Iterable[P], work: Callable[[Forks, Path, P], R], directory: Path) -> list[R]:
