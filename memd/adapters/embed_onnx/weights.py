@@ -71,7 +71,7 @@ def verify(data: bytes, expected_sha256: str, what: str) -> bytes:
     if actual != expected_sha256:
         raise ModelUnavailable(
             f"{what} is not the authentic file: its sha256 is {actual[:12]}..., not {expected_sha256[:12]}...; "
-            "take it from another source with `memd model install --source`"
+            "take it from another source with `memd model install --from SOURCE`"
         )
     return data
 
