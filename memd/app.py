@@ -68,7 +68,8 @@ PRELOAD_WAIT_S = 1.0
 CLOSE_TIMEOUT_S = 5.0
 """A daemon whose store has failed is gone after this, whatever hangs."""
 SWITCH_INTERVAL_S = 0.0005
-"""A worker thread gives the interpreter back to the event loop this soon; Python's 5 ms would be most of a Recall."""
+"""A worker thread gives the interpreter back to the event loop this soon: five milliseconds, the default, is longer than a
+Recall. No difference was measured with one client; 0.1 ms was no better than this."""
 
 
 def serve(config: Config, environ: Mapping[str, str] | None = None) -> int:
@@ -291,10 +292,13 @@ def _process_stats(parts: _Parts) -> ProcessStats:
 
 
 def _gauges(parts: _Parts, calls: Calls) -> Callable[[], Mapping[str, float]]:
+    loop = asyncio.get_running_loop()
+
     def read() -> Mapping[str, float]:
         stats = _process_stats(parts)
         return {
             "calls_in_flight": calls.in_flight,
+            "tasks": len(asyncio.all_tasks(loop)),
             "resident_bytes": stats.rss_bytes,
             "data_bytes": stats.data_bytes,
             "write_queue_depth": stats.write_queue_depth,
