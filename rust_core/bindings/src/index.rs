@@ -64,8 +64,8 @@ impl NamespaceIndex {
         py.detach(|| self.0.versions()).map(|pairs| pairs.into_iter().collect()).map_err(map_error)
     }
 
-    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
-        py.detach(|| self.0.len()).map_err(map_error)
+    fn __len__(&self) -> usize {
+        self.0.len()
     }
 
     fn __contains__(&self, py: Python<'_>, memory_id: &str) -> PyResult<bool> {
@@ -73,8 +73,8 @@ impl NamespaceIndex {
     }
 
     #[getter]
-    fn applied_seq(&self, py: Python<'_>) -> PyResult<i64> {
-        py.detach(|| self.0.applied_seq()).map_err(map_error)
+    fn applied_seq(&self) -> i64 {
+        self.0.applied_seq()
     }
 
     #[getter]

@@ -7,6 +7,10 @@ use pyo3::types::{PyBytes, PyDict};
 
 use crate::map_error;
 
+/// Shorter texts are counted without letting go of the GIL: it takes tens of microseconds, and another thread may keep the
+/// GIL for milliseconds.
+const DETACH_MIN_BYTES: usize = 4096;
+
 #[pyclass(frozen, module = "memd._core")]
 pub struct TokenCounter(pub memd_core::tokens::TokenCounter);
 
@@ -24,6 +28,9 @@ impl TokenCounter {
     }
 
     fn count(&self, py: Python<'_>, text: &str) -> usize {
+        if text.len() < DETACH_MIN_BYTES {
+            return self.0.count(text);
+        }
         py.detach(|| self.0.count(text))
     }
 

@@ -67,6 +67,12 @@ impl Interner {
         self.strings.get((id as usize).checked_sub(1)?)?.as_deref()
     }
 
+    /// Whether no string is in use.
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
     /// Estimate of the heap it holds.
     pub fn memory_bytes(&self) -> usize {
         // String header of an Arc: two counters.

@@ -175,6 +175,18 @@ mod tests {
         assert_eq!((packed.text.as_str(), &packed.taken[0][..]), ("## A\n\n- small", &[1][..]));
     }
 
+    /// `)` + line break is one token and `|)` without its line break is one more than with it: the lines sum to 6, the whole
+    /// is 7.
+    #[test]
+    fn what_the_lines_undercount_is_taken_back() {
+        let a = section("## A", &["!...)", "|)"], 1.0, false);
+        let whole = pack(&counter(), &[&a], 7);
+        assert_eq!((whole.tokens, &whole.taken[0][..]), (7, &[0, 1][..]));
+        let tight = pack(&counter(), &[&a], 6);
+        assert_eq!((tight.text.as_str(), &tight.taken[0][..]), ("## A\n\n!...)", &[0][..]));
+        assert!(tight.tokens <= 6);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(500))]
 

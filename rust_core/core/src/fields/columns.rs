@@ -173,6 +173,12 @@ impl Columns {
         }
     }
 
+    /// Whether no string, tag or metadata value is left.
+    #[cfg(test)]
+    pub fn holds_nothing(&self) -> bool {
+        self.strings.is_empty() && self.keys.is_empty() && self.sparse.iter().all(|column| column.slots.is_empty())
+    }
+
     /// Estimate of the heap it holds.
     pub fn memory_bytes(&self) -> usize {
         let dense = self.pinned.capacity() * (4 * STRING_FIELDS.len() + 8 * INTEGER_FIELDS.len() + 8 + 1 + 16);

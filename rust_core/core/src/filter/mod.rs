@@ -69,3 +69,6 @@ pub enum Filter {
     /// There is a value; for a list, at least one.
     Exists(Field),
 }
+
+#[cfg(test)]
+mod tests;

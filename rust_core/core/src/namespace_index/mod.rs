@@ -6,6 +6,7 @@ mod remove;
 mod search;
 mod upsert;
 
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub use entry::Entry;
@@ -23,6 +24,10 @@ use ids::Ids;
 pub struct NamespaceIndex {
     dimensions: usize,
     state: RwLock<State>,
+    /// Both are set before a change lets go of the lock, so that who reads them finds at least that much in the state; they
+    /// stand outside it because they are asked for all the time and must not wait.
+    len: AtomicUsize,
+    applied_seq: AtomicI64,
 }
 
 struct State {
@@ -30,7 +35,6 @@ struct State {
     vectors: FlatIndex,
     words: LexicalIndex,
     fields: Columns,
-    applied_seq: i64,
 }
 
 impl State {
@@ -52,9 +56,9 @@ impl NamespaceIndex {
             vectors: FlatIndex::new(dimensions),
             words: LexicalIndex::default(),
             fields: Columns::new(),
-            applied_seq: 0,
         };
-        Ok(Self { dimensions, state: RwLock::new(state) })
+        let (len, applied_seq) = Default::default();
+        Ok(Self { dimensions, state: RwLock::new(state), len, applied_seq })
     }
 
     fn read(&self) -> Result<RwLockReadGuard<'_, State>, Error> {
@@ -70,14 +74,20 @@ impl NamespaceIndex {
         self.dimensions
     }
 
+    /// Publish what a change has done; called while it holds the lock.
+    fn applied(&self, state: &State, seq: i64) {
+        self.len.store(state.ids.len(), Ordering::Release);
+        self.applied_seq.fetch_max(seq, Ordering::Release);
+    }
+
     /// Memories there are.
-    pub fn len(&self) -> Result<usize, Error> {
-        Ok(self.read()?.ids.len())
+    pub fn len(&self) -> usize {
+        self.len.load(Ordering::Acquire)
     }
 
     /// Whether there are none.
-    pub fn is_empty(&self) -> Result<bool, Error> {
-        Ok(self.len()? == 0)
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Whether a memory is there.
@@ -86,8 +96,8 @@ impl NamespaceIndex {
     }
 
     /// The largest sequence number applied.
-    pub fn applied_seq(&self) -> Result<i64, Error> {
-        Ok(self.read()?.applied_seq)
+    pub fn applied_seq(&self) -> i64 {
+        self.applied_seq.load(Ordering::Acquire)
     }
 
     /// Every memory with its version, in insertion order.

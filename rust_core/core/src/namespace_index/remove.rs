@@ -17,7 +17,7 @@ impl NamespaceIndex {
                 removed += 1;
             }
         }
-        state.applied_seq = state.applied_seq.max(applied_seq);
+        self.applied(&state, applied_seq);
         Ok(removed)
     }
 }

@@ -18,7 +18,7 @@ impl NamespaceIndex {
         for (entry, ready) in entries.iter().zip(&ready) {
             state.apply(entry, ready);
         }
-        state.applied_seq = state.applied_seq.max(applied_seq);
+        self.applied(&state, applied_seq);
         Ok(())
     }
 }
