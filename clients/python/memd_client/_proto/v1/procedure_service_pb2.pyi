@@ -296,12 +296,14 @@ class ReportOutcomeRequest(google.protobuf.message.Message):
     outcome: memd_client._proto.v1.common_pb2.Outcome.ValueType
     """Required."""
     reason: builtins.str
-    """At most MAX_REASON_BYTES."""
+    """At most MAX_REASON_BYTES. Checked; not kept yet."""
     request_id: builtins.str
     @property
     def scope(self) -> memd_client._proto.v1.common_pb2.Scope: ...
     @property
-    def duration(self) -> google.protobuf.duration_pb2.Duration: ...
+    def duration(self) -> google.protobuf.duration_pb2.Duration:
+        """How long the attempt took. Not kept yet."""
+
     def __init__(
         self,
         *,
