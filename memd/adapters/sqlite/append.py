@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from memd.adapters.sqlite import requests
@@ -112,13 +112,14 @@ class _Plan:
         if last is not None and last.digest == digest and not looked and name not in self._names:
             self._look_up(head, [event.event_id])  # rare, and a merge breaks no index that could tell
         if name in self._names:
-            return self._names[name]
+            return replace(self._names[name], merged=True)
         if last is not None and last.digest == digest:
             self._merge(head.pk, last, event)
             return ObservedEvent(last.event_id, True, last.importance, last.tokens, last.position)
         position = self._store(head, event, digest, body)
-        self._names[name] = ObservedEvent(event.event_id, True, event.importance, event.tokens, position)
-        return ObservedEvent(event.event_id, False, event.importance, event.tokens, position)
+        observed = ObservedEvent(event.event_id, False, event.importance, event.tokens, position)
+        self._names[name] = observed
+        return observed
 
     def _store(self, head: Head, event: Event, digest: bytes, body: str) -> int:
         self._changes += 1

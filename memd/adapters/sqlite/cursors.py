@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from memd.adapters.sqlite.compact import encode
 from memd.domain.errors import InvalidArgument
 
 
 def encode_cursor(*key: str | int) -> str:
-    return json.dumps(key, ensure_ascii=False, separators=(",", ":"))
+    return encode(key)
 
 
 def decode_cursor(cursor: str, *kinds: type) -> tuple[Any, ...] | None:

@@ -119,12 +119,8 @@ class Head:
 
 def event_digest(event: Event) -> bytes:
     """Equal for events that differ in nothing a repeat may not differ in."""
-    hasher = hashlib.blake2b(digest_size=16)
-    for part in (event.kind.value, event.role, event.tool_call_id, event.content):
-        data = part.encode()
-        hasher.update(len(data).to_bytes(4, "big"))
-        hasher.update(data)
-    return hasher.digest()
+    parts = f"{event.kind.value}\0{len(event.role)}\0{event.role}\0{len(event.tool_call_id)}\0{event.tool_call_id}"
+    return hashlib.blake2b(f"{parts}\0{event.content}".encode(), digest_size=16).digest()
 
 
 class Heads:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from memd.adapters.sqlite.compact import encode
 from memd.domain.filters import And, Compare, Exists, Filter, In, Not
 from memd.domain.model import Memory, Scope, SourceKind
 from memd.domain.visibility import fields_of
@@ -28,12 +29,12 @@ class StoredMemory:
 def fields_json(memory: Memory) -> str:
     fields = fields_of(memory)
     del fields["memory_id"]
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+    return encode(fields)
 
 
 def body_json(memory: Memory) -> str:
     body = (memory.writer, memory.supersedes, memory.superseded_by, memory.event_ids)
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return encode(body)
 
 
 def decode(namespace: str, row: Sequence[Any]) -> StoredMemory:
@@ -99,7 +100,7 @@ def pushdown(where: Filter) -> tuple[str, list[str]]:
                 bindings.append(value)
             case In(field, values) if field in _PUSHED:
                 terms.append(f"{field} IN (SELECT value FROM json_each(?))")
-                bindings.append(json.dumps([value for value in values if isinstance(value, str)]))
+                bindings.append(encode([value for value in values if isinstance(value, str)]))
             case Not(Exists(field)) if field in _PUSHED:
                 terms.append(f"{field} = ''")
             case _:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from memd.adapters.sqlite.compact import encode
 from memd.domain.model import Procedure, Scope
 from memd.ports import IndexRow
 
@@ -27,11 +28,11 @@ def decode(namespace: str, row: Sequence[Any]) -> Procedure:
 
 
 def metadata_json(procedure: Procedure) -> str:
-    return json.dumps(dict(procedure.metadata), ensure_ascii=False, separators=(",", ":"))
+    return encode(dict(procedure.metadata))
 
 
 def procedure_index_row(
     procedure_id: str, version: int, key: str, trigger: str, vectors: bytes, user_id: str, agent_id: str
 ) -> IndexRow:
     fields = {name: value for name, value in (("user_id", user_id), ("agent_id", agent_id)) if value}
-    return IndexRow(procedure_id, version, f"{key} {trigger}".rstrip(), vectors, json.dumps(fields).encode())
+    return IndexRow(procedure_id, version, f"{key} {trigger}".rstrip(), vectors, encode(fields).encode())

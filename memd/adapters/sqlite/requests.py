@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from memd.adapters.sqlite.compact import encode
 from memd.adapters.sqlite.transaction import Transaction
 from memd.domain.errors import LimitExceeded, RequestIdReused
 from memd.domain.model import RequestKey
@@ -41,7 +42,7 @@ def save(tx: Transaction, store: str, request: RequestKey | None, reply: Any) ->
 
 def record(store: str, request: RequestKey, reply: Any, now_us: int) -> tuple[Any, ...]:
     """The row for ``INSERT``."""
-    text = json.dumps(reply, ensure_ascii=False, separators=(",", ":"))
+    text = encode(reply)
     if len(text) > REQUEST_RECORD_BYTES:
         raise LimitExceeded("the request names too many ids to be repeatable; send it in parts")
     return store, request.namespace, request.request_id, request.body_sha256, now_us, text

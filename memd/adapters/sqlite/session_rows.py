@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from memd.adapters.sqlite.compact import encode
 from memd.domain.model import Event, EventKind, Outcome, Scope, Session
 
 _KINDS = {kind.value: kind for kind in EventKind}
@@ -24,7 +25,7 @@ SESSION_COLUMNS = (
 
 def encode_body(event: Event, now_us: int) -> str:
     """Everything of the event that has no column."""
-    return json.dumps(
+    return encode(
         (
             event.role,
             event.importance,
@@ -37,9 +38,7 @@ def encode_body(event: Event, now_us: int) -> str:
             event.original_bytes,
             event.original_sha256.hex(),
             dict(event.metadata),
-        ),
-        ensure_ascii=False,
-        separators=(",", ":"),
+        )
     )
 
 
