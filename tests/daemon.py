@@ -20,13 +20,15 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 POLL_S = 0.01
 LOG_TAIL_BYTES = 4_000
+INHERITED = frozenset({"MEMD_MODEL_DIR", "MEMD_TESTING", "MEMD_TEST_PLANT"})
+"""Of MEMD_*: where the models are, and the bug that R26 has planted."""
 
 
 class Daemon:
     """``python -m memd serve`` on embedded storage below ``directory``, at a Unix socket.
 
-    ``arguments`` are added to the command line, ``environment`` to this process's own, of which ``MEMD_*`` (but the
-    models' place) is left out. The log of all its runs is in ``log_path``. As a context manager it
+    ``arguments`` are added to the command line, ``environment`` to this process's own, of which ``MEMD_*`` (but
+    ``INHERITED``) is left out. The log of all its runs is in ``log_path``. As a context manager it
     starts, and kills what is left at the end. The socket has its own short directory, since a path of more than 107
     bytes cannot be bound.
     """
@@ -55,7 +57,7 @@ class Daemon:
         """Start the process without waiting for it to serve."""
         command = [sys.executable, "-m", "memd", "serve", "--data-dir", str(self.data_dir)]
         command += ["--socket", str(self.socket_path), *self.arguments]
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("MEMD_") or k == "MEMD_MODEL_DIR"}
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("MEMD_") or k in INHERITED}
         environment = {**inherited, **self.environment}
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)

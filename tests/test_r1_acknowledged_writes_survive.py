@@ -82,7 +82,7 @@ def _killed(forks: Forks, place: Path, chain: Chain) -> Outcome:
     rng = random.Random(chain.seed)
     data, log, found = str(place / "data"), str(place / "log"), place / "found"
     for number, fault in enumerate(chain.faults):
-        run = Run(data, log, chain.seed, ops=scaled(10) * OPS, fault=fault.to_json() if fault else "")
+        run = Run(data, log, chain.seed, ops=10 * OPS, fault=fault.to_json() if fault else "")
         status = forks.run(run, kill_after_s=None if fault else rng.uniform(0.01, KILL_WITHIN_S))
         kills += status == SIGKILLED
         if number % 3 == 2 and number + 1 < len(chain.faults):
@@ -98,13 +98,13 @@ def _expect(outcomes: list[Outcome], *, kills: int) -> None:
     assert [problem for outcome in outcomes for problem in outcome.problems] == []
     assert sum(outcome.kills for outcome in outcomes) == kills
     assert sum(outcome.acknowledged for outcome in outcomes) > kills, "hardly anything was written"
-    assert sum(outcome.resent for outcome in outcomes) > kills // 4, "hardly anything was interrupted"
+    assert sum(outcome.resent for outcome in outcomes) > kills // 8, "hardly anything was interrupted"
 
 
 def test_every_acknowledged_write_survives_a_power_cut() -> None:
-    outcomes = [one for some in each(range(CUTS // CUTS_A_RUN), _cut) for one in some]
+    outcomes = [one for some in each(range(-(-CUTS // CUTS_A_RUN)), _cut) for one in some]
     assert [problem for outcome in outcomes for problem in outcome.problems] == []
-    assert len(outcomes) == CUTS
+    assert len(outcomes) >= CUTS
     assert sum(outcome.acknowledged for outcome in outcomes) > 10 * CUTS
     assert sum(outcome.resent for outcome in outcomes) > CUTS // 2, "hardly anything was interrupted"
 

@@ -50,9 +50,9 @@ class Seen:
 def _faults() -> list[Fault]:
     faults: list[Fault] = []
     for call, share in SHARES.items():
-        count = round(share * POINTS / 2)
+        count = max(1, round(share * POINTS / 2))
         for n in range(count):
-            nth = 1 + n * REACH[call] // count
+            nth = 1 + (2 * n + 1) * REACH[call] // (2 * count)
             actions: tuple[Action, Action] = ("eio", "enospc") if call == "write" else ("eio", "eio")
             faults.append(Fault(actions[n % 2], (call,), nth))
             faults.append(Fault(actions[(n + 1) % 2], (call,), nth, persistent=True))
@@ -74,10 +74,10 @@ def _under(forks: Forks, place: Path, fault: Fault) -> Seen:
 
 
 def test_no_error_is_answered_ok_and_no_read_is_wrong(seen: list[Seen]) -> None:
-    assert len(seen) == POINTS
+    assert len(seen) >= POINTS
     assert [(one.fault, one.look["problems"]) for one in seen if one.look["problems"]] == []
     missed = [one.fault for one in seen if not one.run["hits"]]
-    assert len(missed) <= POINTS // 10, f"these calls were never reached: {missed}"
+    assert len(missed) <= len(seen) // 10, f"these calls were never reached: {missed}"
 
 
 def test_a_failed_fsync_stops_the_store(seen: list[Seen]) -> None:

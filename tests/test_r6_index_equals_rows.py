@@ -31,7 +31,7 @@ from tests.reliability.stack import Stack, vector
 
 OPERATIONS = scaled(1_200)
 CHECK_EVERY = 20
-RESTART_EVERY = 200
+RESTART_EVERY = 120
 NAMESPACES = ("left", "right")
 USERS = ("", "ada", "bob")
 SAMPLED = 8
