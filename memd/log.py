@@ -29,12 +29,19 @@ _OWN = "memd"
 def configure(level: str, form: str, stream: TextIO | None = None) -> None:
     """Send all logging to ``stream`` (stderr). Other libraries' records lose their arguments and speak from WARNING on."""
     handler = logging.StreamHandler(stream or sys.stderr)
+    handler.addFilter(_not_hung_up)
     handler.setFormatter(JsonFormatter() if form == "json" else PlainFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(LEVELS[level], logging.WARNING))
     logging.getLogger(_OWN).setLevel(LEVELS[level])
     logging.raiseExceptions = False
+
+
+def _not_hung_up(record: logging.LogRecord) -> bool:
+    """gRPC reports as an error, with a traceback, that a client was gone when its reply was to be sent."""
+    exc = record.exc_info[1] if record.exc_info else None
+    return not (record.name.startswith("grpc.") and type(exc).__name__ == "ExecuteBatchError")
 
 
 def on_loop_error(loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
