@@ -55,7 +55,7 @@ MAX_FILTER_VALUES = 256  # constants of one filter, all lists together
 DEFAULT_DEADLINE_S = 10.0  # a call without a deadline gets this one
 MAX_DEADLINE_S = 10.0  # the server's cap for unary calls
 MAX_BULK_DEADLINE_S = 120.0  # Remember, Forget and Verify embed or scan in bulk
-MAX_CONCURRENT_STREAMS = 100  # a connection
+MAX_CONCURRENT_STREAMS = 1_024  # a connection; gRPC counts streams past their end, so 100 refused 64 callers
 MAX_CONCURRENT_CALLS = 1_024  # the process; over it RESOURCE_EXHAUSTED with a retry hint
 
 # -- time

@@ -9,6 +9,7 @@ was never answered is sent again under its request_id, which must have one effec
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from memd_client import AsyncClient, MemdError, RetryPolicy
 
 from tests.daemon import Daemon
 from tests.faultvfs import Action, Fault, Journal, Record
-from tests.reliability import workload
+from tests.reliability import stack, workload
 from tests.reliability.daemon_target import ClientTarget
 from tests.reliability.forks import Forks
 from tests.reliability.model import difference
@@ -168,6 +169,20 @@ async def _compare(daemon: Daemon, path: Path) -> None:
             assert difference(expected.possible(), found) == ""
         report = await client.verify()
         assert report.ok, report
+
+
+async def test_the_name_of_a_new_data_directory_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No VFS sees this: the directory itself must not be lost with everything in it."""
+    synced: set[str] = set()
+    real = os.fsync
+
+    def fsync(file: int) -> None:
+        synced.add(os.readlink(f"/proc/self/fd/{file}"))
+        real(file)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    async with stack.opened(tmp_path / "deep" / "data"):
+        assert {str(tmp_path), str(tmp_path / "deep")} <= synced
 
 
 @pytest.mark.parametrize("mode", ["lost", "phantom", "torn"])

@@ -8,6 +8,7 @@ forge a section of the block.
 from __future__ import annotations
 
 from memd.domain.model import Event, EventKind, Memory, Outcome, Procedure
+from memd.domain.spoken import spoken
 
 SESSION_HEADING = "## Current session"
 RECENT_HEADING = "## Recent context"
@@ -33,8 +34,8 @@ def event_item(event: Event) -> str:
 
 
 def memory_item(memory: Memory, relevance: float) -> str:
-    """``- [0.82] text``; a negative relevance reads 0.00."""
-    return f"- [{max(0.0, relevance):.2f}] {inside(memory.content)}"
+    """``- [0.82] text``, with its speaker where it has one; a negative relevance reads 0.00."""
+    return f"- [{max(0.0, relevance):.2f}] {inside(spoken(one_line(memory.speaker), memory.content))}"
 
 
 def procedure_item(procedure: Procedure) -> str:

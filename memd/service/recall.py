@@ -123,8 +123,12 @@ class RecallService:
         started = self._clock.monotonic_s()
         asked = [tier for tier in self._tiers if tier.name in names]
         able = [tier for tier in asked if ask.scope.session_id or tier.name not in _OF_A_SESSION]
-        tasks = {tier.name: asyncio.ensure_future(self._timed(tier, ask)) for tier in able}
+        tasks: dict[TierName, asyncio.Future[TierAnswer]] = {}
         try:
+            for first in (True, False):
+                tasks.update({t.name: asyncio.ensure_future(self._timed(t, ask)) for t in able if _embeds(t) is first})
+                if first:
+                    await asyncio.sleep(0)  # the model takes longest: the query is on its way before the rest starts
             if tasks:
                 await asyncio.wait(tasks.values(), timeout=max(0.0, until_s - started))
         finally:
@@ -166,6 +170,10 @@ def _ask(request: RecallRequest, policy: SessionPolicy, now_us: int) -> TierAsk:
         policy=policy,
         use_cache=request.use_cache,
     )
+
+
+def _embeds(tier: Tier) -> bool:
+    return tier.name not in _OF_A_SESSION
 
 
 async def _cancel(late: list[asyncio.Future[TierAnswer]]) -> None:

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from memd.domain import ids
-from memd.domain.errors import InvalidArgument, LimitExceeded, NotFound
+from memd.domain.errors import InvalidArgument, LimitExceeded, NotFound, VersionConflict
 from memd.domain.filters import And, Filter, matches
 from memd.domain.model import Memory, NewMemory, Page, RememberedMemory, RequestKey, Scope, TierName, Written
+from memd.domain.spoken import spoken
 from memd.domain.visibility import fields_of, visible
 from memd.limits import MAX_REVISIONS
 from memd.ports import Clock, Embedder, MemoryChange, MemoryStore, SettingsStore
@@ -74,7 +75,7 @@ class RememberService:
         _refuse_repeats(checked)
         memories = await self._begun(checked, now_us)
         fence = self._memories.fence()
-        embeddings = await self._embedder.memories([memory.content for memory in memories])
+        embeddings = await self._embedder.memories([spoken(memory.speaker, memory.content) for memory in memories])
         new = [NewMemory(memory, windows) for memory, windows in zip(memories, embeddings, strict=True)]
         async with self._admitted(scope.namespace, memories):
             return await self._memories.remember(scope.namespace, new, fence=fence, writer=writer, request=request)
@@ -137,19 +138,34 @@ class RememberService:
     ) -> Written[Memory]:
         if values.keys() & {"valid_from", "valid_to"}:
             check_validity(replace(await self.get(scope, memory_id), **values), "memory")
-        embeddings = None
-        if "content" in values:
-            embeddings = (await self._embedder.memories([values["content"]]))[0]
-        return await self._memories.update(
-            scope.namespace,
-            memory_id,
-            self._visible(scope),
-            MemoryChange(dict(values), embeddings),
-            expected_version=expected_version,
-            fence=fence,
-            writer=writer,
-            request=request,
-        )
+        for last in (False, False, True):
+            embeddings, pinned_version = await self._embedded(scope, memory_id, values)
+            try:
+                return await self._memories.update(
+                    scope.namespace,
+                    memory_id,
+                    self._visible(scope),
+                    MemoryChange(dict(values), embeddings),
+                    expected_version=expected_version or pinned_version,
+                    fence=fence,
+                    writer=writer,
+                    request=request,
+                )
+            except VersionConflict:
+                if expected_version or last:
+                    raise  # the caller's own condition, or a memory that changes faster than it can be embedded
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _embedded(
+        self, scope: Scope, memory_id: str, values: Mapping[str, Any]
+    ) -> tuple[tuple[bytes, ...] | None, int]:
+        """The embeddings of the memory as ``values`` will leave it, and the version that was read for them; None and 0
+        where they stay as they are."""
+        if not values.keys() & {"content", "speaker"}:
+            return None, 0
+        current = await self.get(scope, memory_id)
+        text = spoken(values.get("speaker", current.speaker), values.get("content", current.content))
+        return (await self._embedder.memories([text]))[0], current.version
 
     async def restore(
         self,

@@ -21,6 +21,7 @@ MAX_SERVERS = 4
 
 
 _MEMORY = Path("/dev/shm")
+_ROOM_BYTES = 256 * 1024 * 1024
 
 
 def each(points: Iterable[P], work: Callable[[Forks, Path, P], R]) -> list[R]:
@@ -32,7 +33,8 @@ def each(points: Iterable[P], work: Callable[[Forks, Path, P], R]) -> list[R]:
 @contextlib.contextmanager
 def in_memory() -> Iterator[Path]:
     """A directory in memory where the system has such a place: what a kill leaves is the same there, only sooner."""
-    with tempfile.TemporaryDirectory(prefix="memd-test-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None) as made:
+    roomy = os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free >= _ROOM_BYTES
+    with tempfile.TemporaryDirectory(prefix="memd-test-", dir=_MEMORY if roomy else None) as made:
         yield Path(made)
 
 

@@ -45,6 +45,8 @@ def connect(path: Path, *, vfs: str | None, writes: bool) -> apsw.Connection:
     flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if writes else 0) | apsw.SQLITE_OPEN_NOFOLLOW
     connection = apsw.Connection(str(path), flags=flags, vfs=vfs, statementcachesize=STATEMENT_CACHE)
     connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+    # else a bound LIMIT is looked at by the planner, and its statement prepared anew for every value
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
     if writes:
         if connection.pragma("auto_vacuum") != _INCREMENTAL:  # pointer maps: scrub.py needs them
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL").fetchall()

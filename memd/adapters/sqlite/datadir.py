@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -52,7 +53,7 @@ class DataDir:
 def _prepare(path: Path, database: Path) -> None:
     try:
         fresh = not path.exists()
-        path.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+        _make(path)
         # Somebody else's directory keeps its mode: memd's files in it are private by themselves.
         if fresh or database.exists() or not any(path.iterdir()):
             _tighten(path)
@@ -60,6 +61,19 @@ def _prepare(path: Path, database: Path) -> None:
         raise _unusable(path, error) from error
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         raise ConfigError(f"the data directory {path} is not writable")
+
+
+def _make(path: Path) -> None:
+    """The directory with its parents, safe from a power cut: SQLite syncs what it puts into it, nobody else its name."""
+    missing = [one for one in (path, *path.parents) if not one.exists()]
+    path.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+    for made in missing:
+        with contextlib.suppress(PermissionError):  # one may make names in a directory that one may not open
+            parent = os.open(made.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(parent)
+            finally:
+                os.close(parent)
 
 
 def _tighten(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 
 import apsw
@@ -10,6 +11,7 @@ from memd.adapters.sqlite.connection import row
 from memd.adapters.sqlite.errors import translated
 from memd.adapters.sqlite.procedure_rows import procedure_index_row
 from memd.domain.errors import InvalidArgument
+from memd.domain.spoken import spoken
 from memd.ports import IndexRow
 
 LOAD_BATCH = 512
@@ -53,4 +55,5 @@ def _batches(connection: apsw.Connection, namespace: str, kind: str) -> Iterator
 
 
 def _memory(memory_id: str, version: int, content: str, vectors: bytes, fields: str) -> IndexRow:
-    return IndexRow(memory_id, version, content, vectors, fields.encode())
+    speaker = json.loads(fields).get("speaker", "") if '"speaker"' in fields else ""
+    return IndexRow(memory_id, version, spoken(speaker, content), vectors, fields.encode())

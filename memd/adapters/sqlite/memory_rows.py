@@ -10,6 +10,7 @@ from typing import Any
 from memd.adapters.sqlite.compact import encode
 from memd.domain.filters import And, Compare, Exists, Filter, In, Not
 from memd.domain.model import Memory, Scope, SourceKind
+from memd.domain.spoken import spoken
 from memd.domain.visibility import fields_of
 from memd.ports import IndexRow
 
@@ -72,7 +73,8 @@ def decode_state(namespace: str, memory_id: str, version: int, fields: str, body
 
 
 def index_row(memory: Memory, vectors: bytes) -> IndexRow:
-    return IndexRow(memory.memory_id, memory.version, memory.content, vectors, fields_json(memory).encode())
+    text = spoken(memory.speaker, memory.content)
+    return IndexRow(memory.memory_id, memory.version, text, vectors, fields_json(memory).encode())
 
 
 def filterable(memory_id: str, fields: str) -> dict[str, Any]:

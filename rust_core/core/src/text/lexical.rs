@@ -11,7 +11,7 @@ use crate::bitmap::Bitmap;
 use crate::index::keep_best;
 use crate::interner::{Interner, StringId};
 
-/// Measured on conversations (docs/adr/0006-ranking-defaults.md): turns are short, a repeated word says little.
+/// Measured on conversations (docs/adr/0007-ranking-defaults.md): turns are short, a repeated word says little.
 pub const K1: f32 = 0.9;
 /// As `K1`: length says little.
 pub const B: f32 = 0.4;

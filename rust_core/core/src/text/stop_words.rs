@@ -1,7 +1,7 @@
 //! Words too common to tell memories apart.
 
 /// The English list of the Snowball project, sorted. On conversations it was worth four points of BM25's recall over
-/// Lucene's 33 words: questions are full of "what", "did", "when" (docs/adr/0006-ranking-defaults.md).
+/// Lucene's 33 words: questions are full of "what", "did", "when" (docs/adr/0007-ranking-defaults.md).
 #[rustfmt::skip]
 const STOP_WORDS: [&str; 174] = [
     "a", "about", "above", "after", "again", "against", "all", "am", "an", "and", "any", "are", "aren't", "as",

@@ -37,7 +37,7 @@ class RankingOptions(google.protobuf.message.Message):
     vector_weight: builtins.float
     """Share of the cosine in the fused score, 0..1, default 0.5; the rest is BM25's."""
     trim_ratio: builtins.float
-    """Hits below this part of the best fused score are left out, 0..1, default 0.5. 0 keeps all."""
+    """Hits below this part of the best fused score are left out, 0..1, default 0.35. 0 keeps all."""
     candidates: builtins.int
     """Best-of-each-side that are scored exactly, 1..MAX_CANDIDATES, default 50."""
     def __init__(
