@@ -396,7 +396,8 @@ class Embedder(Protocol):
     """Texts to unit vectors, on worker threads; queries go before memories; never touches the network.
 
     Raises ModelUnavailable where there is no model, LimitExceeded when the queue is full, InvalidArgument for a text of
-    more than MAX_WINDOWS windows. Embeddings are float32 little-endian bytes.
+    more than MAX_WINDOWS windows (of ``memories``: metadata "text" is its number). Embeddings are float32 little-endian
+    bytes.
     """
 
     @property

@@ -158,9 +158,20 @@ def test_a_field_that_cannot_be_is_named(memd: Client, name: str) -> None:
     check(refused.value, field)
 
 
-def test_a_text_of_too_many_windows_is_refused_and_says_so(memd: Client) -> None:
+LONG = "word " * 10_000
+WINDOWS: Refused = {
+    "memory": ("memories[1].content", lambda c: c.remember(["fine", LONG])),
+    "new content": ("memory.content", lambda c: c.update("m", content=LONG)),
+    "query": ("query", lambda c: c.recall("a " * (limits.MAX_QUERY_BYTES // 2))),
+}
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+def test_a_text_of_too_many_windows_is_refused_and_says_what_fits(memd: Client, name: str) -> None:
+    field, call = WINDOWS[name]
     with pytest.raises(errors.InvalidArgument) as refused:
-        memd.remember("word " * 10_000)
+        call(memd)
+    assert refused.value.field == field
     assert "takes at most 3104: split it" in refused.value.message
 
 

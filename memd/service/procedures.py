@@ -10,6 +10,7 @@ from memd.domain.errors import LimitExceeded, NotFound
 from memd.domain.ids import procedure_id
 from memd.domain.model import Metadata, Outcome, Page, Procedure, RequestKey, Scope, TierName, Written
 from memd.ports import Embedder, MemoryStore, ProcedureStore, SettingsStore
+from memd.service.embedding import embedded
 from memd.service.policy import PolicySource
 
 T = TypeVar("T")
@@ -49,7 +50,8 @@ class ProcedureService:
         owner = Scope(scope.namespace, scope.user_id, scope.agent_id if agent_private else "")
         procedure = Procedure(procedure_id(owner, key), owner, key, 0, trigger, content, metadata)
         fence = self._memories.fence()
-        (embeddings,) = await self._embedder.memories([trigger or key])
+        text, field = (trigger, "trigger") if trigger else (key, "key")
+        (embeddings,) = await embedded(self._embedder, [text], [field])
         async with self._admission:
             await self._admit(procedure)
             return await self._procedures.put(

@@ -19,6 +19,7 @@ from memd.domain.spoken import spoken
 from memd.domain.visibility import fields_of, visible
 from memd.limits import MAX_REVISIONS
 from memd.ports import Clock, Embedder, MemoryChange, MemoryStore, SettingsStore
+from memd.service.embedding import embedded
 from memd.service.policy import PolicySource
 
 _RESTORED = (
@@ -75,7 +76,9 @@ class RememberService:
         _refuse_repeats(checked)
         memories = await self._begun(checked, now_us)
         fence = self._memories.fence()
-        embeddings = await self._embedder.memories([spoken(memory.speaker, memory.content) for memory in memories])
+        texts = [spoken(memory.speaker, memory.content) for memory in memories]
+        fields = [f"memories[{index}].content" for index in range(len(memories))]
+        embeddings = await embedded(self._embedder, texts, fields)
         new = [NewMemory(memory, windows) for memory, windows in zip(memories, embeddings, strict=True)]
         async with self._admitted(scope.namespace, memories):
             return await self._memories.remember(scope.namespace, new, fence=fence, writer=writer, request=request)
@@ -165,7 +168,7 @@ class RememberService:
             return None, 0
         current = await self.get(scope, memory_id)
         text = spoken(values.get("speaker", current.speaker), values.get("content", current.content))
-        return (await self._embedder.memories([text]))[0], current.version
+        return (await embedded(self._embedder, [text], ["memory.content"]))[0], current.version
 
     async def restore(
         self,

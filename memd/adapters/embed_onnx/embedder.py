@@ -13,7 +13,7 @@ from memd.adapters.embed_onnx.pieces import WordPieces
 from memd.adapters.embed_onnx.session import EncoderSession, mean_direction
 from memd.adapters.embed_onnx.weights import TOKENIZER_FILE
 from memd.adapters.embed_onnx.workers import Job, Step, Workers
-from memd.domain.errors import ModelUnavailable
+from memd.domain.errors import InvalidArgument, ModelUnavailable
 from memd.domain.model import EmbeddingModel
 from memd.limits import QUERY_CACHE_ENTRIES
 from memd.ports import EmbedderStats
@@ -128,7 +128,10 @@ class _Batch:
         self.job: Job[list[tuple[bytes, ...]]] = Job(steps, self._finish)
 
     def _start(self, index: int) -> None:
-        windows = self._pieces.windows(self._texts[index])
+        try:
+            windows = self._pieces.windows(self._texts[index])
+        except InvalidArgument as exc:
+            raise InvalidArgument(exc.message, metadata={"text": str(index)}) from exc
         self._embeddings[index] = [b""] * len(windows)
         self._workers.extend(self.job, [partial(self._embed, index, n, ids) for n, ids in enumerate(windows) if n])
         self._embed(index, 0, windows[0])

@@ -39,6 +39,6 @@ class WordPieces:
             longest = _CONTENT_PIECES + (MAX_WINDOWS - 1) * _STRIDE
             raise InvalidArgument(
                 f"the text has {len(content)} word pieces; the embedding model takes at most {longest}: split it",
-                field="text",
+                field="query",
             )
         return [[first, *content[start : start + _CONTENT_PIECES], last] for start in starts]
