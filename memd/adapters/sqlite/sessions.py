@@ -78,7 +78,8 @@ class SqliteSessions:
         # Caps may have been lowered since the last append: what they push out of the working set is recent.
         bindings = (policy.working_max_items + limit, limit, *_exact(scope, self._clock.now_us()))
         sql = f"SELECT seq, ({_WORKING}), ({_RECENT}) FROM session s WHERE {_EXACT}"
-        found = await self._reads.run(lambda connection: row(connection, sql, bindings))
+        # on the event loop: an indexed read within the caps takes some ten microseconds, a thread's turn over a hundred
+        found = self._reads.blocking(lambda connection: row(connection, sql, bindings))
         if not found:
             return WorkingSet((), 0, 0), ()
         items = decode_events(found[1])
