@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,6 +132,7 @@ def _image(forks: Forks, place: Path, disk: Disk, rng: random.Random, before: li
     log.write_bytes(b"".join(r.data for r in before if r.kind == "mark"))
     forks.run(Look(str(data), str(log), str(found)))
     seen = result(found)
+    shutil.rmtree(place)
     return Outcome(1, seen["acknowledged"], seen["unresolved"], [f"{mode}: {text}" for text in seen["problems"]])
 
 

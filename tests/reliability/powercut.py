@@ -97,9 +97,9 @@ def _sectors(record: Record) -> list[Record]:
 
 
 def _put(content: bytearray, record: Record) -> None:
+    if len(content) < record.offset:
+        content.extend(bytes(record.offset - len(content)))
     if record.kind == "truncate":
         del content[record.offset :]
         return
-    if len(content) < record.offset:
-        content.extend(bytes(record.offset - len(content)))
     content[record.offset : record.offset + len(record.data)] = record.data

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ def run(task: Run) -> None:
     journal = Path(task.journal) if task.journal else None
     vfs = faultvfs.install(Fault.from_json(task.fault) if task.fault else None, journal)
     if journal is not None:
-        _record_scrubbing(Journal(journal))
+        _record_direct_writes(Journal(journal))
     outcome: dict[str, Any] = {"phase": "opening", "stopped": False}
     try:
         asyncio.run(_run(task, outcome, vfs.faults))
@@ -70,19 +70,30 @@ def run(task: Run) -> None:
     _write(task.result, outcome)
 
 
-def _record_scrubbing(journal: Journal) -> None:
-    """Nobody but the scrubber of the stores writes in this way, past SQLite, into the database file."""
-    pwrite, fdatasync = os.pwrite, os.fdatasync
+def _record_direct_writes(journal: Journal) -> None:
+    """The stores also write past SQLite: zeros into gaps of pages (scrub.py), and behind the end of the log."""
+    pwrite, syncs = os.pwrite, {name: getattr(os, name) for name in ("fsync", "fdatasync")}
+
+    def name_of(file: int) -> str:
+        name = os.path.basename(os.readlink(f"/proc/self/fd/{file}"))
+        return name if name.startswith(DATABASE) else ""
 
     def recorded_pwrite(file: int, data: bytes, offset: int) -> int:
-        journal.append("write", DATABASE, offset, bytes(data))
+        journal.append("write", name_of(file), offset, bytes(data))
         return pwrite(file, data, offset)
 
-    def recorded_fdatasync(file: int) -> None:
-        fdatasync(file)
-        journal.append("sync", DATABASE)
+    def recorded(sync: Callable[[int], None]) -> Callable[[int], None]:
+        def synced(file: int) -> None:
+            sync(file)
+            if name := name_of(file):
+                journal.append("truncate", name, os.fstat(file).st_size)  # what made it longer was zeros
+                journal.append("sync", name)
 
-    os.pwrite, os.fdatasync = recorded_pwrite, recorded_fdatasync  # type: ignore[assignment]
+        return synced
+
+    os.pwrite = recorded_pwrite  # type: ignore[assignment]
+    for name, sync in syncs.items():
+        setattr(os, name, recorded(sync))
 
 
 async def _run(task: Run, outcome: dict[str, Any], faults: Faults) -> None:
