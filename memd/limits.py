@@ -98,6 +98,7 @@ WRITE_BATCH = 512  # requests that share one fsync
 READER_THREADS = 2  # threads that read the store for the event loop; memd is built for two cores
 READ_QUEUE_DEPTH = 4_096  # reads waiting for them
 WAL_CHECKPOINT_PAGES = 1_000  # pages of 4 KiB in the write-ahead log before they are moved to the database
+WAL_RESERVE_PAGES = 1_250  # room the log keeps on disk (5 MB): a checkpoint's pages and the batch that passes them
 ERASE_RETRY_S = 0.05  # pause between attempts to empty the log after a delete, while readers hold it
 ERASE_ERROR_RETRY_S = 1.0  # after the disk refused to: it is full, or about to fail for good
 LAZY_ERASE_S = 15.0  # what a cap or a TTL deleted leaves the log within this time; a Forget's at once

@@ -12,6 +12,7 @@ import logging
 import apsw
 
 from memd.adapters.sqlite.connection import BUSY_TIMEOUT_MS
+from memd.adapters.sqlite.log_file import LogFile
 from memd.adapters.sqlite.scrub import Scrubber
 from memd.limits import ERASE_ERROR_RETRY_S, ERASE_RETRY_S, WAL_CHECKPOINT_PAGES
 from memd.ports import Clock
@@ -22,10 +23,11 @@ _log = logging.getLogger(__name__)
 class Checkpointer:
     """Used by the writer thread alone, between batches; ``clean`` may be read anywhere."""
 
-    def __init__(self, connection: apsw.Connection, clock: Clock, scrubber: Scrubber) -> None:
+    def __init__(self, connection: apsw.Connection, clock: Clock, scrubber: Scrubber, log_file: LogFile) -> None:
         self._connection = connection
         self._clock = clock
         self._scrubber = scrubber
+        self._log_file = log_file
         self._frames = 0
         self._noted = 0
         self._tried_at = 0
@@ -51,11 +53,12 @@ class Checkpointer:
     def wait_s(self) -> float | None:
         """How long the writer may sleep; None for as long as it likes."""
         if self._erase_at_s is None:
-            return None
+            return 0.0 if self._log_file.short else None
         return max(0.0, self._erase_at_s - self._clock.monotonic_s())
 
-    def step(self) -> bool:
-        """Do what is due, True when something was; raises apsw.Error or OSError, after which the log is as good as before."""
+    def step(self, *, idle: bool) -> bool:
+        """Do what is due, True when something was; when nobody waits, also what is merely good for later. Raises
+        apsw.Error or OSError, after which the log is as good as before."""
         if self._erase_at_s is not None and self._clock.monotonic_s() >= self._erase_at_s:
             self._erase_at_s = self._clock.monotonic_s() + ERASE_ERROR_RETRY_S
             self._erase_at_s = None if self.empty() else self._clock.monotonic_s() + ERASE_RETRY_S
@@ -65,6 +68,8 @@ class Checkpointer:
             if self._run(apsw.SQLITE_CHECKPOINT_PASSIVE):
                 self._scrubber.scrub(sync=False)
             return True
+        if idle and self.clean:
+            self._log_file.extend()
         return False
 
     def finish(self) -> None:
@@ -99,4 +104,5 @@ class Checkpointer:
         self._noted = 0
         if mode == apsw.SQLITE_CHECKPOINT_TRUNCATE:
             self._frames = self._tried_at = 0
+            self._log_file.emptied()
         return True

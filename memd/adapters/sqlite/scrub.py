@@ -17,8 +17,8 @@ import os
 from pathlib import Path
 
 PAGE_BYTES = 4096
-_WAL_HEADER = 32
-_FRAME_HEADER = 24
+WAL_HEADER = 32
+FRAME_HEADER = 24
 _MAP_ENTRY = 5
 _MAPPED = PAGE_BYTES // _MAP_ENTRY
 """Pages one pointer-map page describes."""
@@ -47,7 +47,7 @@ class Scrubber:
             return
         with open(self._wal, "rb", buffering=0) as wal:
             for frame in range(start, stop):
-                at = _WAL_HEADER + frame * (_FRAME_HEADER + PAGE_BYTES)
+                at = WAL_HEADER + frame * (FRAME_HEADER + PAGE_BYTES)
                 self._pages.add(int.from_bytes(os.pread(wal.fileno(), 4, at), "big"))
 
     def scrub(self, *, sync: bool) -> int:

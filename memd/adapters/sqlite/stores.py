@@ -13,6 +13,7 @@ from memd.adapters.sqlite.checkpoint import Checkpointer
 from memd.adapters.sqlite.connection import Readers, check_library, connect, row
 from memd.adapters.sqlite.datadir import DataDir
 from memd.adapters.sqlite.errors import translated
+from memd.adapters.sqlite.log_file import LogFile
 from memd.adapters.sqlite.memories import SqliteMemories
 from memd.adapters.sqlite.model_guard import ModelGuard
 from memd.adapters.sqlite.procedures import SqliteProcedures
@@ -58,7 +59,7 @@ class SqliteStores:
         guard = ModelGuard(model)
         self._guard = guard
         self._scrubber = Scrubber(directory.database)
-        self._checkpointer = Checkpointer(connection, clock, self._scrubber)
+        self._checkpointer = Checkpointer(connection, clock, self._scrubber, LogFile(directory.database))
         if not directory.was_closed:
             # What a daemon that fell had deleted may still be in the log it left, or in pages it had not scrubbed.
             self._scrubber.note_everything()

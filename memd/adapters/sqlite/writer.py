@@ -145,21 +145,24 @@ class Writer:
             self._fail(self._serving, caught.error)
 
     def _run(self) -> None:
-        while True:
+        stop = False
+        while self._checkpoint() and not stop:
             jobs, stop = self._drain()
             if jobs:
                 self._serve(jobs)
             if self.failed.is_set():
                 return
-            with Outcome() as caught:
-                caught.value = self._checkpointer.step()
-            if caught.error is not None and _fsync_failed(caught.error):
-                self._fail([], caught.error)
-                return
-            if caught.value or caught.error is not None:
-                self._note_postponed(caught.error)
-            if stop:
-                return
+
+    def _checkpoint(self) -> bool:
+        """False when the disk failed for good."""
+        with Outcome() as caught:
+            caught.value = self._checkpointer.step(idle=self._queue.empty())
+        if caught.error is not None and _fsync_failed(caught.error):
+            self._fail([], caught.error)
+            return False
+        if caught.value or caught.error is not None:
+            self._note_postponed(caught.error)
+        return True
 
     def _note_postponed(self, error: BaseException | None) -> None:
         """One line when checkpoints begin to fail and one when they work again: a full disk may stay full for days."""
