@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +36,7 @@ CAUGHT_BY = {
         "test_r10_checkpoints_linearizable.py::test_every_history_of_sixteen_writers_and_two_kills_is_linearizable"
     ),
 }
+ROOT = Path(__file__).parents[1]
 TIMEOUT_S = 180.0
 TESTS_FAILED = 1
 PASSED = 0
@@ -48,7 +50,9 @@ def _run(tests: list[str], plant: str = "") -> tuple[int, str]:
         environment |= {"MEMD_TESTING": "1", plants.VARIABLE: f"tests.reliability.plants:{plant}"}
         options += ["-p", "tests.reliability.plants"]
     command = [sys.executable, "-m", "pytest", *options, *(f"tests/{test}" for test in tests)]
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    ran = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+    )
     return ran.returncode, ran.stdout + ran.stderr
 
 

@@ -40,6 +40,7 @@ class Forks:
         with errors.open("ab") as sink:
             self._server = subprocess.Popen(
                 [sys.executable, "-m", "tests.reliability.forks"],
+                cwd=Path(__file__).parents[2],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=sink,
