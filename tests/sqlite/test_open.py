@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +25,26 @@ from memd.domain.errors import (
 )
 from tests.contract.builders import MODEL, POLICY, SESSION, draft, event
 from tests.sqlite.conftest import Open
+
+NOBODY = 65_534
+
+
+@pytest.fixture
+def read_only() -> Iterator[Path]:
+    """A directory that this process may not write to; root, who may everywhere, is nobody meanwhile."""
+    root = os.geteuid() == 0
+    with tempfile.TemporaryDirectory() as outer:
+        Path(outer).chmod(0o755)
+        directory = Path(outer) / "data"
+        directory.mkdir(mode=0o555)
+        if root:
+            os.chown(directory, NOBODY, NOBODY)
+            os.seteuid(NOBODY)
+        try:
+            yield directory
+        finally:
+            if root:
+                os.seteuid(0)
 
 
 def mode(path: Path) -> int:
@@ -168,11 +190,11 @@ class TestUnusable:
             open_stores()
         assert str(tmp_path / "data") in refused.value.message
 
-    @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-    def test_a_read_only_directory(self, open_stores: Open, tmp_path: Path) -> None:
-        (tmp_path / "data").mkdir(mode=0o500)
-        with pytest.raises(ConfigError, match=r"not writable|cannot be used"):
-            open_stores()
+    def test_a_read_only_directory(self, open_stores: Open, read_only: Path) -> None:
+        with pytest.raises(ConfigError, match=r"not writable|cannot be used") as refused:
+            open_stores(data_dir=read_only)
+        assert str(read_only) in refused.value.message
+        assert list(read_only.iterdir()) == []
 
     def test_a_symbolic_link_is_not_followed(self, open_stores: Open, tmp_path: Path) -> None:
         (tmp_path / "data").mkdir()
