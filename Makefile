@@ -10,7 +10,7 @@ CORE := memd/_core.abi3.so
 MODEL := $(VENV)/.model
 CARGO := cargo --quiet
 
-.PHONY: help build demo serve test check lint types rust-check proto-check docs-check bench proto wheel clean tools
+.PHONY: help build demo serve test check check-release lint types rust-check proto-check docs-check bench proto wheel clean tools
 .DEFAULT_GOAL := help
 
 help:  ## this page
@@ -77,6 +77,9 @@ docs-check: $(CORE)
 	@$(PY) -m memd.limits | diff -u docs/limits.md - || { echo "docs/limits.md is out of date: python -m memd.limits > docs/limits.md" >&2; exit 1; }
 
 check: lint rust-check types proto-check docs-check test  ## what CI runs: format, lint, types, stubs, docs, all tests
+
+check-release: check  ## the reliability rows at ten times their size, about an hour
+	@MEMD_RELIABILITY_SIZE=R $(BIN)/pytest tests/test_r*.py tests/test_s*.py
 
 bench: build  ## the benchmarks, a few minutes each; docs/benchmarks.md reads them
 	@$(PY) -m benches
