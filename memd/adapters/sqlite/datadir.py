@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 from pathlib import Path
 
 from memd.domain.errors import ConfigError, WrongState
@@ -79,7 +80,7 @@ def _make(path: Path) -> None:
 def _tighten(path: Path) -> None:
     status = path.stat()
     if status.st_uid == os.geteuid() and status.st_mode & 0o077:
-        path.chmod(DIRECTORY_MODE)
+        path.chmod(stat.S_IMODE(status.st_mode) & DIRECTORY_MODE)  # what was read-only stays so, and is refused
 
 
 def _lock(path: Path) -> int:
