@@ -16,7 +16,7 @@ from memd.domain.model import Event, EventKind, Outcome, Scope, Session
 _KINDS = {kind.value: kind for kind in EventKind}
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 
-EVENT_JSON = "json_array(position, event_id, kind, ephemeral, tokens, count, last_seen, content, body)"
+EVENT_JSON = "json_array(position, event_id, kind, ephemeral, tokens, count, last_seen, content, json(body))"
 EVENT_COLUMNS = "position, event_id, kind, ephemeral, tokens, count, last_seen, content, body"
 SESSION_COLUMNS = (
     "namespace, user_id, agent_id, session_id, create_time, update_time, expire_time, end_time, last_position, seq"
@@ -43,9 +43,10 @@ def encode_body(event: Event, now_us: int) -> str:
 
 
 def decode_event(row: Sequence[Any]) -> Event:
-    """From EVENT_COLUMNS."""
+    """From EVENT_COLUMNS, or from an EVENT_JSON that was parsed with all that is in it."""
     position, event_id, kind, ephemeral, tokens, count, last_seen, content, body = row
-    (role, importance, reasons, event_time, tool, call, outcome, resolves, size, sha256, metadata) = json.loads(body)
+    rest = json.loads(body) if isinstance(body, str) else body
+    role, importance, reasons, event_time, tool, call, outcome, resolves, size, sha256, metadata = rest
     return Event(
         event_id=event_id,
         kind=_KINDS[kind],
