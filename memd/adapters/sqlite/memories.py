@@ -13,7 +13,7 @@ from memd.adapters.sqlite.connection import Readers, row, rows
 from memd.adapters.sqlite.cursors import decode_cursor, encode_cursor
 from memd.adapters.sqlite.forget import Forgetter
 from memd.adapters.sqlite.loading import load
-from memd.adapters.sqlite.memory_rows import COLUMNS, decode, decode_state, filterable, pushdown
+from memd.adapters.sqlite.memory_rows import COLUMNS, MEMORY_JSON, decode, decode_state, filterable, pushdown
 from memd.adapters.sqlite.model_guard import ModelGuard
 from memd.adapters.sqlite.reads import ReadPool
 from memd.adapters.sqlite.remember import find, same, upsert, write
@@ -149,7 +149,7 @@ class SqliteMemories:
     def fetch(self, namespace: str, memory_ids: Sequence[str]) -> list[Memory]:
         now = self._clock.now_us()
         sql = (
-            f"SELECT json_group_array(json_array({COLUMNS})) FROM memory"
+            f"SELECT json_group_array({MEMORY_JSON}) FROM memory"
             " WHERE namespace = ? AND memory_id IN (SELECT value FROM json_each(?)) AND coalesce(expire_time, ?) > ?"
         )
         bindings = (namespace, json.dumps(list(memory_ids)), now + 1, now)

@@ -15,6 +15,7 @@ from memd.domain.visibility import fields_of
 from memd.ports import IndexRow
 
 COLUMNS = "pk, memory_id, version, expire_time, fields, body, content"
+MEMORY_JSON = "json_array(pk, memory_id, version, expire_time, json(fields), json(body), content)"
 _PUSHED = frozenset({"memory_id", "user_id", "agent_id"})
 _SOURCES = {kind.value: kind for kind in SourceKind}
 
@@ -39,14 +40,15 @@ def body_json(memory: Memory) -> str:
 
 
 def decode(namespace: str, row: Sequence[Any]) -> StoredMemory:
-    """From COLUMNS."""
+    """From COLUMNS, or from a MEMORY_JSON that was parsed with all that is in it."""
     pk, memory_id, version, _, fields, body, content = row
     return StoredMemory(pk, decode_state(namespace, memory_id, version, fields, body, content))
 
 
-def decode_state(namespace: str, memory_id: str, version: int, fields: str, body: str, content: str) -> Memory:
-    f = json.loads(fields)
-    writer, supersedes, superseded_by, event_ids = json.loads(body)
+def decode_state(namespace: str, memory_id: str, version: int, fields: Any, body: Any, content: str) -> Memory:
+    """``fields`` and ``body`` as JSON text or parsed."""
+    f = json.loads(fields) if isinstance(fields, str) else fields
+    writer, supersedes, superseded_by, event_ids = json.loads(body) if isinstance(body, str) else body
     return Memory(
         memory_id=memory_id,
         scope=Scope(namespace, f.get("user_id", ""), f.get("agent_id", ""), f.get("session_id", "")),
