@@ -426,7 +426,10 @@ TierState: TypeAlias = Literal["OK", "DEGRADED", "TIMED_OUT", "SKIPPED"]
 
 @dataclass(frozen=True, slots=True)
 class TierAsk:
-    """One Recall as a tier sees it. ``scope`` is resolved against the credential."""
+    """One Recall as a tier sees it. ``scope`` is resolved against the credential.
+
+    ``shared``: what two tiers of this Recall both need, kept by whoever gets it for them; it ends with the Recall.
+    """
 
     scope: Scope
     query: str
@@ -438,6 +441,7 @@ class TierAsk:
     options: SearchOptions
     policy: SessionPolicy
     use_cache: bool = True
+    shared: dict[Any, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,28 +24,21 @@ class RecentOnce:
 
     def __init__(self, sessions: SessionStore) -> None:
         self._sessions = sessions
-        self._reading: dict[int, asyncio.Future[Recent]] = {}
-        self._last: tuple[TierAsk, Recent] | None = None
-        """For a store that answers without waiting: the other tier of the same ask comes right after."""
 
     async def read(self, ask: TierAsk) -> Recent:
-        if self._last is not None and self._last[0] is ask:
-            recent, self._last = self._last[1], None
-            return recent
-        reading = self._reading.get(id(ask))
+        reading: asyncio.Future[Recent] | None = ask.shared.get(self)
         if reading is not None:
             return await asyncio.shield(reading)
-        reading = self._reading[id(ask)] = asyncio.get_running_loop().create_future()
+        reading = ask.shared[self] = asyncio.get_running_loop().create_future()
         try:
             recent = await self._sessions.recent(ask.scope, ask.policy, ask.max_episodes)
-            reading.set_result(recent)
-            self._last = (ask, recent)
-            return recent
         except MemdError as error:
             _fail(reading, error)
             raise
+        else:
+            reading.set_result(recent)
+            return recent
         finally:
-            del self._reading[id(ask)]
             reading.cancel()
 
 
@@ -66,11 +59,10 @@ class QueryOnce:
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
-        self._open: dict[int, list[_Guest]] = {}
 
     async def run(self, ask: TierAsk, work: Callable[[bytes], T]) -> T:
         """``work(embedding)`` on the worker thread that embedded the query. Errors: the embedder's, and ``work``'s."""
-        guests = self._open.get(id(ask))
+        guests: list[_Guest] | None = ask.shared.get(self)
         if guests is not None:
             future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
             guests.append(_Guest(work, future))
@@ -78,11 +70,11 @@ class QueryOnce:
         return await self._host(ask, work)
 
     async def _host(self, ask: TierAsk, work: Callable[[bytes], T]) -> T:
-        guests = self._open[id(ask)] = []
+        guests: list[_Guest] = ask.shared.setdefault(self, [])
         try:
             await asyncio.sleep(0)  # the other tiers, started in this turn of the loop, join here
         finally:
-            del self._open[id(ask)]
+            del ask.shared[self]
         try:
             return await self._embed(ask, work, guests)
         except MemdError as error:

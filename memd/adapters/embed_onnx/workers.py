@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import queue
 import threading
 import time
 import weakref
@@ -102,7 +101,8 @@ class Workers:
         self._bulk: deque[Job[Any]] = deque()
         self._waiting: dict[Job[Any], tuple[Mailbox, asyncio.Future[Any]]] = {}
         self._queries_in_a_row = 0
-        self._tokens: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._idle: list[threading.Lock] = []
+        """What the idle threads wait on, the last to become idle at the end: it is woken first, its caches are warm."""
         self._mailboxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Mailbox] = weakref.WeakKeyDictionary()
         self._closed = False
         self._steps_run = 0
@@ -134,9 +134,7 @@ class Workers:
             self._admit(bulk=bulk)
             (self._bulk if bulk else self._queries).append(job)
             self._waiting[job] = (mailbox, future)
-            steps = len(job.steps)
-        for _ in range(steps):
-            self._tokens.put(True)
+            self._wake(len(job.steps))
         try:
             return await future
         finally:
@@ -151,8 +149,7 @@ class Workers:
             if not job.steps:
                 self._bulk.append(job)
             job.steps.extend(more)
-        for _ in more:
-            self._tokens.put(True)
+            self._wake(len(more))
 
     def close(self) -> None:
         """Refuse new work, fail what waits with ShuttingDown, wait for what runs. Idempotent."""
@@ -167,8 +164,8 @@ class Workers:
         for job, mailbox, future in unfinished:
             if not job.running:
                 mailbox.post(future, None, job.error)
-        for _ in self._threads:
-            self._tokens.put(False)
+        with self._lock:
+            self._wake(len(self._idle))
         for thread in self._threads:
             thread.join(_JOIN_TIMEOUT_S)
 
@@ -192,15 +189,28 @@ class Workers:
                     with contextlib.suppress(ValueError):
                         waiting.remove(job)
 
+    def _wake(self, steps: int) -> None:
+        """Wake as many idle threads as there are steps for; with the lock held."""
+        for _ in range(min(steps, len(self._idle))):
+            self._idle.pop().release()
+
     def _work(self) -> None:
-        while self._tokens.get():
+        wake = threading.Lock()
+        wake.acquire()
+        while True:
             with self._lock:
                 taken = self._take()
-            if taken is not None:
+                if taken is None:
+                    if self._closed:
+                        return
+                    self._idle.append(wake)
+            if taken is None:
+                wake.acquire()
+            else:
                 self._run(*taken)
 
     def _take(self) -> tuple[Job[Any], Step] | None:
-        """The next step, with the lock held; None when a cancelled job left its token behind."""
+        """The next step, with the lock held; None when there is none."""
         bulk_turn = bool(self._bulk) and (not self._queries or self._queries_in_a_row >= EMBED_QUERIES_BEFORE_WRITE)
         waiting = self._bulk if bulk_turn else self._queries
         if not waiting:
