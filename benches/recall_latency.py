@@ -3,6 +3,9 @@
 Distinct queries, the cache of query embeddings off. Echo, model, recall and cached recall (and the hand-written pipeline
 with --peers seed) take turns in blocks, so that a drift of the machine hits them alike. ``p50_ms`` is the bare stub's, as the
 echo's; ``client_p50_ms`` is what a user of memd_client sees.
+
+``floor_ms`` adds up the echo and the model, each measured by itself with warm caches. ``bare_p50_ms`` is what the two cost
+in one process: an echo that embeds the query before it answers. No server that embeds is below that.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import argparse
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,6 +55,7 @@ class Blocks:
     """Milliseconds of each kind of call, and the replies' own account of the time."""
 
     echo: list[float] = field(default_factory=list)
+    bare: list[float] = field(default_factory=list)
     embed: list[float] = field(default_factory=list)
     recall: list[float] = field(default_factory=list)
     cached: list[float] = field(default_factory=list)
@@ -74,6 +78,7 @@ class Parties:
 
     daemon: MemoryServiceAsyncStub
     echo: MemoryServiceAsyncStub
+    bare: MemoryServiceAsyncStub
     client: AsyncClient
     encoder: BareEncoder
     seed: SeedPipeline | None
@@ -107,8 +112,14 @@ def _kinds(parties: Parties, blocks: Blocks, queries: Sequence[str]) -> list[Cal
     async def echo(query: str) -> None:
         await parties.echo.Recall(request(query, no_cache=True), timeout=CALL_TIMEOUT_S)
 
+    async def bare(query: str) -> None:
+        await parties.bare.Recall(request(query, no_cache=True), timeout=CALL_TIMEOUT_S)
+
     async def echo_block() -> None:
         blocks.echo += await latencies_ms(echo, queries, parties.in_flight)
+
+    async def bare_block() -> None:
+        blocks.bare += await latencies_ms(bare, queries, parties.in_flight)
 
     async def embed_block() -> None:
         blocks.embed += parties.encoder.latencies_ms(queries)
@@ -127,7 +138,7 @@ def _kinds(parties: Parties, blocks: Blocks, queries: Sequence[str]) -> list[Cal
         if parties.seed is not None:
             blocks.seed += parties.seed.recall(queries)
 
-    return [echo_block, embed_block, recall_block, cached_block, client_block, seed_block]
+    return [echo_block, embed_block, bare_block, recall_block, cached_block, client_block, seed_block]
 
 
 async def throughput(parties: Parties, queries: Sequence[str], seconds: float) -> tuple[Rate, Rate]:
@@ -153,6 +164,13 @@ async def sample_reply(daemon: MemoryServiceAsyncStub, queries: Sequence[str]) -
     return sorted(replies, key=lambda reply: reply.ByteSize())[len(replies) // 2]
 
 
+@contextlib.asynccontextmanager
+async def _echo(server: EchoServer) -> AsyncIterator[MemoryServiceAsyncStub]:
+    with running(server):
+        async with memory_service(server.address) as stub:
+            yield stub
+
+
 async def measure(args: argparse.Namespace, directory: Path, daemon: MeasuredDaemon) -> dict[str, Figure]:
     """All figures, from a daemon that was just started."""
     corpus = Corpus(args.seed)
@@ -163,14 +181,14 @@ async def measure(args: argparse.Namespace, directory: Path, daemon: MeasuredDae
         await populate(client, corpus, args.memories, args.session_events)
         daemon_stub = await stack.enter_async_context(memory_service(daemon.address))
         reply = await sample_reply(daemon_stub, warm_up[:SAMPLED_REPLIES])
-        echo_server = EchoServer(directory, recall=reply)
-        stack.enter_context(running(echo_server))
-        echo_stub = await stack.enter_async_context(memory_service(echo_server.address))
+        model = (await client.stats()).embedding_model
+        echo_stub = await stack.enter_async_context(_echo(EchoServer(directory, recall=reply)))
+        bare_stub = await stack.enter_async_context(_echo(EchoServer(directory, recall=reply, model=model)))
         seed = stack.enter_context(SeedPipeline.started()) if args.peers == "seed" else None
         if seed is not None:
             seed.fill(corpus.memories(args.memories), list(itertools.islice(corpus.events(), args.session_events)))
-        encoder = BareEncoder((await client.stats()).embedding_model, args.clients)
-        parties = Parties(daemon_stub, echo_stub, client, encoder, seed, args.clients)
+        encoder = BareEncoder(model, args.clients)
+        parties = Parties(daemon_stub, echo_stub, bare_stub, client, encoder, seed, args.clients)
         await take_turns(parties, warm_up, args.block)
         blocks = await take_turns(parties, queries, args.block)
         rates = await throughput(parties, queries, args.seconds)
@@ -199,6 +217,8 @@ def figures(blocks: Blocks) -> dict[str, Figure]:
         "embed_p50_ms": embed,
         "floor_ms": echo + embed,
         "ratio_to_floor": p50 / (echo + embed),
+        "bare_p50_ms": (bare := median(blocks.bare)),
+        "ratio_to_bare": p50 / bare,
         "cached_p50_ms": median(blocks.cached),
         "client_p50_ms": median(blocks.client),
         "breakdown_p50_ms": {
