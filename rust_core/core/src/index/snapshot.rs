@@ -43,17 +43,20 @@ impl FlatIndex {
         let slots: Vec<u32> = reader.u32s(count)?.collect();
         let firsts = reader.bytes(count)?;
         let (scales, residuals) = (reader.f32s(count)?, reader.f32s(count)?);
-        let mut units = reader.f32s(count * dimensions)?;
-        let mut codes = reader.bytes(count * dimensions)?.chunks_exact(dimensions);
+        let units = reader.bytes(4 * count * dimensions)?.chunks_exact(4 * dimensions);
+        let codes = reader.bytes(count * dimensions)?.chunks_exact(dimensions);
         reader.finish()?;
         let mut made = Self::new(dimensions);
         (made.rows_of, made.many) = row_lists(&slots, firsts, live)?;
         let mut row = Prepared { unit: Vec::new(), codes: Vec::new(), scale: 0.0, residual: 0.0 };
-        for ((slot, first), (scale, residual)) in slots.into_iter().zip(firsts).zip(scales.zip(residuals)) {
+        let owners = slots.into_iter().zip(firsts);
+        for (((slot, first), (scale, residual)), (unit, codes)) in
+            owners.zip(scales.zip(residuals)).zip(units.zip(codes))
+        {
             row.unit.clear();
-            row.unit.extend((&mut units).take(dimensions));
+            row.unit.extend(unit.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)));
             row.codes.clear();
-            row.codes.extend(codes.next().into_iter().flatten().map(|&code| i8::from_le_bytes([code])));
+            row.codes.extend(codes.iter().map(|&code| i8::from_le_bytes([code])));
             (row.scale, row.residual) = (scale, residual);
             check_row(&row)?;
             row.codes.resize(dimensions.next_multiple_of(CODE_ALIGN), 0);

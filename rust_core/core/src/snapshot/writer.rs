@@ -53,8 +53,12 @@ impl Writer {
         values.into_iter().for_each(|value| self.i64(value));
     }
 
+    /// Most of a snapshot: one copy, not a check of the room for each number.
     pub fn f32s(&mut self, values: &[f32]) {
-        self.bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        let start = self.bytes.len();
+        self.bytes.resize(start + size_of_val(values), 0);
+        let places = self.bytes[start..].as_chunks_mut().0;
+        places.iter_mut().zip(values).for_each(|(place, value)| *place = value.to_le_bytes());
     }
 
     pub fn i8s(&mut self, values: &[i8]) {
