@@ -2,6 +2,7 @@
 in a few tens of microseconds (counting a short text, ``len``, ``applied_seq``) keeps it, because getting it back from a
 busy thread can take milliseconds."""
 
+import os
 from collections.abc import Sequence
 from typing import final
 
@@ -93,6 +94,12 @@ class SearchResult:
     visible: int
     """How many memories passed the filter."""
 
+class SnapshotStale(Exception):
+    """The snapshot is of another format, model, size of vectors or kind: build the index from the rows and save over it."""
+
+class SnapshotCorrupt(Exception):
+    """The snapshot is not what was written: put the file aside and build the index from the rows."""
+
 @final
 class NamespaceIndex:
     """Vectors, words and filterable fields of one namespace, kept in step. Searches run concurrently with each other.
@@ -115,6 +122,24 @@ class NamespaceIndex:
         """Ids of the memories that pass the filter, in insertion order."""
     def versions(self) -> dict[str, int]:
         """Every memory id with its version: what ``Verify`` compares with the rows."""
+    def save(self, path: str | os.PathLike[str], model: str, kind: str, watermark: int) -> None:
+        """Replace the file by a snapshot, on disk when this returns; whatever happens, the path names the old file or the
+        new one. Two saves may run at once; the later one stays.
+
+        ``watermark``: a change number the index has surely applied (read it before the call). ``model`` is the digest of
+        what made the vectors, ``kind`` which index of a namespace this is: both at most 1,024 bytes, ValueError over it.
+        Takes as much memory as the file is large. Changes, and searches that come after a waiting change, wait while the
+        index is copied (not while the copy is written). A file left by a crash is called ``NAME.*.tmp``; nobody reads it,
+        so it may be deleted while nobody saves. OSError when the system refuses; RuntimeError for a broken index.
+        """
+    @staticmethod
+    def load(path: str | os.PathLike[str], model: str, dimensions: int, kind: str) -> tuple[NamespaceIndex, int]:
+        """The index of a file, and its watermark: later changes must be applied again. Nothing in the file is believed
+        before it is checked.
+
+        FileNotFoundError when there is none, SnapshotStale when it is of something else than asked for, SnapshotCorrupt
+        when it is damaged, another OSError when the system refuses, ValueError for ``dimensions`` out of bounds.
+        """
     def __len__(self) -> int: ...
     def __contains__(self, memory_id: str) -> bool: ...
     @property

@@ -1,15 +1,18 @@
 //! The index of a namespace.
 
-use pyo3::pybacked::PyBackedStr;
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedStr;
 
 use memd_core::namespace_index as core;
+use memd_core::snapshot::{Expected, Header};
 
 use crate::map_error;
 use crate::ranking::{Hit, RankingOptions, SearchResult};
 use crate::size;
+use crate::snapshot::map_snapshot_error;
 
 #[pyclass(frozen, module = "memd._core")]
 pub struct IndexEntry(core::Entry);
@@ -62,6 +65,18 @@ impl NamespaceIndex {
 
     fn versions(&self, py: Python<'_>) -> PyResult<HashMap<String, i64>> {
         py.detach(|| self.0.versions()).map(|pairs| pairs.into_iter().collect()).map_err(map_error)
+    }
+
+    fn save(&self, py: Python<'_>, path: PathBuf, model: String, kind: String, watermark: i64) -> PyResult<()> {
+        let header = Header { model, kind, watermark };
+        py.detach(|| self.0.save(&path, &header)).map_err(|error| map_snapshot_error(error, path))
+    }
+
+    #[staticmethod]
+    fn load(py: Python<'_>, path: PathBuf, model: String, dimensions: i64, kind: String) -> PyResult<(Self, i64)> {
+        let expected = Expected { model, dimensions: size("dimensions", dimensions)?, kind };
+        let loaded = py.detach(|| core::NamespaceIndex::load(&path, &expected));
+        loaded.map(|(index, watermark)| (Self(index), watermark)).map_err(|error| map_snapshot_error(error, path))
     }
 
     fn __len__(&self) -> usize {

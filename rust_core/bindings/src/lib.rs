@@ -3,6 +3,7 @@
 mod index;
 mod pack;
 mod ranking;
+mod snapshot;
 mod tokens;
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
@@ -33,6 +34,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_function(wrap_pyfunction!(simd_level, module)?)?;
     module.add_function(wrap_pyfunction!(pack::pack_context, module)?)?;
+    module.add("SnapshotStale", module.py().get_type::<snapshot::SnapshotStale>())?;
+    module.add("SnapshotCorrupt", module.py().get_type::<snapshot::SnapshotCorrupt>())?;
     module.add_class::<tokens::TokenCounter>()?;
     module.add_class::<pack::Section>()?;
     module.add_class::<pack::Packed>()?;

@@ -1,5 +1,7 @@
 //! Strings as small numbers, with a count of their users so that churn does not grow the table for ever.
 
+mod snapshot;
+
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;

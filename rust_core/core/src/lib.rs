@@ -1,4 +1,4 @@
-//! The computing part of memd: no I/O, no clock, no logging, no Python.
+//! The computing part of memd: no clock, no logging, no Python, and no I/O but the files of `snapshot`.
 
 pub mod bitmap;
 pub mod error;
@@ -10,5 +10,6 @@ pub mod limits;
 pub mod namespace_index;
 pub mod pack;
 pub mod rank;
+pub mod snapshot;
 pub mod text;
 pub mod tokens;

@@ -1,5 +1,7 @@
 //! Columns over slots. Fixed fields are dense; tags and metadata are sparse, since keys are the caller's and may be many.
 
+mod snapshot;
+
 use rustc_hash::FxHashMap;
 
 use super::parse::{Fields, NO_INTEGER};

@@ -7,6 +7,7 @@ pub mod kernels;
 mod quantize;
 mod rows;
 mod scan;
+mod snapshot;
 
 use std::cmp::Ordering;
 

@@ -1,5 +1,7 @@
 //! Memory ids to slots. A slot is a small dense number, used again after a removal.
 
+mod snapshot;
+
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;

@@ -4,6 +4,7 @@ mod entry;
 mod ids;
 mod remove;
 mod search;
+mod snapshot;
 mod upsert;
 
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};

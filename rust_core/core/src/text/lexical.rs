@@ -4,6 +4,8 @@
 //! `idf(t) = ln(1 + (N - df + 0.5) / (df + 0.5))` (Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and
 //! Beyond", 2009, in the form Lucene uses: never negative, without the constant factor k1 + 1).
 
+mod snapshot;
+
 use std::cmp::Ordering;
 
 use super::analyze::TermCounts;

@@ -1,0 +1,64 @@
+//! An interner in a snapshot: the strings in use, numbered anew without gaps. Who uses them is counted while that is read.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::{ABSENT, Interner, StringId};
+use crate::snapshot::{Error, Reader, Writer, corrupt};
+
+impl Interner {
+    /// Returns the new number of each old one (`ABSENT` stays); the order is kept.
+    pub(crate) fn encode(&self, out: &mut Writer) -> Vec<StringId> {
+        out.count(self.ids.len());
+        out.strings(self.strings.iter().filter_map(Option::as_deref));
+        let mut last = ABSENT;
+        let numbers = self.strings.iter().map(|string| {
+            last += StringId::from(string.is_some());
+            last
+        });
+        std::iter::once(ABSENT).chain(numbers).collect()
+    }
+
+    /// Without users as yet: each must be counted, then `all_used` asked.
+    pub(crate) fn decode(reader: &mut Reader) -> Result<Self, Error> {
+        let count = reader.count(4)?;
+        if StringId::try_from(count).is_err() {
+            return corrupt("there are too many strings");
+        }
+        let mut ids = FxHashMap::with_capacity_and_hasher(count, Default::default());
+        let mut strings = Vec::with_capacity(count);
+        let mut bytes = 0;
+        for (at, string) in reader.strings(count)?.into_iter().enumerate() {
+            let shared: Arc<str> = string.into();
+            bytes += string.len();
+            if ids.insert(shared.clone(), at as StringId + 1).is_some() {
+                return corrupt("a string stands twice");
+            }
+            strings.push(Some(shared));
+        }
+        Ok(Self { ids, strings, uses: vec![0; count], free: Vec::new(), bytes })
+    }
+
+    /// Count a user of a number read from a file.
+    pub(crate) fn reuse(&mut self, id: StringId) -> Result<(), Error> {
+        let uses = (id as usize).checked_sub(1).and_then(|at| self.uses.get_mut(at));
+        match uses.map(|uses| (uses.checked_add(1), uses)) {
+            Some((Some(more), uses)) => {
+                *uses = more;
+                Ok(())
+            }
+            _ => corrupt("a string has no such number"),
+        }
+    }
+
+    /// How often each string is used, by number - 1.
+    pub(crate) fn uses(&self) -> &[u32] {
+        &self.uses
+    }
+
+    /// A string nobody uses would never be freed.
+    pub(crate) fn all_used(&self) -> Result<(), Error> {
+        if self.uses.contains(&0) { corrupt("a string is not used") } else { Ok(()) }
+    }
+}

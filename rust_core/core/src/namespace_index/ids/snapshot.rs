@@ -1,0 +1,69 @@
+//! Ids in a snapshot: memories in the order of their insertion, and the free slots.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::{Ids, Slot};
+use crate::bitmap::Bitmap;
+use crate::snapshot::{Error, Reader, Writer, corrupt};
+
+impl Ids {
+    pub fn encode(&self, out: &mut Writer) {
+        let order = self.in_insertion_order(&self.live);
+        let entries = || order.iter().filter_map(|&slot| self.get(slot));
+        out.count(order.len());
+        out.u32s(order.iter().copied());
+        out.i64s(entries().map(|entry| entry.version));
+        out.strings(entries().map(|entry| &*entry.id));
+        out.count(self.free.len());
+        out.u32s(self.free.iter().copied());
+    }
+
+    /// Every slot is used by one memory or free, each id stands once.
+    pub fn decode(mut reader: Reader) -> Result<Self, Error> {
+        let used = reader.count(4 + 8 + 4)?;
+        let (order, versions) = (reader.u32s(used)?, reader.i64s(used)?);
+        let ids = reader.strings(used)?;
+        let free = reader.count(4)?;
+        let free: Vec<u32> = reader.u32s(free)?.collect();
+        reader.finish()?;
+        let len = used + free.len();
+        if u32::try_from(len).is_err() {
+            return corrupt("there are too many slots");
+        }
+        let mut made = Self {
+            slots: FxHashMap::with_capacity_and_hasher(used, Default::default()),
+            entries: Vec::new(),
+            live: Bitmap::zeros(len),
+            free: Vec::new(),
+            inserted: used as u64,
+        };
+        made.entries.resize_with(len, || None);
+        for ((slot, version), (ordinal, id)) in order.zip(versions).zip((0..).zip(ids)) {
+            let Some(entry @ None) = made.entries.get_mut(slot as usize) else {
+                return corrupt("a slot is out of range or used twice");
+            };
+            let id: Arc<str> = id.into();
+            *entry = Some(Slot { id: id.clone(), version, ordinal });
+            made.live.set(slot);
+            if made.slots.insert(id, slot).is_some() {
+                return corrupt("an id stands twice");
+            }
+        }
+        made.free_slots(free)?;
+        Ok(made)
+    }
+
+    fn free_slots(&mut self, free: Vec<u32>) -> Result<(), Error> {
+        let mut taken = self.live.clone();
+        for &slot in &free {
+            if slot as usize >= taken.len() || taken.get(slot) {
+                return corrupt("a free slot is out of range, used or free twice");
+            }
+            taken.set(slot);
+        }
+        self.free = free;
+        Ok(())
+    }
+}

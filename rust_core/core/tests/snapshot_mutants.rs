@@ -1,0 +1,143 @@
+//! A broken snapshot is never fatal and never wrong, whoever broke it.
+//!
+//! In half of the mutants the checksums stay as they were: they must be refused, or (a mutation may change nothing) answer
+//! as the original does. In the other half they are repaired: somebody who can write a checksum can also write another sound
+//! snapshot, so those must be refused or load as an index that agrees with itself in every answer, survives changes without
+//! a trace of what it was, and can be saved again.
+//!
+//! `MEMD_SNAPSHOT_MUTANTS` says how many (2,000), `MEMD_SNAPSHOT_SEED` where to begin (0): a mutant is its seed.
+
+#[path = "snapshot/forge.rs"]
+mod forge;
+#[path = "snapshot/samples.rs"]
+mod samples;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use forge::{MUTATIONS, Mutation, Parts, Random, mutate};
+use memd_core::namespace_index::{Entry, NamespaceIndex};
+use memd_core::snapshot::Error;
+use samples::{Answers, DIMENSIONS, ask, assert_consistent, entry, expected, header};
+
+const DEFAULT_MUTANTS: u64 = 2_000;
+/// Every so many go through a file: mapping one costs more than all the rest.
+const FILE_EVERY: u64 = 16;
+
+struct Original {
+    parts: Parts,
+    other: Parts,
+    answers: Answers,
+    /// What the memories were made from.
+    entries: Vec<Entry>,
+}
+
+fn numbered(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
+}
+
+/// With holes: removed slots, some of them used again.
+fn index_of(numbers: std::ops::Range<u64>) -> (NamespaceIndex, Vec<Entry>) {
+    let index = NamespaceIndex::new(DIMENSIONS).unwrap();
+    let entries: Vec<Entry> = numbers.clone().map(entry).collect();
+    index.upsert(&entries.iter().collect::<Vec<_>>(), 70).unwrap();
+    let removed: Vec<String> = numbers.filter(|number| number % 4 == 1).map(|number| format!("m{number}")).collect();
+    index.remove(&removed.iter().map(String::as_str).collect::<Vec<_>>(), 71).unwrap();
+    let back: Vec<&Entry> = entries.iter().filter(|entry| entry.memory_id.ends_with('5')).collect();
+    index.upsert(&back, 77).unwrap();
+    let kept = entries.into_iter().filter(|entry| index.contains(&entry.memory_id).unwrap()).collect();
+    (index, kept)
+}
+
+impl Original {
+    fn new() -> Self {
+        let (index, entries) = index_of(0..28);
+        // As many memories in as many slots, other content.
+        let (other, _) = index_of(28..56);
+        let parts = |index: &NamespaceIndex| Parts::of(&index.to_snapshot(&header()).unwrap());
+        Self { parts: parts(&index), other: parts(&other), answers: ask(&index), entries }
+    }
+
+    fn mutant(&self, seed: u64) -> (Mutation, bool, Vec<u8>) {
+        let mut random = Random(seed);
+        let mutation = MUTATIONS[random.below(MUTATIONS.len())];
+        let repaired = random.below(2) == 1;
+        let (file, repaired) = mutate(mutation, &self.parts, &self.other, &mut random, repaired);
+        (mutation, repaired, file)
+    }
+
+    /// The error a mutant is refused with, or None when it loads and is right.
+    fn judge(&self, seed: u64, repaired: bool, file: &[u8], path: &Path) -> Option<Error> {
+        let loaded = if seed.is_multiple_of(FILE_EVERY) {
+            std::fs::write(path, file).unwrap();
+            NamespaceIndex::load(path, &expected())
+        } else {
+            NamespaceIndex::from_snapshot(file, &expected())
+        };
+        let (index, watermark) = match loaded {
+            Ok(loaded) => loaded,
+            Err(error) => return Some(error),
+        };
+        if !repaired {
+            assert_eq!((ask(&index), watermark), (self.answers.clone(), 77));
+            return None;
+        }
+        assert_consistent(&index);
+        let again = NamespaceIndex::from_snapshot(&index.to_snapshot(&header()).unwrap(), &expected()).unwrap().0;
+        assert_eq!(ask(&again), ask(&index));
+        self.rewrite(&index, seed.is_multiple_of(3));
+        None
+    }
+
+    /// Make the index hold the original's memories; nothing may be left of what it held.
+    fn rewrite(&self, index: &NamespaceIndex, empty_first: bool) {
+        let known = |id: &str| !empty_first && self.entries.iter().any(|entry| entry.memory_id == id);
+        let ids: Vec<String> =
+            index.versions().unwrap().into_iter().map(|(id, _)| id).filter(|id| !known(id)).collect();
+        let removed = index.remove(&ids.iter().map(String::as_str).collect::<Vec<_>>(), 78).unwrap();
+        assert_eq!(removed, ids.len());
+        if empty_first {
+            assert!(index.is_empty() && index.matching(None).unwrap().is_empty());
+        }
+        index.upsert(&self.entries.iter().collect::<Vec<_>>(), 79).unwrap();
+        assert_eq!(unordered(ask(index)), unordered(self.answers.clone()));
+    }
+}
+
+/// Without the order of insertion.
+fn unordered(mut answers: Answers) -> Answers {
+    answers.versions.sort();
+    answers.matching.iter_mut().for_each(|ids| ids.sort());
+    answers
+}
+
+#[test]
+fn a_mutant_is_refused_or_answers_right() {
+    let original = Original::new();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("mutant.snapshot");
+    let first = numbered("MEMD_SNAPSHOT_SEED", 0);
+    let count = numbered("MEMD_SNAPSHOT_MUTANTS", DEFAULT_MUTANTS);
+    let mut failed = Vec::new();
+    // Refused and loaded, by mutation and whether the checksums were repaired.
+    let mut outcomes: BTreeMap<(Mutation, bool), [usize; 2]> = BTreeMap::new();
+    for seed in first..first + count {
+        let (mutation, repaired, file) = original.mutant(seed);
+        match catch_unwind(AssertUnwindSafe(|| original.judge(seed, repaired, &file, &path))) {
+            Ok(error) => {
+                assert!(!matches!(error, Some(Error::Missing | Error::Io(_) | Error::Index(_))), "{seed}: {error:?}");
+                outcomes.entry((mutation, repaired)).or_default()[usize::from(error.is_none())] += 1;
+            }
+            Err(_) => failed.push((seed, mutation, repaired)),
+        }
+    }
+    println!("{outcomes:#?}");
+    assert!(failed.is_empty(), "seed, mutation, checksums repaired: {failed:?}");
+    // The harness reaches what it is for.
+    if count >= DEFAULT_MUTANTS {
+        assert_eq!(outcomes.len(), 2 * MUTATIONS.len());
+        let loaded = |mutation| outcomes[&(mutation, true)][1];
+        assert!([Mutation::Bits, Mutation::CopiedNumber, Mutation::Spliced].into_iter().all(|one| loaded(one) > 0));
+    }
+}
