@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -20,16 +20,16 @@ from memd import __version__, _core, log, testing_hooks
 from memd.adapters.clock import SystemClock
 from memd.adapters.embed_onnx import AbsentEmbedder, OnnxEmbedder
 from memd.adapters.embed_onnx.cache import FORMS, Form, form_of, model_dir
-from memd.adapters.embed_onnx.weights import HIDDEN as DIMENSIONS
-from memd.adapters.index import RustNamespaceIndex
+from memd.adapters.index import IndexFeed, RustNamespaceIndex
+from memd.adapters.index_files import IndexFiles
 from memd.adapters.pack import RustContextPacker
 from memd.adapters.sqlite import SqliteStores
 from memd.config import Config, EmbeddingConfig
 from memd.domain.errors import ConfigError, InvalidArgument, MemdError, ModelUnavailable, Unavailable
 from memd.domain.model import EmbeddingModel, TierName
-from memd.limits import MAX_NAMESPACES_LOADED
+from memd.limits import MAX_NAMESPACES_LOADED, MEGABYTE
 from memd.metrics import Metrics, rss_bytes
-from memd.ports import Embedder, IndexRow, Tier
+from memd.ports import Embedder, Tier
 from memd.rpc.admin_servicer import AdminServicer, DaemonFacts
 from memd.rpc.calls import Authenticate, Calls
 from memd.rpc.checkpoint_servicer import CheckpointServicer
@@ -142,22 +142,22 @@ class _Parts:
 async def _opened(config: Config, clock: SystemClock, hooks: testing_hooks.Hooks, stop: Stop) -> AsyncIterator[_Parts]:
     """Stores first: they say which model. Then that and the indexes, side by side. What fails closes what was opened."""
     async with contextlib.AsyncExitStack() as stack:
-        rows = _Rows()
-        index = RustNamespaceIndex(rows.load, DIMENSIONS)
-        stack.push_async_callback(asyncio.to_thread, index.close)
+        feed = IndexFeed()
         stores = await asyncio.to_thread(
             SqliteStores.open,
             config.storage.data_dir,
             model=None,
             clock=clock,
-            sink=index.apply,
+            sink=feed,
             on_fatal=stop.on_fatal,
             vfs=hooks.vfs,
         )
         stack.push_async_callback(asyncio.to_thread, stores.close)
-        rows.source = stores.memories.load
         form = _form(config.embedding.precision, await stores.frozen_model())
         await stores.use_model(form.model)
+        index = await asyncio.to_thread(_open_index, config, stores, form.model)
+        stack.push_async_callback(asyncio.to_thread, index.close)
+        feed.index = index
         loading = asyncio.ensure_future(asyncio.to_thread(_load_embedder, config.embedding, form.precision))
         stack.push_async_callback(_close_when_loaded, loading)
         await _preload(stores, index)
@@ -173,13 +173,14 @@ def _form(precision: str, frozen: EmbeddingModel | None) -> Form:
         raise ConfigError(f"embedding.precision: {exc.message}") from exc
 
 
-class _Rows:
-    """Where the index loads from. The stores feed the index and the index reads the stores: one of them comes first."""
-
-    source: Callable[[str, str], tuple[int, Iterator[Sequence[IndexRow]]]]
-
-    def load(self, namespace: str, kind: str) -> tuple[int, Iterator[Sequence[IndexRow]]]:
-        return self.source(namespace, kind)
+def _open_index(config: Config, stores: SqliteStores, model: EmbeddingModel) -> RustNamespaceIndex:
+    files = IndexFiles(config.storage.data_dir, f"{model.model_id}/{model.digest}", model.dimensions)
+    return RustNamespaceIndex(
+        stores.memories,
+        model.dimensions,
+        files=files,
+        memory_bytes=config.index.memory_mb * MEGABYTE,
+    )
 
 
 def _load_embedder(config: EmbeddingConfig, precision: str) -> Embedder:
@@ -268,8 +269,9 @@ async def _finish_forgets(parts: _Parts, supervisor: Supervisor) -> None:
 
 async def _preload(stores: SqliteStores, index: RustNamespaceIndex) -> None:
     """Load the indexes, for at most PRELOAD_WAIT_S; the rest goes on behind the first answers."""
-    namespaces = await stores.memories.namespaces(MAX_NAMESPACES_LOADED)
-    loading = asyncio.ensure_future(asyncio.to_thread(index.preload, namespaces))
+    namespaces = await stores.memories.namespaces()
+    await asyncio.to_thread(index.reconcile, namespaces)
+    loading = asyncio.ensure_future(asyncio.to_thread(index.preload, namespaces[:MAX_NAMESPACES_LOADED]))
     await asyncio.wait([loading], timeout=PRELOAD_WAIT_S)
 
 

@@ -1,8 +1,8 @@
 """Configuration: ``memd.toml`` < ``MEMD_*`` environment < flags. Unknown keys are refused, with what was probably meant.
 
-``[server]``, ``[storage]``, ``[embedding]``, ``[tiers.NAME]``, ``[checkpoints]``, ``[log]``; the key ``storage.data_dir`` is
-``MEMD_STORAGE_DATA_DIR`` in the environment. Durations are seconds or ``90s``, ``15m``, ``24h``, ``30d``; a tier's ttl may be
-``never``. Every value is frozen, checked here, and handed down by constructors.
+``[server]``, ``[storage]``, ``[index]``, ``[embedding]``, ``[tiers.NAME]``, ``[checkpoints]``, ``[log]``; the key
+``storage.data_dir`` is ``MEMD_STORAGE_DATA_DIR`` in the environment. Durations are seconds or ``90s``, ``15m``, ``24h``,
+``30d``; a tier's ttl may be ``never``. Every value is frozen, checked here, and handed down by constructors.
 """
 
 from __future__ import annotations
@@ -21,13 +21,20 @@ from memd_client.address import default_socket_path
 from memd.domain.errors import ConfigError
 from memd.domain.model import TierName
 from memd.domain.settings import DEFAULT_TIERS, DaemonDefaults, TierSettings, check_defaults
-from memd.limits import MAX_CONFIG_FILE_BYTES, QUERY_CACHE_ENTRIES, SECOND_US
+from memd.limits import (
+    DEFAULT_INDEX_MEMORY_MB,
+    MAX_CONFIG_FILE_BYTES,
+    MAX_INDEX_MEMORY_MB,
+    MIN_INDEX_MEMORY_MB,
+    QUERY_CACHE_ENTRIES,
+    SECOND_US,
+)
 from memd.log import FORMATS, LEVELS
 
 Environ: TypeAlias = Mapping[str, str]
 _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
-_SECTIONS = ("SERVER", "STORAGE", "EMBEDDING", "TIERS", "CHECKPOINTS", "LOG")
+_SECTIONS = ("SERVER", "STORAGE", "INDEX", "EMBEDDING", "TIERS", "CHECKPOINTS", "LOG")
 # What Kubernetes puts into every pod for a Service that happens to be called memd-server and the like.
 _KUBERNETES = re.compile(r"_(SERVICE_(HOST|PORT.*)|PORT(_\d+_(TCP|UDP).*)?)$")
 MAX_DRAIN_S = 300.0
@@ -59,6 +66,12 @@ class StorageConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexConfig:
+    memory_mb: int = DEFAULT_INDEX_MEMORY_MB
+    """What the indexes of all namespaces may take together; those unused for longest leave memory first."""
+
+
+@dataclass(frozen=True, slots=True)
 class EmbeddingConfig:
     precision: str = ""
     """"" is the default form of the model."""
@@ -80,6 +93,7 @@ class LogConfig:
 class Config:
     storage: StorageConfig
     server: ServerConfig = field(default_factory=ServerConfig)
+    index: IndexConfig = field(default_factory=IndexConfig)
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     log: LogConfig = field(default_factory=LogConfig)
     defaults: DaemonDefaults = field(default_factory=DaemonDefaults)
@@ -213,6 +227,7 @@ _KEYS: Mapping[str, Callable[[str, Any], Any]] = {
     "server.reflection": _flag,
     "server.drain": _drain,
     "storage.data_dir": _path,
+    "index.memory_mb": _within(MIN_INDEX_MEMORY_MB, MAX_INDEX_MEMORY_MB),
     "embedding.precision": _text,
     "embedding.model_dir": _path,
     "embedding.threads": _within(0, MAX_EMBED_THREADS),
@@ -306,6 +321,7 @@ def _build(values: Mapping[str, Any], environ: Environ) -> Config:
     return Config(
         storage=StorageConfig(Path(data_dir).absolute()),
         server=ServerConfig(**server),
+        index=IndexConfig(**section("index")),
         embedding=EmbeddingConfig(**section("embedding")),
         log=LogConfig(**section("log")),
         defaults=defaults,

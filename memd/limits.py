@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+MEGABYTE = 1024 * 1024  # of everything that is said in MB
 SECOND_US = 1_000_000  # the unit of stored times
 HOUR_US = 3_600 * SECOND_US  # the same
 DAY_US = 24 * HOUR_US  # the same
@@ -70,7 +71,7 @@ MAX_WORKING_ITEMS = 1_000  # working memory is what fits a context window
 MAX_TIER_ITEMS = 1_000_000_000  # of [tiers.*] max_items; more is "unbounded", which is said by 0
 MAX_TIER_TOKENS = 1_000_000  # of [tiers.*] max_tokens: the longest context windows there are
 MAX_OFFERED_PROCEDURES = 3  # a Recall suggests ways to do it, not a manual
-MAX_NAMESPACES_LOADED = 1_024  # indexes kept in memory; the one unused for longest goes first
+MAX_NAMESPACES_LOADED = 16_384  # indexes kept in memory; the one unused for longest goes first
 MAX_EPOCH = 2**31 - 1  # epochs are drawn at random: two stores have the same one with this chance
 MAX_CHANGE_LOG = 100_000  # changes of a namespace kept for replicas; a replica further behind reloads
 MAX_AUDIT_ROWS = 100_000  # of the whole store, oldest go first
@@ -92,6 +93,13 @@ MODEL_DOWNLOAD_TIMEOUT_S = 600.0  # `memd model install` on a slow line
 INDEX_LOAD_INLINE_ROWS = 20_000  # a namespace up to this size is loaded within its first search: 0.5 s at most
 INDEX_LOAD_THREADS = 2  # namespaces loaded at the same time
 MAX_INDEX_BACKLOG = 100_000  # commits that may wait for a loading index; beyond it the load starts again
+DEFAULT_INDEX_MEMORY_MB = 1_024  # a million memories; a sidecar in a small pod sets less
+MIN_INDEX_MEMORY_MB = 16  # less would load one namespace after the other anew
+MAX_INDEX_MEMORY_MB = 1_048_576  # more than a machine has
+INDEX_UPKEEP_INTERVAL_S = 0.2  # how soon a changed index is looked at: is it due to be saved, is there memory left
+INDEX_SAVE_MIN_ROWS = 2_000  # a smaller index is built from its rows as fast as it is read from a file
+INDEX_SAVE_SHARE = 0.1  # of the entries, changed since the last save: reading that many changes again takes long
+INDEX_SAVE_INTERVAL_S = 60.0  # between two saves of one index: each writes all of it
 SWEEP_ROWS = 2_000  # expired rows deleted in one transaction: it must not delay writers noticeably
 WRITE_QUEUE_DEPTH = 8_192  # writes waiting for the writer thread
 WRITE_BATCH = 512  # requests that share one fsync

@@ -178,11 +178,37 @@ class IndexChange:
     delete_all: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class IndexChanges:
+    """What an index needs to be as the rows are at change number ``seq``: first ``removed`` taken out, then ``rows`` put."""
+
+    seq: int
+    removed: tuple[str, ...]
+    rows: Iterator[Sequence[IndexRow]]
+
+
 IndexSink: TypeAlias = Callable[[Sequence[IndexChange]], None]
 """Called by a store on its writer thread after each commit and before the replies; must not raise."""
 
 
-class MemoryStore(Protocol):
+class IndexSource(Protocol):
+    """Where an index gets its rows from. Every method blocks."""
+
+    def load(self, namespace: str, kind: str) -> tuple[int, Iterator[Sequence[IndexRow]]]:
+        """The namespace's change number and batches of all rows of ``kind``, one snapshot."""
+
+    def changed(self, namespace: str, kind: str, since: int, mark: str) -> IndexChanges | None:
+        """What changed since ``since``, where the change log had ``mark``; None when that cannot be told: all
+        rows must be loaded."""
+
+    def mark(self, namespace: str, seq: int) -> str:
+        """Identifies the change log up to ``seq``: another history has another mark."""
+
+    def erased_since(self, namespace: str, kind: str, seq: int) -> bool:
+        """Whether something was deleted since ``seq``: an index saved then still holds words of it."""
+
+
+class MemoryStore(IndexSource, Protocol):
     """Semantic rows with revisions, change log, tombstones and audit."""
 
     def fence(self) -> int:
@@ -227,9 +253,6 @@ class MemoryStore(Protocol):
 
     async def revisions(self, namespace: str, memory_id: str, *, size: int, cursor: str) -> Page[Memory]:
         """Newest first, the current state included."""
-
-    def load(self, namespace: str, kind: str) -> tuple[int, Iterator[Sequence[IndexRow]]]:
-        """Blocking. The namespace's change number and batches of all rows of ``kind``, one snapshot."""
 
     async def verify(self, namespace: str) -> tuple[int, Mapping[str, int], Sequence[str]]:
         """Change number, entry id to version of every memory row, and problems the store's own check found."""

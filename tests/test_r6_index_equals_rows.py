@@ -4,6 +4,8 @@ Random operations on the real stores and the real index, with restarts between: 
 the same ids, versions and change number on both sides, every memory must be found by its own text in its newest state, and
 what is gone must not be found at all. (After crashes: R1 runs ``Verify`` at every kill and every power cut.) Differences
 planted into the index must be found.
+
+Each restart reads the saved indexes and what changed since: here every index is worth a file.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from memd.adapters import index_upkeep
 from memd.domain.errors import AlreadyExists, NotFound
 from memd.domain.filters import Compare
 from memd.domain.model import Memory, Scope, VerifyReport
@@ -35,6 +38,13 @@ RESTART_EVERY = 120
 NAMESPACES = ("left", "right")
 USERS = ("", "ada", "bob")
 SAMPLED = 8
+
+
+@pytest.fixture(autouse=True)
+def _everything_is_worth_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_upkeep, "INDEX_SAVE_MIN_ROWS", 1)
+    monkeypatch.setattr(index_upkeep, "INDEX_SAVE_INTERVAL_S", 0.0)
+    monkeypatch.setattr(index_upkeep, "INDEX_UPKEEP_INTERVAL_S", 0.01)
 
 
 @dataclass

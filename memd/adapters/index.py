@@ -2,7 +2,8 @@
 
 Each (namespace, kind) is a slot. A slot is registered before its snapshot is read, so that a commit is either in the
 snapshot (its number is not above the snapshot's: dropped) or arrives through ``apply`` (queued until the load is done).
-Slots are disposable: one that cannot take a change is dropped and loaded again when it is next asked for.
+Slots are disposable: one that cannot take a change is dropped and loaded again when it is next asked for, and those unused
+for longest leave when there are too many or they take too much memory.
 """
 
 from __future__ import annotations
@@ -10,36 +11,65 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeAlias
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from memd import _core
+from memd.adapters.index_files import KINDS, IndexFiles
 from memd.adapters.index_scan import scan
-from memd.domain.errors import Corruption, InvalidArgument, NotReady
+from memd.adapters.index_slot import IndexSlot
+from memd.adapters.index_upkeep import IndexUpkeep
+from memd.domain.errors import InvalidArgument, NotReady
 from memd.domain.filters import Filter, to_json
-from memd.limits import INDEX_LOAD_INLINE_ROWS, INDEX_LOAD_THREADS, MAX_INDEX_BACKLOG, MAX_NAMESPACES_LOADED
-from memd.ports import IndexAnswer, IndexChange, IndexHit, IndexRow, IndexState, SearchOptions
+from memd.limits import (
+    DEFAULT_INDEX_MEMORY_MB,
+    INDEX_LOAD_INLINE_ROWS,
+    INDEX_LOAD_THREADS,
+    MAX_NAMESPACES_LOADED,
+    MEGABYTE,
+)
+from memd.ports import IndexAnswer, IndexChange, IndexHit, IndexSource, IndexState, SearchOptions
 
-KINDS = ("memory", "procedure")
-Load: TypeAlias = Callable[[str, str], tuple[int, Iterator[Sequence[IndexRow]]]]
 log = logging.getLogger(__name__)
 
 
-class RustNamespaceIndex:
-    """Implements ``ports.NamespaceIndex``. ``load`` is ``MemoryStore.load``; ``dimensions`` those of the embeddings.
+class IndexFeed:
+    """Implements ``ports.IndexSink``. The stores feed an index that reads from them, so it is opened after them: ``index``
+    is set then; nothing that concerns an index is committed before."""
 
-    At most MAX_NAMESPACES_LOADED namespaces stay in memory. Every method may be called from any thread. ``close`` ends
-    the loading threads.
+    index: RustNamespaceIndex | None = None
+
+    def __call__(self, changes: Sequence[IndexChange]) -> None:
+        if self.index is not None:
+            self.index.apply(changes)
+
+
+class RustNamespaceIndex:
+    """Implements ``ports.NamespaceIndex`` over the rows of ``source``; ``dimensions`` are those of the embeddings.
+
+    ``files``: where indexes are saved; without it each start builds them anew. ``memory_bytes``: what all indexes may take
+    together; the one in use stays, however large. At most MAX_NAMESPACES_LOADED namespaces stay in memory. Every method
+    may be called from any thread. ``close`` ends the threads and saves.
     """
 
-    def __init__(self, load: Load, dimensions: int, *, inline_rows: int = INDEX_LOAD_INLINE_ROWS) -> None:
-        self._load = load
+    def __init__(
+        self,
+        source: IndexSource,
+        dimensions: int,
+        *,
+        files: IndexFiles | None = None,
+        memory_bytes: int = DEFAULT_INDEX_MEMORY_MB * MEGABYTE,
+        inline_rows: int = INDEX_LOAD_INLINE_ROWS,
+    ) -> None:
+        self._source = source
         self._dimensions = dimensions
+        self._files = files
+        self._memory_bytes = memory_bytes
         self._inline_rows = inline_rows
         self._lock = threading.Lock()
-        self._slots: OrderedDict[tuple[str, str], _Slot] = OrderedDict()
+        self._slots: OrderedDict[tuple[str, str], IndexSlot] = OrderedDict()
         self._loaders = ThreadPoolExecutor(INDEX_LOAD_THREADS, thread_name_prefix="memd-index-load")
+        self._upkeep = IndexUpkeep(source, self._evict)
 
     def search(
         self, namespace: str, kind: str, query: str, embedding: bytes | None, where: Filter, options: SearchOptions
@@ -50,7 +80,7 @@ class RustNamespaceIndex:
         """
         slot = self._slot(namespace, kind)
         if not slot.wait_inline(self._inline_rows):
-            return scan(self._load(namespace, kind), embedding, where, options)
+            return scan(self._source.load(namespace, kind), embedding, where, options)
         seq, core = slot.current()
         if not len(core):
             return IndexAnswer((), nothing_relevant=True, seq=seq)
@@ -71,21 +101,39 @@ class RustNamespaceIndex:
 
     def apply(self, changes: Sequence[IndexChange]) -> None:
         """Cheap for namespaces that are not loaded; never raises. Called in commit order, by one thread at a time."""
+        offers: dict[IndexSlot, list[IndexChange]] = {}
+        erased: list[tuple[str, str]] = []
         with self._lock:
-            offers = [(self._slots.get((change.namespace, kind)), change) for change in changes for kind in KINDS]
-        for slot, change in offers:
-            if slot is not None and not slot.offer(change):
+            for change in changes:
+                for kind in KINDS:
+                    slot = self._slots.get((change.namespace, kind))
+                    if slot is not None:
+                        offers.setdefault(slot, []).append(change)
+                    elif kind == change.kind and (change.delete or change.delete_all):
+                        erased.append((change.namespace, kind))
+        for slot, offered in offers.items():
+            if not slot.offer(offered):
                 self._drop(slot)
+            elif any(change.kind == slot.kind for change in offered):
+                self._upkeep.note(slot)
+        for namespace, kind in erased:
+            if self._files is not None:
+                self._files.remove(namespace, kind)
 
     def loaded(self) -> int:
         with self._lock:
             return len({namespace for namespace, _ in self._slots})
 
+    def reconcile(self, namespaces: Iterable[str]) -> None:
+        """Blocking; once at start, with all namespaces there are: delete saved indexes that hold what was deleted."""
+        if self._files is not None:
+            self._files.reconcile(namespaces, self._source.erased_since)
+
     def preload(self, namespaces: Iterable[str]) -> int:
         """Blocking: load these namespaces one after the other, as many as may be loaded; how many were."""
         done = 0
         for namespace in namespaces:
-            if done >= MAX_NAMESPACES_LOADED:
+            if done >= MAX_NAMESPACES_LOADED or self._memory() > self._memory_bytes:
                 break
             for kind in KINDS:
                 self._slot(namespace, kind).wait()
@@ -94,8 +142,9 @@ class RustNamespaceIndex:
 
     def close(self) -> None:
         self._loaders.shutdown(wait=True, cancel_futures=True)
+        self._upkeep.close()
 
-    def _slot(self, namespace: str, kind: str) -> _Slot:
+    def _slot(self, namespace: str, kind: str) -> IndexSlot:
         """The slot, marked as used just now; registered and loading when it was not there."""
         key = (namespace, kind)
         with self._lock:
@@ -103,109 +152,42 @@ class RustNamespaceIndex:
             if slot is not None and not slot.failed:
                 self._slots.move_to_end(key)
                 return slot
-            slot = self._slots[key] = _Slot(kind, self._dimensions)
+            slot = self._slots[key] = IndexSlot(namespace, kind, self._dimensions, self._files)
             while len(self._slots) > MAX_NAMESPACES_LOADED * len(KINDS):
-                self._slots.popitem(last=False)
-        self._loaders.submit(slot.load, lambda: self._load(namespace, kind)).add_done_callback(slot.settle)
+                self._upkeep.dropped(self._slots.popitem(last=False)[1])
+        loading = self._loaders.submit(slot.load, self._source)
+        loading.add_done_callback(slot.settle)
+        loading.add_done_callback(lambda _: self._upkeep.note(slot))
         return slot
 
-    def _drop(self, slot: _Slot) -> None:
+    def _drop(self, slot: IndexSlot) -> None:
         log.error("an index of kind %s broke; it will be loaded again", slot.kind)
+        self._upkeep.dropped(slot)
+        slot.forget_file()
         with self._lock:
             for key in [key for key, have in self._slots.items() if have is slot]:
                 del self._slots[key]
 
+    def _memory(self) -> int:
+        with self._lock:
+            return sum(slot.memory_bytes for slot in self._slots.values())
 
-class _Slot:
-    """One Rust index and how far it is. Searches read it without a lock; whoever changes it holds the condition."""
-
-    def __init__(self, kind: str, dimensions: int) -> None:
-        self.kind = kind
-        self.failed = False
-        self._dimensions = dimensions
-        self._changed = threading.Condition()
-        self._core = _core.NamespaceIndex(dimensions)
-        self._seq = 0
-        self._snapshot_seq = 0
-        self._rows = 0
-        self._ready = False
-        self._backlog: list[IndexChange] = []
-        self._error: BaseException | None = None
-
-    def current(self) -> tuple[int, _core.NamespaceIndex]:
-        """A change number the index surely includes, and the index."""
-        seq = self._seq
-        return seq, self._core
-
-    def wait(self) -> None:
-        """Until loaded. Corruption when it cannot be, NotReady when it has to start again."""
-        if not self._ready:
-            with self._changed:
-                self._changed.wait_for(lambda: self._ready or self.failed)
-            self._check()
-
-    def wait_inline(self, rows: int) -> bool:
-        """Until loaded, or (False) until more than ``rows`` rows were seen. Errors as ``wait``."""
-        if not self._ready:
-            with self._changed:
-                self._changed.wait_for(lambda: self._ready or self.failed or self._rows > rows)
-            self._check()
-        return self._ready
-
-    def _check(self) -> None:
-        if self._error is not None:
-            raise Corruption("an index could not be loaded from its rows") from self._error
-        if self.failed:
-            raise NotReady("an index is being loaded again")
-
-    def load(self, open_rows: Callable[[], tuple[int, Iterator[Sequence[IndexRow]]]]) -> None:
-        """Blocking; on a loading thread. ``settle`` gets what it raises."""
-        seq, batches = open_rows()
-        for rows in batches:
-            self._core.upsert([_entry(row) for row in rows], seq)
-            with self._changed:
-                self._rows += len(rows)
-                self._changed.notify_all()
-        with self._changed:
-            self._seq = self._snapshot_seq = seq
-            for change in self._backlog:
-                self._take(change)
-            self._backlog.clear()
-            self._ready = not self.failed
-
-    def settle(self, loading: Future[None]) -> None:
-        """The load is over, well or not: wake those who wait."""
-        with self._changed:
-            self._error = None if loading.cancelled() else loading.exception()
-            self.failed = self.failed or not self._ready
-            self._changed.notify_all()
-
-    def offer(self, change: IndexChange) -> bool:
-        """Take one commit, or keep it until the load is done. False: the slot is broken and must be dropped."""
-        with self._changed:
-            if not self._ready:
-                self._backlog.append(change)
-                self.failed = len(self._backlog) > MAX_INDEX_BACKLOG
-            else:
-                try:
-                    self._take(change)
-                except (ValueError, RuntimeError):
-                    self.failed = True
-            return not self.failed
-
-    def _take(self, change: IndexChange) -> None:
-        if change.kind == self.kind and change.seq > self._snapshot_seq:
-            if change.delete_all:
-                self._core = _core.NamespaceIndex(self._dimensions)
-            if change.delete:
-                self._core.remove(change.delete, change.seq)
-            if change.put:
-                self._core.upsert([_entry(row) for row in change.put], change.seq)
-        self._seq = max(self._seq, change.seq)
-
-
-def _entry(row: IndexRow) -> _core.IndexEntry:
-    return _core.IndexEntry(row.entry_id, row.version, row.text, row.embeddings, row.fields)
+    def _evict(self) -> None:
+        """Save and let go of what was unused for longest until the rest fits; called by upkeep."""
+        with self._lock:
+            excess = sum(slot.memory_bytes for slot in self._slots.values()) - self._memory_bytes
+            unused = [(key, slot) for key, slot in list(self._slots.items())[:-1] if slot.ready]
+        for key, slot in unused:
+            if excess <= 0:
+                return
+            self._upkeep.save_if_worth(
+                slot
+            )  # while it still takes changes: what is deleted meanwhile takes the file along
+            with self._lock:
+                if self._slots.get(key) is slot:
+                    del self._slots[key]
+            self._upkeep.dropped(slot)
+            excess -= slot.memory_bytes
 
 
 def _ranking(options: SearchOptions) -> _core.RankingOptions:

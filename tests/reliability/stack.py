@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -17,11 +17,12 @@ import numpy as np
 
 from memd._core import TokenCounter
 from memd.adapters.clock import SystemClock
-from memd.adapters.index import RustNamespaceIndex
+from memd.adapters.index import IndexFeed, RustNamespaceIndex
+from memd.adapters.index_files import IndexFiles
 from memd.adapters.sqlite import SqliteStores
 from memd.domain.model import EmbeddingModel
 from memd.domain.settings import DaemonDefaults
-from memd.ports import Clock, EmbedderStats, IndexChange, IndexRow
+from memd.ports import Clock, EmbedderStats
 from memd.service.admin import AdminService
 from memd.service.checkpoints import CheckpointService
 from memd.service.forget import ForgetService
@@ -59,21 +60,6 @@ class HashEmbedder:
     def close(self) -> None: ...
 
 
-class _Index:
-    """Breaks the circle: the stores feed the index, the index loads from the stores."""
-
-    def __init__(self) -> None:
-        self.stores: SqliteStores | None = None
-        self.index = RustNamespaceIndex(self._load, MODEL.dimensions)
-
-    def sink(self, changes: Sequence[IndexChange]) -> None:
-        self.index.apply(changes)
-
-    def _load(self, namespace: str, kind: str) -> tuple[int, Iterator[Sequence[IndexRow]]]:
-        assert self.stores is not None
-        return self.stores.memories.load(namespace, kind)
-
-
 @dataclass(frozen=True, slots=True)
 class Stack:
     """Stores, index and the use cases over them. ``failed`` is set when the stores called it quits."""
@@ -93,17 +79,17 @@ class Stack:
 @contextlib.asynccontextmanager
 async def opened(data_dir: Path, *, vfs: str | None = None, clock: Clock | None = None) -> AsyncIterator[Stack]:
     """Open as the daemon does: migrations, indexes from rows, half-done forgets finished; close at the end."""
-    clock, link, failed = clock or SystemClock(), _Index(), threading.Event()
-    stores = SqliteStores.open(
-        data_dir, model=MODEL, clock=clock, sink=link.sink, on_fatal=lambda _: failed.set(), vfs=vfs
-    )
-    link.stores = stores
+    clock, feed, failed = clock or SystemClock(), IndexFeed(), threading.Event()
+    stores = SqliteStores.open(data_dir, model=MODEL, clock=clock, sink=feed, on_fatal=lambda _: failed.set(), vfs=vfs)
+    files = IndexFiles(data_dir, MODEL.model_id, MODEL.dimensions)
+    index = feed.index = RustNamespaceIndex(stores.memories, MODEL.dimensions, files=files)
     try:
-        stack = _assembled(stores, link.index, failed, clock)
+        index.reconcile(await stores.memories.namespaces())
+        stack = _assembled(stores, index, failed, clock)
         await stack.forget.resume()
         yield stack
     finally:
-        link.index.close()
+        index.close()
         stores.close()
 
 

@@ -14,7 +14,7 @@ import pytest
 from memd._core import TokenCounter
 from memd.adapters.embed_onnx import OnnxEmbedder, sources
 from memd.adapters.embed_onnx.install import install
-from memd.adapters.index import RustNamespaceIndex
+from memd.adapters.index import IndexFeed, RustNamespaceIndex
 from memd.adapters.pack import RustContextPacker
 from memd.adapters.sqlite import SqliteStores
 from memd.domain.model import Scope, TierName
@@ -129,8 +129,9 @@ def _close(houses: list[House]) -> None:
 def _house(data_dir: Path, clock: SettableClock, embedder: Embedder, defaults: DaemonDefaults) -> House:
     check_defaults(defaults)
     counter = TokenCounter()
-    index = RustNamespaceIndex(lambda namespace, kind: stores.memories.load(namespace, kind), 384)
-    stores = SqliteStores.open(data_dir, model=embedder.model, clock=clock, sink=index.apply)
+    feed = IndexFeed()
+    stores = SqliteStores.open(data_dir, model=embedder.model, clock=clock, sink=feed)
+    index = feed.index = RustNamespaceIndex(stores.memories, 384)
     policy = PolicySource(stores.settings, defaults)
     tiers = _tiers(defaults.tiers, stores, index, embedder, counter)
     return House(

@@ -71,7 +71,7 @@ async def test_statements_use_indexes(
     await memories.revisions("n", "m1", size=1, cursor="")
     for kind in ("memory", "procedure"):
         list(memories.load("n", kind)[1])
-    await memories.namespaces(10)
+    await memories.namespaces()
     put = procedure("key")
     await procedures.put(put, (vector(),), expected_version=0, fence=fence, writer="w", request=request("p"))
     await procedures.get("n", put.procedure_id, 0)

@@ -12,7 +12,7 @@ from memd.adapters.sqlite import requests
 from memd.adapters.sqlite.connection import Readers, row, rows
 from memd.adapters.sqlite.cursors import decode_cursor, encode_cursor
 from memd.adapters.sqlite.forget import Forgetter
-from memd.adapters.sqlite.loading import load
+from memd.adapters.sqlite.loading import changed, erased_since, load, mark
 from memd.adapters.sqlite.memory_rows import COLUMNS, MEMORY_JSON, decode, decode_state, filterable, pushdown
 from memd.adapters.sqlite.model_guard import ModelGuard
 from memd.adapters.sqlite.reads import ReadPool
@@ -35,7 +35,7 @@ from memd.domain.model import (
     Written,
 )
 from memd.domain.visibility import fields_of
-from memd.ports import Clock, ForgetPlan, IndexRow, MemoryChange, PendingForget
+from memd.ports import Clock, ForgetPlan, IndexChanges, IndexRow, MemoryChange, PendingForget
 
 STORE = "memories"
 
@@ -174,10 +174,19 @@ class SqliteMemories:
     def load(self, namespace: str, kind: str) -> tuple[int, Iterator[Sequence[IndexRow]]]:
         return load(self._readers.fresh(), namespace, kind)
 
-    async def namespaces(self, most: int) -> tuple[str, ...]:
-        """Those with most changes, at most ``most``: what an index loads first at start."""
-        sql = "SELECT namespace FROM namespace_head ORDER BY seq DESC LIMIT ?"
-        found = await self._reads.run(lambda connection: rows(connection, sql, (most,)))
+    def changed(self, namespace: str, kind: str, since: int, mark: str) -> IndexChanges | None:
+        return changed(self._readers.fresh(), namespace, kind, since, mark)
+
+    def mark(self, namespace: str, seq: int) -> str:
+        return self._reads.blocking(lambda connection: mark(connection, namespace, seq))
+
+    def erased_since(self, namespace: str, kind: str, seq: int) -> bool:
+        return self._reads.blocking(lambda connection: erased_since(connection, namespace, kind, seq))
+
+    async def namespaces(self) -> tuple[str, ...]:
+        """Those with most changes first: so an index loads them at start."""
+        sql = "SELECT namespace FROM namespace_head ORDER BY seq DESC"
+        found = await self._reads.run(lambda connection: rows(connection, sql))
         return tuple(namespace for (namespace,) in found)
 
     async def verify(self, namespace: str) -> tuple[int, Mapping[str, int], Sequence[str]]:

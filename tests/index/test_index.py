@@ -2,73 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import random
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pytest
 
 from memd.adapters import index as index_module
 from memd.adapters.index import RustNamespaceIndex
 from memd.domain.errors import Corruption, InvalidArgument
-from memd.domain.filters import And, Compare, Filter
+from memd.domain.filters import Compare, Filter
 from memd.ports import IndexChange, IndexRow, SearchOptions
-
-DIMENSIONS = 16
-ALL = And(())
-MANY = 10_000
-
-
-def vector(seed: int) -> bytes:
-    bare = np.random.default_rng(seed).normal(size=DIMENSIONS)
-    return (bare / np.linalg.norm(bare)).astype("<f4").tobytes()
-
-
-def row(entry_id: str, seed: int, text: str = "words", version: int = 1, user: str = "u", windows: int = 1) -> IndexRow:
-    embeddings = b"".join(vector(seed + 1_000 * window) for window in range(windows))
-    return IndexRow(entry_id, version, text, embeddings, json.dumps({"user_id": user}).encode())
-
-
-class Rows:
-    """Rows of every (namespace, kind) with a change number, as ``MemoryStore.load`` gives them out."""
-
-    def __init__(self) -> None:
-        self.rows: dict[tuple[str, str], dict[str, IndexRow]] = {}
-        self.seq = 0
-        self.loads = 0
-        self.gate = threading.Semaphore(MANY)
-        """A permit a batch, for the loading threads."""
-        self.loading = threading.Event()
-        self.lock = threading.Lock()
-
-    def put(self, *rows: IndexRow, namespace: str = "ns", kind: str = "memory") -> IndexChange:
-        with self.lock:
-            self.seq += 1
-            self.rows.setdefault((namespace, kind), {}).update({one.entry_id: one for one in rows})
-            return IndexChange(namespace, kind, self.seq, put=rows)
-
-    def delete(self, *ids: str, namespace: str = "ns", kind: str = "memory") -> IndexChange:
-        with self.lock:
-            self.seq += 1
-            for one in ids:
-                self.rows[namespace, kind].pop(one, None)
-            return IndexChange(namespace, kind, self.seq, delete=ids)
-
-    def load(self, namespace: str, kind: str) -> tuple[int, Iterator[Sequence[IndexRow]]]:
-        with self.lock:
-            self.loads += 1
-            seq, rows = self.seq, list(self.rows.get((namespace, kind), {}).values())
-        return seq, self._batches(rows)
-
-    def _batches(self, rows: list[IndexRow]) -> Iterator[Sequence[IndexRow]]:
-        for start in range(0, len(rows), 10):
-            yield rows[start : start + 10]
-            if threading.current_thread().name.startswith("memd-index-load"):
-                self.loading.set()
-                assert self.gate.acquire(timeout=10)
+from tests.index.rows import ALL, DIMENSIONS, MANY, Rows, row, vector
 
 
 @pytest.fixture
@@ -78,7 +24,7 @@ def rows() -> Rows:
 
 @pytest.fixture
 def index(rows: Rows) -> Iterator[RustNamespaceIndex]:
-    made = RustNamespaceIndex(rows.load, DIMENSIONS, inline_rows=50)
+    made = RustNamespaceIndex(rows, DIMENSIONS, inline_rows=50)
     yield made
     rows.gate.release(MANY)
     made.close()
@@ -234,7 +180,7 @@ def test_the_index_equals_the_rows_after_any_interleaving(rows: Rows) -> None:
     """Writers commit while searches load, evict by failure and load again; in the end ids and versions agree."""
     rng = random.Random(7)
     for _ in range(20):
-        index = RustNamespaceIndex(rows.load, DIMENSIONS, inline_rows=50)
+        index = RustNamespaceIndex(rows, DIMENSIONS, inline_rows=50)
         started = threading.Barrier(3)
 
         def write(
