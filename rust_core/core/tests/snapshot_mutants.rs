@@ -29,8 +29,10 @@ struct Original {
     parts: Parts,
     other: Parts,
     answers: Answers,
-    /// What the memories were made from.
+    /// The memories of the original and more, so that every free slot is used again.
     entries: Vec<Entry>,
+    /// Of an index that never held anything but `entries`.
+    rewritten: Answers,
 }
 
 fn numbered(name: &str, default: u64) -> u64 {
@@ -38,7 +40,7 @@ fn numbered(name: &str, default: u64) -> u64 {
 }
 
 /// With holes: removed slots, some of them used again.
-fn index_of(numbers: std::ops::Range<u64>) -> (NamespaceIndex, Vec<Entry>) {
+fn index_of(numbers: std::ops::Range<u64>) -> NamespaceIndex {
     let index = NamespaceIndex::new(DIMENSIONS).unwrap();
     let entries: Vec<Entry> = numbers.clone().map(entry).collect();
     index.upsert(&entries.iter().collect::<Vec<_>>(), 70).unwrap();
@@ -46,17 +48,19 @@ fn index_of(numbers: std::ops::Range<u64>) -> (NamespaceIndex, Vec<Entry>) {
     index.remove(&removed.iter().map(String::as_str).collect::<Vec<_>>(), 71).unwrap();
     let back: Vec<&Entry> = entries.iter().filter(|entry| entry.memory_id.ends_with('5')).collect();
     index.upsert(&back, 77).unwrap();
-    let kept = entries.into_iter().filter(|entry| index.contains(&entry.memory_id).unwrap()).collect();
-    (index, kept)
+    index
 }
 
 impl Original {
     fn new() -> Self {
-        let (index, entries) = index_of(0..28);
-        // As many memories in as many slots, other content.
-        let (other, _) = index_of(28..56);
+        let index = index_of(0..28);
         let parts = |index: &NamespaceIndex| Parts::of(&index.to_snapshot(&header()).unwrap());
-        Self { parts: parts(&index), other: parts(&other), answers: ask(&index), entries }
+        // As many memories in as many slots, other content.
+        let other = parts(&index_of(28..56));
+        let entries: Vec<Entry> = (0..40).map(entry).collect();
+        let fresh = NamespaceIndex::new(DIMENSIONS).unwrap();
+        fresh.upsert(&entries.iter().collect::<Vec<_>>(), 1).unwrap();
+        Self { parts: parts(&index), other, answers: ask(&index), entries, rewritten: unordered(ask(&fresh)) }
     }
 
     fn mutant(&self, seed: u64) -> (Mutation, bool, Vec<u8>) {
@@ -90,7 +94,7 @@ impl Original {
         None
     }
 
-    /// Make the index hold the original's memories; nothing may be left of what it held.
+    /// Make the index hold `entries`; nothing may be left of what it held.
     fn rewrite(&self, index: &NamespaceIndex, empty_first: bool) {
         let known = |id: &str| !empty_first && self.entries.iter().any(|entry| entry.memory_id == id);
         let ids: Vec<String> =
@@ -101,7 +105,8 @@ impl Original {
             assert!(index.is_empty() && index.matching(None).unwrap().is_empty());
         }
         index.upsert(&self.entries.iter().collect::<Vec<_>>(), 79).unwrap();
-        assert_eq!(unordered(ask(index)), unordered(self.answers.clone()));
+        assert_eq!(unordered(ask(index)), self.rewritten);
+        assert_consistent(index);
     }
 }
 

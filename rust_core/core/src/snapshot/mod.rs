@@ -24,7 +24,8 @@ pub(crate) use file::{Mapped, replace};
 pub(crate) use reader::Reader;
 pub(crate) use writer::Writer;
 
-/// Of the layout of the header's rest and of all sections. Raised with every change: an older file is stale, not converted.
+/// Of the layout of the header's rest and of all sections, and of how texts become terms, since those are stored. Raised
+/// with every change of either: an older file is stale, not converted.
 pub const FORMAT_VERSION: u32 = 1;
 /// How the name of a file that is being written ends. One that a crash left behind may be deleted when nobody saves.
 pub const TEMPORARY_SUFFIX: &str = ".tmp";

@@ -236,10 +236,20 @@ fn forged(value: u64, random: &mut Random) -> u64 {
     }
 }
 
+/// Where a number may begin: lists are aligned with the begin or the end of their section, what stands behind texts is not.
+fn place(bytes: &[u8], random: &mut Random) -> usize {
+    let at = random.below(bytes.len().saturating_sub(7));
+    match random.below(5) {
+        0 | 1 => at / 4 * 4,
+        2 | 3 => (at / 4 * 4 + bytes.len() % 4).min(bytes.len()),
+        _ => at,
+    }
+}
+
 fn forge_number(bytes: &mut [u8], random: &mut Random) {
-    let width = [4, 8][random.below(2)];
+    let width = [4, 4, 8][random.below(3)];
     // Counts stand first.
-    let at = if random.below(4) == 0 { 0 } else { random.below(bytes.len().saturating_sub(width)) };
+    let at = if random.below(8) == 0 { 0 } else { place(bytes, random) };
     if let Some(place) = bytes.get_mut(at..at + width) {
         let mut value = [0; 8];
         value[..width].copy_from_slice(place);
@@ -247,11 +257,12 @@ fn forge_number(bytes: &mut [u8], random: &mut Random) {
     }
 }
 
+/// Half of the time to a place near by, which is most often another number of the same list.
 fn copy_number(bytes: &mut [u8], random: &mut Random) {
-    let last = bytes.len().saturating_sub(4);
-    // Most lists of numbers begin at a multiple of 4.
-    let (from, to) = (random.below(last) / 4 * 4, random.below(last) / 4 * 4);
-    if from + 4 <= bytes.len() {
+    let from = place(bytes, random);
+    let near = (from + random.below(16) * 4).saturating_sub(32);
+    let to = if random.below(2) == 0 { near } else { place(bytes, random) };
+    if from.max(to) + 4 <= bytes.len() {
         bytes.copy_within(from..from + 4, to);
     }
 }
