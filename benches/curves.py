@@ -17,9 +17,9 @@ _COLOURS = ("#2a6f97", "#d08c60", "#6a994e", "#9a6fb0", "#b5484d", "#7d8597", "#
 def svg(heading: str, title: str, lines: Mapping[str, Sequence[tuple[float, float]]]) -> str:
     """``lines``: name to (recall, milliseconds). Both axes are logarithmic, recall by what is missing to 1.
 
-    Recalls below 0.8 are left out, above 0.999 they stand at the right edge; the first line is drawn thickest.
+    Recalls below 0.8 are left out; a line ends at its first point of 0.999 or more. The first line is drawn thickest.
     """
-    drawn = {name: [point for point in points if point[0] >= _RECALLS[0]] for name, points in lines.items()}
+    drawn = {name: _within(points) for name, points in lines.items()}
     times = [ms for points in drawn.values() for _, ms in points] or [_MS[0], _MS[-1]]
     low = max((ms for ms in _MS if ms <= min(times)), default=min(times))
     high = min((ms for ms in _MS if ms >= max(times) and ms > low), default=max(times) * 1.1)
@@ -37,8 +37,19 @@ def svg(heading: str, title: str, lines: Mapping[str, Sequence[tuple[float, floa
         y = _y(ms, low, high)
         parts += [_gridline(_LEFT, y, _WIDTH - _RIGHT, y), text(_LEFT - 8, y + 4, f"{ms:g} ms", anchor="end")]
     for number, (name, points) in enumerate(drawn.items()):
-        parts += _line(number, name, [(_x(recall), _y(ms, low, high)) for recall, ms in sorted(points)])
+        parts += _line(number, name, [(_x(recall), _y(ms, low, high)) for recall, ms in points])
     return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _within(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points that the frame shows, by their time."""
+    kept: list[tuple[float, float]] = []
+    for recall, ms in sorted(points, key=lambda point: point[1]):
+        if recall >= _RECALLS[0]:
+            kept.append((recall, ms))
+        if recall >= _RECALLS[-1]:
+            break
+    return kept
 
 
 def _line(number: int, name: str, points: Sequence[tuple[float, float]]) -> list[str]:
