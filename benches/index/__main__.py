@@ -61,6 +61,7 @@ def headline(found: Mapping[str, Mapping[str, Figure]], threads: int) -> dict[st
     }
     figures["speedup_vs_hnswlib_at_98"] = _ratio(hnswlib, memd, "ms_p50_at_98")
     figures["build_ratio_vs_hnswlib"] = _ratio(memd, hnswlib, f"build_{threads}_threads_s")
+    figures["build_cpu_ratio_vs_hnswlib"] = _ratio(memd, hnswlib, f"build_{threads}_threads_cpu_s")
     figures |= {f"{name}_{what}": memd.get(f"{name}_{what}") for name in phases.FILTERS for what in ("ms", "recall")}
     figures["exact_10k_ratio_vs_numpy"] = _ratio(memd, numpy, "exact_10k_ms")
     return figures | {key: memd.get(key) for key in _OWN}

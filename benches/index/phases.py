@@ -87,7 +87,10 @@ def built(run: Run, contenders: Sequence[Contender], threads: Sequence[int]) -> 
                 with contextlib.ExitStack() as own:
                     index = own.enter_context(run.started(contender))
                     done = index.ask("build", count=count, threads=number) or {}
-                    run.note(contender.name, **{f"build_{number}_threads_s": done["seconds"]})
+                    times = {"s": done["seconds"], "cpu_s": done["cpu_seconds"]}
+                    run.note(
+                        contender.name, **{f"build_{number}_threads_{unit}": taken for unit, taken in times.items()}
+                    )
                     progress(f"built {contender.name} with {number} threads in {done['seconds']:.1f} s")
                     if number == threads[-1]:
                         _note_memory(run, index, done["rss_bytes"])
