@@ -39,11 +39,11 @@ def svg(heading: str, charts: Sequence[Chart]) -> str:
     """The charts one below the other, under ``heading``."""
     parts: list[str] = []
     y = _MARGIN + 20
-    parts.append(_text(_MARGIN, y, heading, size=13, colour="#555"))
+    parts.append(text(_MARGIN, y, heading, size=13, colour="#555"))
     y += 14
     for chart in charts:
         y += _HEADING
-        parts.append(_text(_MARGIN, y, f"{chart.title} ({chart.unit}, {chart.better})", size=15, weight="bold"))
+        parts.append(text(_MARGIN, y, f"{chart.title} ({chart.unit}, {chart.better})", size=15, weight="bold"))
         y += 12
         longest = max(bar.value for bar in chart.bars)
         for bar in chart.bars:
@@ -64,14 +64,14 @@ def _bar(y: int, bar: Bar, share: float) -> str:
     colour = _COLOURS[bar.kind]
     return "\n".join(
         [
-            _text(_MARGIN + _LABEL_WIDTH - 10, baseline, bar.label, anchor="end"),
+            text(_MARGIN + _LABEL_WIDTH - 10, baseline, bar.label, anchor="end"),
             f'<rect x="{_MARGIN + _LABEL_WIDTH}" y="{y}" width="{width:.1f}" height="{_BAR_HEIGHT}" fill="{colour}"/>',
-            _text(_MARGIN + _LABEL_WIDTH + width + 8, baseline, f"{bar.value:,.3g}"),
+            text(_MARGIN + _LABEL_WIDTH + width + 8, baseline, f"{bar.value:,.3g}"),
         ]
     )
 
 
-def _text(
+def text(
     x: float,
     y: float,
     text: str,

@@ -32,6 +32,11 @@ class BareEncoder:
         with ThreadPoolExecutor(self._threads) as pool:
             return list(pool.map(self._timed, texts))
 
+    def embeddings(self, texts: Sequence[str]) -> list[bytes]:
+        """The embedding of each text's first window: float32 little-endian, unit length."""
+        with ThreadPoolExecutor(self._threads) as pool:
+            return list(pool.map(lambda text: self._session.embed(self._pieces.windows(text)[0]), texts))
+
     def tokens(self, text: str) -> int:
         """Word pieces of a text, special ones included."""
         return sum(len(ids) for ids in self._pieces.windows(text))

@@ -146,6 +146,8 @@ def _rounded(value: Figure) -> Figure:
         return float(f"{value:.4g}") if math.isfinite(value) else None
     if isinstance(value, Mapping):
         return {key: _rounded(part) for key, part in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_rounded(part) for part in value]
     return value
 
 

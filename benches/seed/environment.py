@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
-import sys
-import venv
 from pathlib import Path
 
+from benches import environment
 from benches.report import ROOT, progress
 from benches.seed import absent_cuda
 
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 DIRECTORY = ROOT / ".venv" / "seed"
-_STAMP = "made-from.sha256"
 
 
 def python() -> Path:
-    """The interpreter of the environment, which is made or made anew when it is missing or of other requirements."""
-    interpreter = DIRECTORY / "bin" / "python"
-    wanted = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
-    stamp = DIRECTORY / _STAMP
-    if not stamp.exists() or stamp.read_text(encoding="ascii") != wanted:
-        progress("making .venv/seed for sentence-transformers, chromadb and Redis: about two minutes, 2.2 GB")
-        _make(interpreter)
-        stamp.write_text(wanted, encoding="ascii")
-    return interpreter
+    """The interpreter of the environment."""
+    announce = "for sentence-transformers, chromadb and Redis: about two minutes, 2.2 GB"
+    return environment.python(DIRECTORY.name, REQUIREMENTS, announce, finish=_make_torch_import)
 
 
 def redis_server() -> Path:
@@ -34,10 +25,7 @@ def redis_server() -> Path:
     return binary
 
 
-def _make(interpreter: Path) -> None:
-    venv.create(DIRECTORY, clear=True, with_pip=True)
-    pip = [str(interpreter), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    subprocess.run([*pip, "--requirement", str(REQUIREMENTS)], check=True, stdout=sys.stderr)
+def _make_torch_import(interpreter: Path) -> None:
     if not _torch_imports(interpreter):
         progress("standing in for the GPU libraries that torch was linked against")
         absent_cuda.stand_in(_torch_libraries(interpreter))

@@ -53,6 +53,21 @@ def test_tokens() -> None:
     assert figures["tiktoken_mb_per_s"] > 0
 
 
+def test_index(tmp_path: Path) -> None:
+    plot = tmp_path / "plots" / "index.svg"
+    size = ("--vectors", "2000", "--queries", "40", "--rounds", "1", "--threads", "1")
+    figures = run("index", "--only", "numpy", "--data", "synthetic", *size, "--plot", str(plot))
+    numpy = figures["numpy"]
+    wanted = (
+        "ms_p50_at_95 ms_p50_at_98 ms_p50_at_99 build_1_threads_s bytes_per_vector filtered_1pct_ms load_s remove_us"
+    )
+    assert numpy.keys() >= set(wanted.split())
+    recalls = ("filtered_1pct_recall", "filtered_10pct_recall", "after_removal_recall", "exact_10k_overlap")
+    assert all(numpy[recall] == 1 for recall in recalls)
+    assert figures["curves"]["numpy"] == [[0, 1.0, numpy["ms_p50_at_99"]]]
+    assert plot.read_text().startswith("<svg")
+
+
 def test_quality_finds_the_evidence_of_easy_questions(tmp_path: Path) -> None:
     turns = ["My cat is called Mirabelle.", "I work as a pastry chef in Lyon.", "The marathon is in October."]
     questions = [("What is the name of the cat?", 0), ("Which job does she have?", 1), ("When is the marathon?", 2)]
