@@ -226,7 +226,10 @@ class RememberService:
             )
             for memory in unsaid
         }
-        return [begun.get(memory.memory_id, memory) for memory in memories]
+        ready = [begun.get(memory.memory_id, memory) for memory in memories]
+        for index, memory in enumerate(ready):
+            check_validity(memory, f"memories[{index}]")
+        return ready
 
     @contextlib.asynccontextmanager
     async def _admitted(self, namespace: str, memories: Sequence[Memory]) -> AsyncIterator[None]:
