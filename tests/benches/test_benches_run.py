@@ -84,4 +84,4 @@ def test_updates() -> None:
     assert figures["now_questions"] + figures["as_of_questions"] + figures["ended_questions"] == 40
     assert 0 < figures["now_first"] <= figures["now_in_5"] <= 1
     assert 0 < figures["as_of_first"] <= figures["as_of_in_5"] <= 1
-    assert figures["ended_shown"] == 0
+    assert figures["stale_shown"] == 0
