@@ -28,9 +28,7 @@ GAP_DAYS = (75, 170)  # the shortest has a whole calendar month in it, for the q
 LAST_DAY = 660
 AFTERWARDS_DAYS = (4, 50)
 FIRST_PERSON, OBLIQUE = "me: ", "~"
-SHARES = {"never": 0.18, "correction": 0.14, "ended": 0.14}
-"""Of the facts, by kind; the others are replaced. What may not end is replaced too."""
-LENGTHS = (2, 2, 2, 3, 3, 4)
+LENGTHS = (2, 2, 2, 3, 3, 4)  # values of a fact that is replaced
 OBLIQUE_SHARE = 0.1
 FULL_NAME_SHARE = 0.15
 PLAN_SHARE, QUOTE_SHARE, ASIDE_SHARE, COPY_SHARE = 0.35, 0.4, 0.35, 0.15
@@ -38,6 +36,9 @@ THEN_OF_UNCHANGED_SHARE = 0.4
 
 Kind = Literal["replaced", "preference", "correction", "ended", "never"]
 Attribute = Mapping[str, Any]
+
+SHARES: Mapping[Kind, float] = {"never": 0.18, "correction": 0.14, "ended": 0.14}
+"""Of the facts, by kind; the others are replaced. What may not end is replaced too."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ class _Fact:
         for kind, share in SHARES.items():
             drawn -= share
             if drawn < 0 and (kind != "ended" or self._attribute["ends"]):
-                return kind  # type: ignore[return-value]
+                return kind
         return "preference" if self._attribute.get("preference") else "replaced"
 
     def _timeline(self, length: int) -> list[datetime]:
