@@ -27,12 +27,14 @@ _FULL: Mapping[str, Sequence[str]] = {
     "recall_latency": (),
     "observe": (),
     "cold_start": (),
+    "updates": (),
 }
 _QUICK: Mapping[str, Sequence[str]] = {
     "tokens": ("--megabytes", "0.5", "--rounds", "1"),
     "recall_latency": ("--memories", "500", "--queries", "100", "--seconds", "1"),
     "observe": ("--events", "100", "--seconds", "1"),
     "cold_start": ("--memories", "500", "--starts", "1"),
+    "updates": ("--questions", "60"),
 }
 _QUICK_QUALITY = ("--questions", "100")
 
@@ -86,6 +88,10 @@ def charts(found: Mapping[str, Mapping[str, Any]]) -> list[Chart]:
     if quality := found.get("quality"):
         bars = [Bar(f"recall at {k}", 100 * quality[f"recall_at_{k}"]) for k in (5, 10, 20)]
         drawn.append(Chart("Evidence found", "%", "more is better", bars))
+    if updates := found.get("updates"):
+        keys = {"value of now first": "now_first", "value of then first": "as_of_first"}
+        bars = [Bar(label, 100 * updates[key]) for label, key in keys.items()]
+        drawn.append(Chart("Facts that changed", "%", "more is better", bars))
     return drawn
 
 

@@ -212,8 +212,8 @@ class RememberService:
         return ready
 
     async def _begun(self, memories: Sequence[Memory], now_us: int) -> Sequence[Memory]:
-        """What supersedes and does not say since when is valid from now on, or since it first said so: the old memory's
-        validity ends there, and at no time are both valid."""
+        """What supersedes and does not say since when is valid since what it tells happened (a time to come is now), else
+        from now on, or since it first said so: the old memory's validity ends there, and at no time are both valid."""
         unsaid = [memory for memory in memories if memory.supersedes and memory.valid_from is None]
         if not unsaid:
             return memories
@@ -221,10 +221,15 @@ class RememberService:
         rows = await asyncio.to_thread(self._memories.fetch, namespace, [memory.memory_id for memory in unsaid])
         known = {(row.memory_id, row.supersedes): row.valid_from for row in rows}
         begun = {
-            memory.memory_id: replace(memory, valid_from=known.get((memory.memory_id, memory.supersedes)) or now_us)
+            memory.memory_id: replace(
+                memory, valid_from=known.get((memory.memory_id, memory.supersedes)) or _since(memory, now_us)
+            )
             for memory in unsaid
         }
-        return [begun.get(memory.memory_id, memory) for memory in memories]
+        ready = [begun.get(memory.memory_id, memory) for memory in memories]
+        for index, memory in enumerate(ready):
+            check_validity(memory, f"memories[{index}]")
+        return ready
 
     @contextlib.asynccontextmanager
     async def _admitted(self, namespace: str, memories: Sequence[Memory]) -> AsyncIterator[None]:
@@ -246,6 +251,10 @@ def check_validity(memory: Memory, path: str) -> None:
     """Validity is [valid_from, valid_to): empty or reversed is InvalidArgument."""
     if memory.valid_from is not None and memory.valid_to is not None and memory.valid_from >= memory.valid_to:
         raise InvalidArgument("valid_from must be before valid_to", field=f"{path}.valid_to")
+
+
+def _since(memory: Memory, now_us: int) -> int:
+    return now_us if memory.event_time is None else min(memory.event_time, now_us)
 
 
 def _refuse_repeats(memories: Sequence[Memory]) -> None:

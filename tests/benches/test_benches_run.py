@@ -91,3 +91,12 @@ def test_quality_finds_the_evidence_of_easy_questions(tmp_path: Path) -> None:
     assert figures.keys() >= {"recall_at_5", "recall_at_10", "recall_at_20", "mrr", "ndcg_at_10"}
     assert figures["recall_at_5"] == 1
     assert [json.loads(line)["question_id"] for line in results.read_text().splitlines()] == ["q0", "q1", "q2"]
+
+
+def test_updates() -> None:
+    figures = run("updates", "--questions", "40")
+    assert figures["half"] == "A"
+    assert figures["now_questions"] + figures["as_of_questions"] + figures["ended_questions"] == 40
+    assert 0 < figures["now_first"] <= figures["now_in_5"] <= 1
+    assert 0 < figures["as_of_first"] <= figures["as_of_in_5"] <= 1
+    assert figures["stale_shown"] == 0

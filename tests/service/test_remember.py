@@ -142,6 +142,35 @@ async def test_what_supersedes_takes_over_without_gap_or_overlap(house: House) -
         assert valid.content.endswith(lives)
 
 
+async def test_what_supersedes_begins_when_it_happened(house: House) -> None:
+    """History that is brought in later answers as of then, each value in its time."""
+    old = await one(house, "Ada lives in Graz")
+    moved_us = house.clock.now_us() - 9 * HOUR_US
+    written = await learn(house, draft("Ada lives in Linz", supersedes=old.memory_id, event_time=moved_us))
+    again_us = moved_us + HOUR_US
+    await learn(house, draft("Ada lives in Wels", supersedes=written.value[0].memory_id, event_time=again_us))
+    for at_us, lives in ((moved_us - 1, "Graz"), (moved_us, "Linz"), (again_us - 1, "Linz"), (again_us, "Wels")):
+        reply = await house.ask("where does Ada live", as_of_us=at_us)
+        assert [memory.content for memory, _ in reply.memories] == [f"Ada lives in {lives}"]
+
+
+async def test_what_supersedes_is_valid_now_when_it_tells_of_a_time_to_come(house: House) -> None:
+    old = await one(house, "The deadline is in May")
+    later_us = house.clock.now_us() + 9 * HOUR_US
+    await learn(house, draft("The deadline is tonight", supersedes=old.memory_id, event_time=later_us))
+    assert await contents(house) == {"The deadline is tonight"}
+
+
+async def test_what_supersedes_and_is_over_already_says_since_when(house: House) -> None:
+    """Without a beginning it would never have been valid, and the old memory would end for nothing."""
+    old = await one(house, "Ada lives in Graz")
+    ended_us = house.clock.now_us() - HOUR_US
+    with pytest.raises(InvalidArgument) as refused:
+        await learn(house, draft("Ada lives in Linz", supersedes=old.memory_id, valid_to=ended_us))
+    assert refused.value.field == "memories[0].valid_to"
+    assert await contents(house) == {"Ada lives in Graz"}
+
+
 async def test_a_retry_has_one_effect(house: House) -> None:
     first = await learn(house, "Ada prefers tea", request=request("r1"))
     assert (again := await learn(house, "Ada prefers tea", request=request("r1"))).replayed

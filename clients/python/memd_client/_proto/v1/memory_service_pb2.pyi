@@ -464,7 +464,9 @@ class NewMemory(google.protobuf.message.Message):
     importance: builtins.float
     pinned: builtins.bool
     supersedes: builtins.str
-    """Id of a visible memory whose validity ends where this one's begins. NOT_FOUND when it is not there."""
+    """Id of a visible memory whose validity ends where this one's begins: at valid_from, else at event_time where that has
+    passed, else now. NOT_FOUND when it is not there.
+    """
     session_id: builtins.str
     """Overrides the request scope's session_id as provenance."""
     @property
