@@ -63,7 +63,7 @@ def test_every_start_gives_the_same_complete_answers(daemon: Daemon) -> None:
     assert files(daemon) == saved
 
     with Client(daemon.address, user_id="ada", timeout_s=TIMEOUT_S) as client:
-        client.remember([NewMemory("7 was seen in the lighthouse, long after", memory_id="late")])
+        client.remember([NewMemory("who was at the lighthouse? it was Ada herself", memory_id="late")])
     daemon.kill()
     daemon.start()
     after = answers(daemon)
