@@ -27,7 +27,8 @@ def run(name: str, *options: str) -> dict[str, Any]:
 def test_recall_latency() -> None:
     figures = run("recall_latency", "--memories", "60", "--queries", "20", "--block", "10", "--seconds", "0.4")
     wanted = "p50_ms p95_ms p99_ms echo_p50_ms embed_p50_ms floor_ms ratio_to_floor cached_p50_ms throughput_16 rss_mb"
-    assert figures.keys() >= {*wanted.split(), "rss_anon_mb"}
+    assert figures.keys() >= {*wanted.split(), "rss_anon_mb", "bare_p50_ms", "ratio_to_bare"}
+    assert figures["bare_p50_ms"] > 0
     assert figures["cached_p50_ms"] > 0
     assert figures["p50_ms"] <= figures["p95_ms"] <= figures["p99_ms"]
     assert figures["floor_ms"] == pytest.approx(figures["echo_p50_ms"] + figures["embed_p50_ms"], rel=1e-2)
@@ -45,6 +46,13 @@ def test_cold_start() -> None:
     figures = run("cold_start", "--memories", "40", "--starts", "1")
     assert figures.keys() >= {"ready_s", "rss_anon_mb"}
     assert figures["ready_s"] >= figures["serving_after_stop_s"] > 0
+
+
+def test_namespaces() -> None:
+    figures = run("namespaces", "--namespaces", "30", "--memories", "3", "--memory-mb", "1")
+    assert figures["loaded"] == 30
+    assert figures["limited_loaded"] >= 1
+    assert figures["first_search_p50_ms"] > 0
 
 
 def test_tokens() -> None:
