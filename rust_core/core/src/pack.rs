@@ -6,6 +6,8 @@
 use crate::error::Error;
 use crate::tokens::TokenCounter;
 
+/// Text of at most so many bytes per token of the budget is first tried as a whole: more hardly ever fits.
+const TRY_WHOLE_BYTES_PER_TOKEN: usize = 4;
 /// Stands between sections, after the last line's own line break.
 const RULE: &str = "---\n\n";
 
@@ -46,6 +48,21 @@ pub struct Packed {
 
 /// Fill each section up to its share, then hand out what is left over in the order given. Items are never cut.
 pub fn pack(counter: &TokenCounter, sections: &[&Section], budget: usize) -> Packed {
+    whole(counter, sections, budget).unwrap_or_else(|| parts(counter, sections, budget))
+}
+
+/// Everything, when it fits: counted once instead of by the line.
+fn whole(counter: &TokenCounter, sections: &[&Section], budget: usize) -> Option<Packed> {
+    let taken: Vec<Vec<usize>> = sections.iter().map(|section| (0..section.items.len()).collect()).collect();
+    let text = render(sections, &taken);
+    if text.len() > budget.saturating_mul(TRY_WHOLE_BYTES_PER_TOKEN) {
+        return None;
+    }
+    let tokens = counter.count(&text);
+    (tokens <= budget).then_some(Packed { text, tokens, taken })
+}
+
+fn parts(counter: &TokenCounter, sections: &[&Section], budget: usize) -> Packed {
     let mut packing = Packing::new(counter, sections, budget);
     for (at, section) in sections.iter().enumerate() {
         packing.fill(at, (section.share * budget as f64).floor() as usize);
@@ -107,7 +124,7 @@ impl<'a> Packing<'a> {
 
     fn finish(mut self) -> Packed {
         loop {
-            let text = self.render();
+            let text = render(self.sections, &self.taken);
             let tokens = self.counter.count(&text);
             if tokens <= self.budget {
                 return Packed { text, tokens, taken: self.taken };
@@ -116,16 +133,16 @@ impl<'a> Packing<'a> {
             last.expect("an empty text has no tokens").pop();
         }
     }
+}
 
-    fn render(&self) -> String {
-        let section = |(section, taken): (&&Section, &Vec<usize>)| {
-            let items = taken.iter().map(|&item| section.items[item].as_str());
-            let items: Vec<&str> = if section.reverse { items.rev().collect() } else { items.collect() };
-            (!items.is_empty()).then(|| format!("{}\n\n{}", section.heading, items.join("\n")))
-        };
-        let parts: Vec<String> = self.sections.iter().zip(&self.taken).filter_map(section).collect();
-        parts.join("\n\n---\n\n")
-    }
+fn render(sections: &[&Section], taken: &[Vec<usize>]) -> String {
+    let section = |(section, taken): (&&Section, &Vec<usize>)| {
+        let items = taken.iter().map(|&item| section.items[item].as_str());
+        let items: Vec<&str> = if section.reverse { items.rev().collect() } else { items.collect() };
+        (!items.is_empty()).then(|| format!("{}\n\n{}", section.heading, items.join("\n")))
+    };
+    let parts: Vec<String> = sections.iter().zip(taken).filter_map(section).collect();
+    parts.join("\n\n---\n\n")
 }
 
 #[cfg(test)]
@@ -206,7 +223,13 @@ mod tests {
             prop_assert!(packed.tokens <= budget);
             prop_assert_eq!(packed.tokens, counter.count(&packed.text));
             prop_assert!(packed.taken.iter().all(|taken| taken.is_sorted_by(|a, b| a < b)));
-            prop_assert_eq!(packed, pack(&counter, &refs, budget));
+            prop_assert_eq!(&packed, &pack(&counter, &refs, budget));
+            let by_parts = parts(&counter, &refs, budget);
+            prop_assert!(by_parts.tokens <= budget);
+            let all = sections.iter().map(|section| section.items.len()).sum::<usize>();
+            if by_parts.taken.iter().map(Vec::len).sum::<usize>() == all {
+                prop_assert_eq!(packed, by_parts, "what fits by the line fits as a whole, and reads the same");
+            }
         }
     }
 }
