@@ -16,7 +16,7 @@ use crate::bitmap::Bitmap;
 use crate::error::Error;
 use crate::fields::Columns;
 use crate::filter::{Filter, evaluate, parse_filter};
-use crate::index::{FlatIndex, VectorIndex, check_dimensions};
+use crate::index::{Maintenance, VectorIndex, Vectors, Work, check_dimensions};
 use crate::text::LexicalIndex;
 use ids::Ids;
 
@@ -24,6 +24,7 @@ use ids::Ids;
 pub struct NamespaceIndex {
     dimensions: usize,
     state: RwLock<State>,
+    maintenance: Maintenance,
     /// Both are set before a change lets go of the lock, so that who reads them finds at least that much in the state; they
     /// stand outside it because they are asked for all the time and must not wait.
     len: AtomicUsize,
@@ -32,7 +33,7 @@ pub struct NamespaceIndex {
 
 struct State {
     ids: Ids,
-    vectors: FlatIndex,
+    vectors: Vectors,
     words: LexicalIndex,
     fields: Columns,
 }
@@ -53,12 +54,12 @@ impl NamespaceIndex {
         check_dimensions(dimensions)?;
         let state = State {
             ids: Ids::default(),
-            vectors: FlatIndex::new(dimensions),
+            vectors: Vectors::new(dimensions),
             words: LexicalIndex::default(),
             fields: Columns::new(),
         };
-        let (len, applied_seq) = Default::default();
-        Ok(Self { dimensions, state: RwLock::new(state), len, applied_seq })
+        let (maintenance, len, applied_seq) = Default::default();
+        Ok(Self { dimensions, state: RwLock::new(state), maintenance, len, applied_seq })
     }
 
     fn read(&self) -> Result<RwLockReadGuard<'_, State>, Error> {
@@ -113,6 +114,12 @@ impl NamespaceIndex {
         let state = self.read()?;
         let slots = state.ids.in_insertion_order(&state.visible(filter.as_ref()));
         Ok(slots.into_iter().filter_map(|slot| state.ids.get(slot)).map(|e| e.id.to_string()).collect())
+    }
+
+    /// Keep vector search fast: link at most `max_rows` vectors that wait for it and look at no more for repair, in `threads`
+    /// threads. To be called behind the requests for as long as something is left; searches and changes go on meanwhile.
+    pub fn maintain(&self, max_rows: usize, threads: usize) -> Result<Work, Error> {
+        self.maintenance.run(&self.state, |state| &mut state.vectors, max_rows, threads)
     }
 
     /// Estimate of the heap it holds.
