@@ -31,8 +31,8 @@ const LEAST_EVALUATIONS_PER_STEP: f64 = 0.2;
 type Hits = (Vec<(u32, f32)>, usize);
 
 impl HnswIndex {
-    /// Search, and what that cost.
-    pub(super) fn find(
+    /// `search`, and what that cost in evaluations of a walk.
+    pub fn find(
         &self,
         query: &PreparedQuery,
         top_k: usize,
