@@ -1,4 +1,4 @@
-//! Vectors in a snapshot: whose row each is, the float vectors, and their codes with scales and residuals, so that nothing
+//! Flat vectors in a snapshot: whose row each is, the float vectors, and their codes with scales and residuals, so that nothing
 //! is quantised again. The codes' padding is not stored: it is the machine's affair.
 
 use super::VectorIndex;
@@ -10,11 +10,11 @@ use crate::limits::MAX_WINDOWS;
 use crate::snapshot::{Error, Reader, Writer, corrupt};
 
 /// How far from 1 the length of a stored vector can be: 16,384 components, each rounded to float32, stay well within.
-const LENGTH_TOLERANCE: f64 = 1e-4;
+pub(super) const LENGTH_TOLERANCE: f64 = 1e-4;
 /// Of a norm of what codes miss against the stored bound: far above double rounding, far below the scan's own allowance.
 const RESIDUAL_TOLERANCE: f64 = 1e-9;
 /// One step of a code is a 127th of the largest component, which is at most 1.
-const MAX_SCALE: f32 = (1.0 + 1e-4) / 127.0;
+pub(super) const MAX_SCALE: f32 = (1.0 + 1e-4) / 127.0;
 /// Sums in double precision go in as many chains: one alone would wait for each addition.
 const LANES: usize = 8;
 
