@@ -9,6 +9,8 @@ use super::*;
 use crate::index::planner::scan_cost;
 use crate::index::{Maintenance, Vectors, Work, best_first};
 
+mod snapshot;
+
 const DIMENSIONS: usize = 24;
 
 /// A graph index from the first row on, with its lock and its maintenance.
