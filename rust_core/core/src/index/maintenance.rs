@@ -5,6 +5,7 @@ use std::sync::{Mutex, RwLock};
 use super::Vectors;
 use super::hnsw::{HnswIndex, Repair};
 use crate::error::Error;
+use crate::limits::MAX_MAINTENANCE_THREADS;
 
 /// Rows that pass from hand to hand under the index's lock at once: a few microseconds.
 const ROWS_PER_LOCK: usize = 1024;
@@ -39,6 +40,9 @@ impl Maintenance {
         max_rows: usize,
         threads: usize,
     ) -> Result<Work, Error> {
+        if !(1..=MAX_MAINTENANCE_THREADS).contains(&threads) {
+            return Err(Error::OutOfRange { what: "threads", bounds: "between 1 and 64" });
+        }
         let mut repair = self.repair.lock().map_err(|_| Error::Broken)?;
         let guarded = Guarded { state, vectors };
         let linked = link(&guarded, max_rows, threads)?;

@@ -11,6 +11,7 @@ mod quantize;
 mod rows;
 mod scan;
 mod snapshot;
+mod standalone;
 mod vectors;
 
 use std::cmp::Ordering;
@@ -19,11 +20,12 @@ pub use flat::FlatIndex;
 pub use hnsw::HnswIndex;
 pub use maintenance::{Maintenance, Work};
 pub use quantize::{Prepared, PreparedQuery};
-pub use vectors::Vectors;
+pub use standalone::StandaloneVectors;
+pub use vectors::{FLAT_MAX_ROWS, Vectors};
 
 use crate::bitmap::Bitmap;
 use crate::error::Error;
-use crate::limits::MAX_DIMENSIONS;
+use crate::limits::{MAX_DIMENSIONS, MAX_EF};
 
 /// How thoroughly to search.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,6 +35,17 @@ pub struct SearchOptions {
     pub ef: Option<usize>,
     /// Look at every visible vector.
     pub exact: bool,
+}
+
+impl SearchOptions {
+    /// Refuse what is out of bounds.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.ef.is_none_or(|ef| (1..=MAX_EF).contains(&ef)) {
+            Ok(())
+        } else {
+            Err(Error::OutOfRange { what: "ef", bounds: "between 1 and 1048576" })
+        }
+    }
 }
 
 /// What a vector index does, whichever way it searches.

@@ -53,6 +53,7 @@ impl NamespaceIndex {
         thoroughly: &SearchOptions,
     ) -> Result<SearchResult, Error> {
         options.check()?;
+        thoroughly.check()?;
         let embedding = embedding.map(|bytes| one_vector(self.dimensions, bytes)).transpose()?;
         let filter = filter.map(parse_filter).transpose()?;
         let words = analyze(query);
