@@ -28,6 +28,7 @@ _FULL: Mapping[str, Sequence[str]] = {
     "observe": (),
     "cold_start": (),
     "updates": (),
+    "index": (),
 }
 _QUICK: Mapping[str, Sequence[str]] = {
     "tokens": ("--megabytes", "0.5", "--rounds", "1"),
@@ -35,6 +36,7 @@ _QUICK: Mapping[str, Sequence[str]] = {
     "observe": ("--events", "100", "--seconds", "1"),
     "cold_start": ("--memories", "500", "--starts", "1"),
     "updates": ("--questions", "60"),
+    "index": ("--vectors", "2000", "--queries", "100", "--data", "synthetic", "--only", "numpy,memd"),
 }
 _QUICK_QUALITY = ("--questions", "100")
 
@@ -85,6 +87,10 @@ def charts(found: Mapping[str, Mapping[str, Any]]) -> list[Chart]:
     if tokens := found.get("tokens"):
         bars = [Bar("tiktoken", tokens["tiktoken_mb_per_s"], "other"), Bar("memd", tokens["mb_per_s"])]
         drawn.append(Chart("Exact token counts, one thread", "MB/s", "more is better", bars))
+    if (index := found.get("index")) and "memd" in index:
+        names = [name for name in index["curves"] if index[name].get("ms_p50_at_98") is not None]
+        bars = [Bar(name, index[name]["ms_p50_at_98"], *(() if name == "memd" else ("other",))) for name in names]
+        drawn.append(Chart(f"Search {index['vectors']:,} vectors at recall .98", "ms", "less is better", bars))
     if quality := found.get("quality"):
         bars = [Bar(f"recall at {k}", 100 * quality[f"recall_at_{k}"]) for k in (5, 10, 20)]
         drawn.append(Chart("Evidence found", "%", "more is better", bars))

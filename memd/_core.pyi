@@ -60,7 +60,11 @@ class IndexEntry:
 
 @final
 class RankingOptions:
-    """Defaults are the measured ones. Weights 0..1; ``min_relevance`` is a cosine or None for no cut-off."""
+    """Defaults are the measured ones. Weights 0..1; ``min_relevance`` is a cosine or None for no cut-off.
+
+    How thoroughly vectors are looked for: ``ef`` is the number of candidates a walk over the graph keeps (1 to 2**20; None
+    leaves it to the index, which aims at a recall of .98); ``exact`` looks at every visible vector.
+    """
 
     def __init__(
         self,
@@ -72,6 +76,8 @@ class RankingOptions:
         noise_cosine: float = 0.2,
         nothing_cosine: float = 0.3,
         min_relevance: float | None = None,
+        ef: int | None = None,
+        exact: bool = False,
     ) -> None: ...
 
 @final
@@ -122,6 +128,10 @@ class NamespaceIndex:
         """Ids of the memories that pass the filter, in insertion order."""
     def versions(self) -> dict[str, int]:
         """Every memory id with its version: what ``Verify`` compares with the rows."""
+    def maintain(self, max_rows: int, threads: int) -> int:
+        """Keep vector search fast: link at most ``max_rows`` vectors that wait for it, and look at no more for repair around
+        removed ones, in ``threads`` threads (1 to 64). Returns how much is left: to be called behind the requests until it is
+        0. Searches and changes go on meanwhile; nothing is to be done for an index of few vectors."""
     def save(self, path: str | os.PathLike[str], model: str, kind: str, watermark: int) -> None:
         """Replace the file by a snapshot, on disk when this returns; whatever happens, the path names the old file or the
         new one. Two saves may run at once; the later one stays.
@@ -149,3 +159,32 @@ class NamespaceIndex:
     @property
     def memory_bytes(self) -> int:
         """Estimate of the heap the index holds."""
+
+@final
+class VectorIndex:
+    """The vector index by itself, as ``benches.index`` measures it beside other libraries.
+
+    Vectors are little-endian float32, slots little-endian uint32. ValueError for a vector of the wrong size or with NaN or
+    infinity, and for numbers out of bounds.
+    """
+
+    def __init__(self, dimensions: int) -> None: ...
+    def add(self, slots: bytes, vectors: bytes) -> None:
+        """One vector for each slot, replacing what it had."""
+    def build(self, threads: int) -> None:
+        """Link everything that was added; up to 16,384 vectors are scanned instead."""
+    def search(self, query: bytes, k: int, ef: int, visible: bytes | None, exact: bool) -> list[tuple[int, float]]:
+        """Slots and cosines, best first. ``ef`` 0 leaves it to the index. ``visible``: slot n is bit n % 8, lowest first, of
+        byte n // 8; None for all."""
+    def search_times_ns(self, queries: bytes, k: int, ef: int) -> list[int]:
+        """Nanoseconds of each search, timed around the call of the core. ``ef`` 0: exact."""
+    def remove(self, slots: bytes) -> int:
+        """How many of them had a vector."""
+    def maintain(self, threads: int = 1) -> None:
+        """Link what was added and repair around what was removed, until nothing is left to do."""
+    @property
+    def memory_bytes(self) -> int:
+        """Estimate of the heap the index holds."""
+    def save(self, path: str | os.PathLike[str]) -> None: ...
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Become the saved index. Exceptions as ``NamespaceIndex.load``."""

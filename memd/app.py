@@ -20,6 +20,7 @@ from memd import __version__, _core, log, testing_hooks
 from memd.adapters.clock import SystemClock
 from memd.adapters.embed_onnx import AbsentEmbedder, OnnxEmbedder
 from memd.adapters.embed_onnx.cache import FORMS, Form, form_of, model_dir
+from memd.adapters.embed_onnx.cpus import usable_cpus
 from memd.adapters.index import IndexFeed, RustNamespaceIndex
 from memd.adapters.index_files import IndexFiles
 from memd.adapters.pack import RustContextPacker
@@ -180,6 +181,7 @@ def _open_index(config: Config, stores: SqliteStores, model: EmbeddingModel) -> 
         model.dimensions,
         files=files,
         memory_bytes=config.index.memory_mb * MEGABYTE,
+        threads=usable_cpus(),
     )
 
 

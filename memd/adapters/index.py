@@ -48,7 +48,7 @@ class RustNamespaceIndex:
     """Implements ``ports.NamespaceIndex`` over the rows of ``source``; ``dimensions`` are those of the embeddings.
 
     ``files``: where indexes are saved; without it each start builds them anew. ``memory_bytes``: what all indexes may take
-    together; the one in use stays, however large. At most MAX_NAMESPACES_LOADED namespaces stay in memory. Every method
+    together; the one in use stays, however large. ``threads``: how many build graphs behind the answers. At most MAX_NAMESPACES_LOADED namespaces stay in memory. Every method
     may be called from any thread. ``close`` ends the threads and saves.
     """
 
@@ -59,6 +59,7 @@ class RustNamespaceIndex:
         *,
         files: IndexFiles | None = None,
         memory_bytes: int = DEFAULT_INDEX_MEMORY_MB * MEGABYTE,
+        threads: int = 1,
         inline_rows: int = INDEX_LOAD_INLINE_ROWS,
     ) -> None:
         self._source = source
@@ -69,7 +70,7 @@ class RustNamespaceIndex:
         self._lock = threading.Lock()
         self._slots: OrderedDict[tuple[str, str], IndexSlot] = OrderedDict()
         self._loaders = ThreadPoolExecutor(INDEX_LOAD_THREADS, thread_name_prefix="memd-index-load")
-        self._upkeep = IndexUpkeep(source, self._evict)
+        self._upkeep = IndexUpkeep(source, threads, self._evict)
 
     def search(
         self, namespace: str, kind: str, query: str, embedding: bytes | None, where: Filter, options: SearchOptions

@@ -1,4 +1,4 @@
-"""What is done to indexes behind the answers: saving, and staying within the memory limit.
+"""What is done to indexes behind the answers: linking, repairing, saving, and staying within the memory limit.
 
 One thread for all of them, so that it never takes more than its own share of the machine. An index comes here after a
 change; nothing here changes what a search finds, only how fast.
@@ -15,6 +15,7 @@ from memd.limits import (
     INDEX_SAVE_INTERVAL_S,
     INDEX_SAVE_MIN_ROWS,
     INDEX_SAVE_SHARE,
+    INDEX_UPKEEP_ENTRIES,
     INDEX_UPKEEP_INTERVAL_S,
 )
 from memd.ports import IndexSource
@@ -24,10 +25,11 @@ _JOIN_TIMEOUT_S = 10.0
 
 
 class IndexUpkeep:
-    """``after_round`` is called on the thread after each round of work."""
+    """``threads``: how many link entries into a graph. ``after_round`` is called on the thread after each round of work."""
 
-    def __init__(self, source: IndexSource, after_round: Callable[[], None]) -> None:
+    def __init__(self, source: IndexSource, threads: int, after_round: Callable[[], None]) -> None:
         self._source = source
+        self._threads = threads
         self._after_round = after_round
         self._changed: set[IndexSlot] = set()
         self._unsaved: set[IndexSlot] = set()
@@ -81,11 +83,15 @@ class IndexUpkeep:
                 self._after_round()
 
     def _maintain(self, slot: IndexSlot) -> None:
+        """Until nothing is left to do. Each step is short, so that a stop need not wait for the whole."""
         if not slot.ready:
             self.note(slot)
             return
+        core = slot.current()[1]
         try:
-            slot.memory_bytes = slot.current()[1].memory_bytes
+            while not self._closed and core.maintain(INDEX_UPKEEP_ENTRIES, self._threads):
+                pass
+            slot.memory_bytes = core.memory_bytes
         except RuntimeError:
             log.error("the upkeep of an index failed; its next search will tell")
 

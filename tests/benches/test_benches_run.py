@@ -64,15 +64,19 @@ def test_tokens() -> None:
 def test_index(tmp_path: Path) -> None:
     plot = tmp_path / "plots" / "index.svg"
     size = ("--vectors", "2000", "--queries", "40", "--rounds", "1", "--threads", "1")
-    figures = run("index", "--only", "numpy", "--data", "synthetic", *size, "--plot", str(plot))
-    numpy = figures["numpy"]
+    figures = run("index", "--only", "numpy,memd", "--data", "synthetic", *size, "--plot", str(plot))
     wanted = (
         "ms_p50_at_95 ms_p50_at_98 ms_p50_at_99 build_1_threads_s bytes_per_vector filtered_1pct_ms load_s remove_us"
     )
-    assert numpy.keys() >= set(wanted.split())
     recalls = ("filtered_1pct_recall", "filtered_10pct_recall", "after_removal_recall", "exact_10k_overlap")
-    assert all(numpy[recall] == 1 for recall in recalls)
-    assert figures["curves"]["numpy"] == [[0, 1.0, numpy["ms_p50_at_99"]]]
+    for name in ("numpy", "memd"):
+        assert figures[name].keys() >= set(wanted.split())
+        assert all(figures[name][recall] >= 0.9 for recall in recalls)
+    assert all(figures["numpy"][recall] == 1 for recall in recalls)
+    assert figures["memd"]["exact_10k_mode_overlap"] == 1
+    assert figures["curves"]["numpy"] == [[0, 1.0, figures["numpy"]["ms_p50_at_99"]]]
+    assert len(figures["curves"]["memd"]) > 1
+    assert figures["search_overhead_us"] is not None
     assert plot.read_text().startswith("<svg")
 
 

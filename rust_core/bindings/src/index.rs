@@ -53,8 +53,9 @@ impl NamespaceIndex {
         filter: Option<&[u8]>,
         options: &Bound<'_, RankingOptions>,
     ) -> PyResult<SearchResult> {
-        let options = &options.get().0;
-        let found = py.detach(|| self.0.search(query, embedding, filter, options)).map_err(map_error)?;
+        let RankingOptions { ranking, thoroughly } = options.get();
+        let search = || self.0.search_with(query, embedding, filter, ranking, thoroughly);
+        let found = py.detach(search).map_err(map_error)?;
         let hits = found.hits.into_iter().map(|hit| Py::new(py, Hit::from(hit))).collect::<PyResult<_>>()?;
         Ok(SearchResult { hits, nothing_relevant: found.nothing_relevant, visible: found.visible })
     }
@@ -65,6 +66,11 @@ impl NamespaceIndex {
 
     fn versions(&self, py: Python<'_>) -> PyResult<HashMap<String, i64>> {
         py.detach(|| self.0.versions()).map(|pairs| pairs.into_iter().collect()).map_err(map_error)
+    }
+
+    fn maintain(&self, py: Python<'_>, max_rows: i64, threads: i64) -> PyResult<usize> {
+        let (max_rows, threads) = (size("max_rows", max_rows)?, size("threads", threads)?);
+        py.detach(|| self.0.maintain(max_rows, threads)).map(|work| work.left).map_err(map_error)
     }
 
     fn save(&self, py: Python<'_>, path: PathBuf, model: String, kind: String, watermark: i64) -> PyResult<()> {

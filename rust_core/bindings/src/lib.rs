@@ -5,6 +5,7 @@ mod pack;
 mod ranking;
 mod snapshot;
 mod tokens;
+mod vectors;
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -41,6 +42,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<pack::Packed>()?;
     module.add_class::<index::IndexEntry>()?;
     module.add_class::<index::NamespaceIndex>()?;
+    module.add_class::<vectors::VectorIndex>()?;
     module.add_class::<ranking::RankingOptions>()?;
     module.add_class::<ranking::Hit>()?;
     module.add_class::<ranking::SearchResult>()

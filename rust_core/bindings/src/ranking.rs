@@ -2,10 +2,15 @@
 
 use pyo3::prelude::*;
 
+use memd_core::index::SearchOptions;
+
 use crate::{map_error, size};
 
 #[pyclass(frozen, module = "memd._core")]
-pub struct RankingOptions(pub memd_core::rank::RankingOptions);
+pub struct RankingOptions {
+    pub ranking: memd_core::rank::RankingOptions,
+    pub thoroughly: SearchOptions,
+}
 
 #[pymethods]
 impl RankingOptions {
@@ -19,7 +24,10 @@ impl RankingOptions {
         noise_cosine = 0.2,
         nothing_cosine = 0.3,
         min_relevance = None,
+        ef = None,
+        exact = false,
     ))]
+    #[expect(clippy::too_many_arguments, reason = "they are keywords")]
     fn new(
         limit: i64,
         candidates: i64,
@@ -28,8 +36,10 @@ impl RankingOptions {
         noise_cosine: f32,
         nothing_cosine: f32,
         min_relevance: Option<f32>,
+        ef: Option<i64>,
+        exact: bool,
     ) -> PyResult<Self> {
-        let options = memd_core::rank::RankingOptions {
+        let ranking = memd_core::rank::RankingOptions {
             limit: size("limit", limit)?,
             candidates: size("candidates", candidates)?,
             vector_weight,
@@ -38,8 +48,10 @@ impl RankingOptions {
             nothing_cosine,
             min_relevance,
         };
-        options.check().map_err(map_error)?;
-        Ok(Self(options))
+        ranking.check().map_err(map_error)?;
+        let thoroughly = SearchOptions { ef: ef.map(|ef| size("ef", ef)).transpose()?, exact };
+        thoroughly.check().map_err(map_error)?;
+        Ok(Self { ranking, thoroughly })
     }
 }
 

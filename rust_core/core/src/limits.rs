@@ -15,3 +15,7 @@ pub const MAX_FILTER_NODES: usize = 10_000;
 pub const MAX_FIELDS_BYTES: usize = 1 << 20;
 /// Elements of `tags` or of a metadata list.
 pub const MAX_LIST_VALUES: usize = 10_000;
+/// Candidates a walk over the graph keeps: more would cost more than a scan of any index that fits into memory.
+pub const MAX_EF: usize = 1 << 20;
+/// Threads of one call of maintenance: more than the machines a daemon runs on have.
+pub const MAX_MAINTENANCE_THREADS: usize = 64;

@@ -17,6 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use forge::{MUTATIONS, Mutation, Parts, Random, mutate};
+use memd_core::index::FLAT_MAX_ROWS;
 use memd_core::namespace_index::{Entry, NamespaceIndex};
 use memd_core::snapshot::Error;
 use samples::{Answers, DIMENSIONS, ask, assert_consistent, entry, expected, header};
@@ -25,7 +26,19 @@ const DEFAULT_MUTANTS: u64 = 2_000;
 /// Every so many go through a file: mapping one costs more than all the rest.
 const FILE_EVERY: u64 = 16;
 
+/// How vectors lie, and of how many memories.
+#[derive(Clone, Copy)]
+struct Form {
+    flat_max_rows: usize,
+    memories: u64,
+}
+
+const FLAT: Form = Form { flat_max_rows: FLAT_MAX_ROWS, memories: 28 };
+/// As many as a walk needs, or searches would all scan.
+const GRAPH: Form = Form { flat_max_rows: 0, memories: 80 };
+
 struct Original {
+    form: Form,
     parts: Parts,
     other: Parts,
     answers: Answers,
@@ -39,11 +52,22 @@ fn numbered(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
 }
 
-/// With holes: removed slots, some of them used again.
-fn index_of(numbers: std::ops::Range<u64>) -> NamespaceIndex {
-    let index = NamespaceIndex::new(DIMENSIONS).unwrap();
-    let entries: Vec<Entry> = numbers.clone().map(entry).collect();
+fn empty(form: Form) -> NamespaceIndex {
+    NamespaceIndex::new(DIMENSIONS).unwrap().with_flat_max_rows(form.flat_max_rows)
+}
+
+/// Some vectors are those of other memories.
+fn twinned(number: u64) -> Entry {
+    Entry { embeddings: entry(number - u64::from(number % 8 == 3)).embeddings, ..entry(number) }
+}
+
+/// With holes: removed slots, some of them used again; and where there is a graph, dead nodes in it and vectors that are
+/// not yet linked.
+fn index_of(form: Form, numbers: std::ops::Range<u64>) -> NamespaceIndex {
+    let index = empty(form);
+    let entries: Vec<Entry> = numbers.clone().map(twinned).collect();
     index.upsert(&entries.iter().collect::<Vec<_>>(), 70).unwrap();
+    index.maintain(form.memories as usize, 1).unwrap();
     let removed: Vec<String> = numbers.filter(|number| number % 4 == 1).map(|number| format!("m{number}")).collect();
     index.remove(&removed.iter().map(String::as_str).collect::<Vec<_>>(), 71).unwrap();
     let back: Vec<&Entry> = entries.iter().filter(|entry| entry.memory_id.ends_with('5')).collect();
@@ -52,15 +76,15 @@ fn index_of(numbers: std::ops::Range<u64>) -> NamespaceIndex {
 }
 
 impl Original {
-    fn new() -> Self {
-        let index = index_of(0..28);
+    fn new(form: Form) -> Self {
+        let index = index_of(form, 0..form.memories);
         let parts = |index: &NamespaceIndex| Parts::of(&index.to_snapshot(&header()).unwrap());
         // As many memories in as many slots, other content.
-        let other = parts(&index_of(28..56));
-        let entries: Vec<Entry> = (0..40).map(entry).collect();
-        let fresh = NamespaceIndex::new(DIMENSIONS).unwrap();
+        let other = parts(&index_of(form, form.memories..2 * form.memories));
+        let entries: Vec<Entry> = (0..form.memories + 12).map(twinned).collect();
+        let fresh = empty(form);
         fresh.upsert(&entries.iter().collect::<Vec<_>>(), 1).unwrap();
-        Self { parts: parts(&index), other, answers: ask(&index), entries, rewritten: unordered(ask(&fresh)) }
+        Self { form, parts: parts(&index), other, answers: ask(&index), entries, rewritten: unordered(ask(&fresh)) }
     }
 
     fn mutant(&self, seed: u64) -> (Mutation, bool, Vec<u8>) {
@@ -80,7 +104,7 @@ impl Original {
             NamespaceIndex::from_snapshot(file, &expected())
         };
         let (index, watermark) = match loaded {
-            Ok(loaded) => loaded,
+            Ok((index, watermark)) => (index.with_flat_max_rows(self.form.flat_max_rows), watermark),
             Err(error) => return Some(error),
         };
         if !repaired {
@@ -119,7 +143,16 @@ fn unordered(mut answers: Answers) -> Answers {
 
 #[test]
 fn a_mutant_is_refused_or_answers_right() {
-    let original = Original::new();
+    judge_mutants(FLAT);
+}
+
+#[test]
+fn a_mutant_of_a_graph_is_refused_or_answers_right() {
+    judge_mutants(GRAPH);
+}
+
+fn judge_mutants(form: Form) {
+    let original = Original::new(form);
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("mutant.snapshot");
     let first = numbered("MEMD_SNAPSHOT_SEED", 0);

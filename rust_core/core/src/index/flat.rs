@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use super::kernels::{Level, dot_f32};
 use super::quantize::{Prepared, PreparedQuery};
 use super::rows::Rows;
-use super::{VectorIndex, scan};
+use super::{SearchOptions, VectorIndex, scan};
 use crate::bitmap::Bitmap;
 
 /// The rows of one slot.
@@ -114,6 +114,7 @@ impl VectorIndex for FlatIndex {
         query: &PreparedQuery,
         top_k: usize,
         visible: &Bitmap,
+        _options: &SearchOptions,
         tie: &dyn Fn(u32, u32) -> Ordering,
     ) -> Vec<(u32, f32)> {
         scan::search(self, query, top_k, visible, tie)

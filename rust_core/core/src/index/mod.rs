@@ -3,20 +3,50 @@
 //! The closeness of two vectors is their cosine. Vectors are stored with length 1, so it is a dot product.
 
 mod flat;
+pub mod hnsw;
 pub mod kernels;
+mod maintenance;
+mod planner;
 mod quantize;
 mod rows;
 mod scan;
 mod snapshot;
+mod standalone;
+mod vectors;
 
 use std::cmp::Ordering;
 
 pub use flat::FlatIndex;
+pub use hnsw::HnswIndex;
+pub use maintenance::{Maintenance, Work};
 pub use quantize::{Prepared, PreparedQuery};
+pub use standalone::StandaloneVectors;
+pub use vectors::{FLAT_MAX_ROWS, Vectors};
 
 use crate::bitmap::Bitmap;
 use crate::error::Error;
-use crate::limits::MAX_DIMENSIONS;
+use crate::limits::{MAX_DIMENSIONS, MAX_EF};
+
+/// How thoroughly to search.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SearchOptions {
+    /// Candidates the walk over the graph keeps, as in the HNSW paper: more finds more and takes longer. None leaves it to
+    /// the index, which aims at a recall of .98.
+    pub ef: Option<usize>,
+    /// Look at every visible vector.
+    pub exact: bool,
+}
+
+impl SearchOptions {
+    /// Refuse what is out of bounds.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.ef.is_none_or(|ef| (1..=MAX_EF).contains(&ef)) {
+            Ok(())
+        } else {
+            Err(Error::OutOfRange { what: "ef", bounds: "between 1 and 1048576" })
+        }
+    }
+}
 
 /// What a vector index does, whichever way it searches.
 ///
@@ -30,12 +60,14 @@ pub trait VectorIndex {
     fn remove(&mut self, slot: u32) -> bool;
     /// Cosine of the query and the slot's best window; None when it has no vectors.
     fn cosine(&self, slot: u32, query: &PreparedQuery) -> Option<f32>;
-    /// The `top_k` slots of largest cosine among the `visible`, best first; equal cosines in the order `tie` says.
+    /// The `top_k` slots of largest cosine among the `visible`, best first; equal cosines in the order `tie` says. Always as
+    /// many as are visible, up to `top_k`.
     fn search(
         &self,
         query: &PreparedQuery,
         top_k: usize,
         visible: &Bitmap,
+        options: &SearchOptions,
         tie: &dyn Fn(u32, u32) -> Ordering,
     ) -> Vec<(u32, f32)>;
     /// Estimate of the heap it holds.

@@ -26,6 +26,15 @@ pub struct Prepared {
     pub residual: f32,
 }
 
+/// The codes of a vector alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Coded<'a> {
+    /// In -127..=127, padded with 0.
+    pub codes: &'a [i8],
+    /// One step of a code.
+    pub scale: f32,
+}
+
 /// A query ready to search with.
 #[derive(Clone, Debug)]
 pub struct PreparedQuery {
@@ -52,6 +61,12 @@ impl Prepared {
     }
 }
 
+impl<'a> From<&'a Prepared> for Coded<'a> {
+    fn from(vector: &'a Prepared) -> Self {
+        Self { codes: &vector.codes, scale: vector.scale }
+    }
+}
+
 impl PreparedQuery {
     /// From finite components, as `Prepared::new`.
     pub fn new(vector: &[f32]) -> Self {
@@ -68,6 +83,14 @@ impl PreparedQuery {
         let coded_norm = norm(coded.into_iter());
         let codes = QueryCodes { high_sum: sum(&high), low_sum: sum(&low), high: padded(high), low: padded(low) };
         Self { unit, codes, scale, coded_norm: round_up(coded_norm), residual: round_up(residual) }
+    }
+
+    /// The cosine that the dot products of a row's codes with both digits stand for: within the row's residual of the
+    /// float one, the same on every instruction set.
+    #[inline]
+    pub fn cosine(&self, high: i32, low: i32, scale: f32) -> f32 {
+        // Adding 0 makes -0 a 0: the two must tie.
+        (self.scale * scale * (high as f32 + low as f32 * (1.0 / LOW_STEPS))).clamp(-1.0, 1.0) + 0.0
     }
 
     /// For every row of a block: the approximate cosine its dot products stand for, and how far that can be from the one a

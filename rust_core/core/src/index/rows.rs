@@ -1,7 +1,7 @@
 //! Where vectors lie: dense rows in blocks, so that growing copies nothing and a scan reads memory in order.
 
 use super::kernels::{BLOCK_ROWS, CODE_ALIGN};
-use super::quantize::Prepared;
+use super::quantize::{Coded, Prepared};
 
 /// Whose row it is.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +73,11 @@ impl Rows {
     pub fn vector(&self, at: usize) -> &[f32] {
         let start = at % BLOCK_ROWS * self.dimensions;
         &self.vectors[at / BLOCK_ROWS][start..start + self.dimensions]
+    }
+
+    pub fn coded(&self, at: usize) -> Coded<'_> {
+        let start = at % BLOCK_ROWS * self.stride;
+        Coded { codes: &self.codes[at / BLOCK_ROWS][start..start + self.stride], scale: self.scales[at] }
     }
 
     /// The number of the new row.

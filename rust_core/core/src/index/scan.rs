@@ -98,19 +98,19 @@ fn rescore(index: &FlatIndex, query: &PreparedQuery, top_k: usize, mut rows: Vec
 
 /// The k-th best value so far, over the first windows of the slots: each stands for one slot, so that a memory with many
 /// windows does not count many times; a slot's best is never below its first.
-struct Bar {
+pub(super) struct Bar {
     top_k: usize,
-    height: f32,
+    pub(super) height: f32,
     lowest: BinaryHeap<Reverse<Ordered>>,
 }
 
 impl Bar {
-    fn new(top_k: usize) -> Self {
+    pub(super) fn new(top_k: usize) -> Self {
         Self { top_k, height: f32::NEG_INFINITY, lowest: BinaryHeap::new() }
     }
 
     #[inline]
-    fn raise(&mut self, first: bool, value: f32) {
+    pub(super) fn raise(&mut self, first: bool, value: f32) {
         if !first || value <= self.height {
             return;
         }
@@ -143,7 +143,7 @@ impl Ord for Ordered {
     }
 }
 
-fn keep_best_window(scored: &mut Vec<(u32, f32)>) {
+pub(super) fn keep_best_window(scored: &mut Vec<(u32, f32)>) {
     scored.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.total_cmp(&a.1)));
     scored.dedup_by_key(|(slot, _)| *slot);
 }

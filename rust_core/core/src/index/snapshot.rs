@@ -1,4 +1,4 @@
-//! Vectors in a snapshot: whose row each is, the float vectors, and their codes with scales and residuals, so that nothing
+//! Flat vectors in a snapshot: whose row each is, the float vectors, and their codes with scales and residuals, so that nothing
 //! is quantised again. The codes' padding is not stored: it is the machine's affair.
 
 use super::VectorIndex;
@@ -10,11 +10,11 @@ use crate::limits::MAX_WINDOWS;
 use crate::snapshot::{Error, Reader, Writer, corrupt};
 
 /// How far from 1 the length of a stored vector can be: 16,384 components, each rounded to float32, stay well within.
-const LENGTH_TOLERANCE: f64 = 1e-4;
+pub(super) const LENGTH_TOLERANCE: f64 = 1e-4;
 /// Of a norm of what codes miss against the stored bound: far above double rounding, far below the scan's own allowance.
 const RESIDUAL_TOLERANCE: f64 = 1e-9;
 /// One step of a code is a 127th of the largest component, which is at most 1.
-const MAX_SCALE: f32 = (1.0 + 1e-4) / 127.0;
+pub(super) const MAX_SCALE: f32 = (1.0 + 1e-4) / 127.0;
 /// Sums in double precision go in as many chains: one alone would wait for each addition.
 const LANES: usize = 8;
 
@@ -134,4 +134,43 @@ fn norm(unit: &[f32], value: impl Fn(f64, f64) -> f64, codes: &[i8]) -> f64 {
     }
     let rest: f64 = units.1.iter().zip(codes.1).map(square).sum();
     (sums.iter().sum::<f64>() + rest).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A bound that rounding stays below.
+    const TINY: f32 = 1e-6;
+
+    /// Two rows of slots below 2.
+    fn refused(slots: [u32; 2], firsts: [u8; 2], scale: f32, residual: f32, second: [f32; 2]) -> bool {
+        let mut out = Writer::default();
+        out.count(2);
+        out.u32s(slots);
+        out.bytes(&firsts);
+        out.f32s(&[1.0 / 127.0, scale]);
+        out.f32s(&[TINY, residual]);
+        out.f32s(&[1.0, 0.0]);
+        out.f32s(&second);
+        out.i8s(&[127, 0, 0, 127]);
+        FlatIndex::decode(Reader::new(&out.into_bytes()), 2, &Bitmap::ones(2)).is_err()
+    }
+
+    #[test]
+    fn rows_belong_to_memories_and_are_what_a_scan_relies_on() {
+        const STEP: f32 = 1.0 / 127.0;
+        assert!(!refused([0, 1], [1, 1], STEP, TINY, [0.0, 1.0]));
+        assert!(!refused([0, 0], [0, 1], STEP, TINY, [0.0, 1.0]));
+        assert!(refused([0, 2], [1, 1], STEP, TINY, [0.0, 1.0]), "vector of no memory");
+        assert!(refused([0, 1], [1, 0], STEP, TINY, [0.0, 1.0]), "missing first window");
+        assert!(refused([0, 0], [1, 1], STEP, TINY, [0.0, 1.0]), "two first windows");
+        assert!(refused([0, 1], [1, 2], STEP, TINY, [0.0, 1.0]), "neither first nor not");
+        // What the codes miss is covered by the bound.
+        assert!(refused([0, 1], [1, 1], STEP, 9.0, [0.0, 1.5]), "vector length");
+        for scale in [2.0 * STEP, -STEP, f32::NAN, f32::INFINITY] {
+            assert!(refused([0, 1], [1, 1], scale, 9.0, [0.0, 1.0]), "scale bound");
+        }
+        assert!(refused([0, 1], [1, 1], 0.9 * STEP, 0.01, [0.0, 1.0]), "codes miss more than they say");
+    }
 }

@@ -25,7 +25,7 @@ fn oracle(
 }
 
 fn search(index: &FlatIndex, query: &PreparedQuery, k: usize, visible: &Bitmap) -> Vec<(u32, f32)> {
-    index.search(query, k, visible, &|a, b| a.cmp(&b))
+    index.search(query, k, visible, &SearchOptions::default(), &|a, b| a.cmp(&b))
 }
 
 /// Vectors of any size, some zero, some equal, some tiny, some close to each other.

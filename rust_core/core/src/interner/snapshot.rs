@@ -62,3 +62,29 @@ impl Interner {
         if self.uses.contains(&0) { corrupt("a string is not used") } else { Ok(()) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(strings: &[&str], used: &[StringId]) -> bool {
+        let mut out = Writer::default();
+        out.count(strings.len());
+        out.strings(strings.iter().copied());
+        let decoded = Interner::decode(&mut Reader::new(&out.into_bytes()));
+        let users = |mut interner: Interner| {
+            used.iter().try_for_each(|&id| interner.reuse(id))?;
+            interner.all_used()
+        };
+        decoded.and_then(users).is_err()
+    }
+
+    #[test]
+    fn strings_stand_once_and_are_used() {
+        assert!(!refused(&["a", "b"], &[1, 2, 1]));
+        assert!(refused(&["a", "a"], &[1, 2]), "string twice");
+        assert!(refused(&["a", "b"], &[1]), "unused string");
+        assert!(refused(&["a"], &[1, ABSENT]), "no number");
+        assert!(refused(&["a"], &[1, 2]), "number out of range");
+    }
+}

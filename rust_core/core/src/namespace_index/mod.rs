@@ -8,7 +8,7 @@ mod snapshot;
 mod upsert;
 
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub use entry::Entry;
 pub use search::{Hit, SearchResult};
@@ -17,7 +17,7 @@ use crate::bitmap::Bitmap;
 use crate::error::Error;
 use crate::fields::Columns;
 use crate::filter::{Filter, evaluate, parse_filter};
-use crate::index::{FlatIndex, VectorIndex, check_dimensions};
+use crate::index::{Maintenance, VectorIndex, Vectors, Work, check_dimensions};
 use crate::text::LexicalIndex;
 use ids::Ids;
 
@@ -25,6 +25,7 @@ use ids::Ids;
 pub struct NamespaceIndex {
     dimensions: usize,
     state: RwLock<State>,
+    maintenance: Maintenance,
     /// Both are set before a change lets go of the lock, so that who reads them finds at least that much in the state; they
     /// stand outside it because they are asked for all the time and must not wait.
     len: AtomicUsize,
@@ -33,7 +34,7 @@ pub struct NamespaceIndex {
 
 struct State {
     ids: Ids,
-    vectors: FlatIndex,
+    vectors: Vectors,
     words: LexicalIndex,
     fields: Columns,
 }
@@ -54,12 +55,20 @@ impl NamespaceIndex {
         check_dimensions(dimensions)?;
         let state = State {
             ids: Ids::default(),
-            vectors: FlatIndex::new(dimensions),
+            vectors: Vectors::new(dimensions),
             words: LexicalIndex::default(),
             fields: Columns::new(),
         };
-        let (len, applied_seq) = Default::default();
-        Ok(Self { dimensions, state: RwLock::new(state), len, applied_seq })
+        let (maintenance, len, applied_seq) = Default::default();
+        Ok(Self { dimensions, state: RwLock::new(state), maintenance, len, applied_seq })
+    }
+
+    /// The same with a graph from more than so many vectors on, where `new` and `load` take `FLAT_MAX_ROWS`: for who wants
+    /// to see the graph at work with few.
+    pub fn with_flat_max_rows(mut self, flat_max_rows: usize) -> Self {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        state.vectors.set_flat_max_rows(flat_max_rows);
+        self
     }
 
     fn read(&self) -> Result<RwLockReadGuard<'_, State>, Error> {
@@ -114,6 +123,12 @@ impl NamespaceIndex {
         let state = self.read()?;
         let slots = state.ids.in_insertion_order(&state.visible(filter.as_ref()));
         Ok(slots.into_iter().filter_map(|slot| state.ids.get(slot)).map(|e| e.id.to_string()).collect())
+    }
+
+    /// Keep vector search fast: link at most `max_rows` vectors that wait for it and look at no more for repair, in `threads`
+    /// threads. To be called behind the requests for as long as something is left; searches and changes go on meanwhile.
+    pub fn maintain(&self, max_rows: usize, threads: usize) -> Result<Work, Error> {
+        self.maintenance.run(&self.state, |state| &mut state.vectors, max_rows, threads)
     }
 
     /// Estimate of the heap it holds.

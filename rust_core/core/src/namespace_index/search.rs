@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use super::{NamespaceIndex, State};
 use crate::error::Error;
 use crate::filter::{Filter, parse_filter};
-use crate::index::{PreparedQuery, VectorIndex, decode_vectors};
+use crate::index::{PreparedQuery, SearchOptions, VectorIndex, decode_vectors};
 use crate::rank::{Candidate, Ranked, RankingOptions, rank};
 use crate::text::{TermCounts, analyze};
 
@@ -40,11 +40,24 @@ impl NamespaceIndex {
         filter: Option<&[u8]>,
         options: &RankingOptions,
     ) -> Result<SearchResult, Error> {
+        self.search_with(query, embedding, filter, options, &SearchOptions::default())
+    }
+
+    /// The same, and how thoroughly to look for vectors.
+    pub fn search_with(
+        &self,
+        query: &str,
+        embedding: Option<&[u8]>,
+        filter: Option<&[u8]>,
+        options: &RankingOptions,
+        thoroughly: &SearchOptions,
+    ) -> Result<SearchResult, Error> {
         options.check()?;
+        thoroughly.check()?;
         let embedding = embedding.map(|bytes| one_vector(self.dimensions, bytes)).transpose()?;
         let filter = filter.map(parse_filter).transpose()?;
         let words = analyze(query);
-        Ok(self.read()?.search(&words, embedding.as_ref(), filter.as_ref(), options))
+        Ok(self.read()?.search(&words, embedding.as_ref(), filter.as_ref(), options, thoroughly))
     }
 }
 
@@ -62,12 +75,14 @@ impl State {
         embedding: Option<&PreparedQuery>,
         filter: Option<&Filter>,
         options: &RankingOptions,
+        thoroughly: &SearchOptions,
     ) -> SearchResult {
         let visible = self.visible(filter);
         let tie = |a: u32, b: u32| self.by_id(a, b);
         let words = self.words.resolve(words);
         let by_words = self.words.search(&words, options.candidates, &visible, &tie);
-        let by_vector = embedding.map_or(Vec::new(), |q| self.vectors.search(q, options.candidates, &visible, &tie));
+        let by_vector =
+            embedding.map_or(Vec::new(), |q| self.vectors.search(q, options.candidates, &visible, thoroughly, &tie));
         let mut slots: Vec<u32> = by_words.iter().chain(&by_vector).map(|&(slot, _)| slot).collect();
         slots.sort_unstable();
         slots.dedup();

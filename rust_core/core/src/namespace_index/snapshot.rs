@@ -6,7 +6,7 @@ use std::sync::RwLock;
 use super::ids::Ids;
 use super::{NamespaceIndex, State};
 use crate::fields::Columns;
-use crate::index::{FlatIndex, check_dimensions};
+use crate::index::{Vectors, check_dimensions};
 use crate::snapshot::{Container, Error, Expected, Header, Mapped, Sections, Tag, replace};
 use crate::text::LexicalIndex;
 
@@ -52,10 +52,11 @@ impl NamespaceIndex {
         let ids = Ids::decode(sections.take(IDS)?)?;
         let words = LexicalIndex::decode(sections.take(WORDS)?, ids.live())?;
         let fields = Columns::decode(sections.take(FIELDS)?, ids.live())?;
-        let vectors = FlatIndex::decode(sections.take(VECTORS)?, expected.dimensions, ids.live())?;
+        let vectors = Vectors::decode(sections.take(VECTORS)?, expected.dimensions, ids.live())?;
         sections.finish()?;
         let (len, applied_seq) = (ids.len().into(), watermark.into());
         let state = RwLock::new(State { ids, vectors, words, fields });
-        Ok((Self { dimensions: expected.dimensions, state, len, applied_seq }, watermark))
+        let loaded = Self { dimensions: expected.dimensions, state, maintenance: Default::default(), len, applied_seq };
+        Ok((loaded, watermark))
     }
 }

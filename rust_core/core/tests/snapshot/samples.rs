@@ -1,5 +1,6 @@
 //! Questions that touch every part of an index, and the answers to compare.
 
+use memd_core::index::SearchOptions;
 use memd_core::namespace_index::{Entry, NamespaceIndex};
 use memd_core::rank::RankingOptions;
 use memd_core::snapshot::{Expected, Header};
@@ -138,6 +139,7 @@ pub fn assert_consistent(index: &NamespaceIndex) {
         let by_cosine = |hit: &Hit| hit.3.unwrap_or(f32::NEG_INFINITY);
         assert_few_are_best(index, "", Some(vector), filter, by_cosine);
     }
+    assert_walks_find_what_is_there(index);
     for query in QUERIES {
         assert_few_are_best(index, query, None, None, |hit| hit.4);
     }
@@ -158,4 +160,21 @@ fn assert_few_are_best(
     };
     let all = best(1000);
     assert_eq!(best(3), all[..all.len().min(3)]);
+}
+
+/// With few candidates a graph is walked, however small.
+fn assert_walks_find_what_is_there(index: &NamespaceIndex) {
+    for (vector, filter) in vectors().iter().zip([None, Some(FILTERS[1]), None]) {
+        let near = |limit: usize, how: SearchOptions| {
+            let filter = filter.map(str::as_bytes);
+            let found = index.search_with("", Some(vector), filter, &all_of(limit), &how).unwrap().hits;
+            found.into_iter().map(|hit| (hit.memory_id, hit.ranked.candidate.cosine)).collect::<Vec<_>>()
+        };
+        let all = near(1000, SearchOptions { ef: None, exact: true });
+        for (limit, ef) in [(1, 1), (2, 3)] {
+            let found = near(limit, SearchOptions { ef: Some(ef), exact: false });
+            assert_eq!(found.len(), limit.min(all.len()));
+            assert!(found.iter().all(|hit| all.contains(hit)), "{found:?}");
+        }
+    }
 }

@@ -196,3 +196,38 @@ fn decode_scalar(kind: u8, reader: &mut Reader, strings: &mut Interner) -> Resul
         _ => corrupt("a value has no such kind"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fields::parse::NO_INTEGER;
+
+    /// One memory; its `pinned`, and metadata keys, each with true for the memories listed.
+    fn refused(pinned: u8, keys: &[(&str, &[u32])]) -> bool {
+        let mut out = Writer::default();
+        out.count(0);
+        out.u32s([ABSENT; STRING_FIELDS.len()]);
+        out.i64s([NO_INTEGER; INTEGER_FIELDS.len()]);
+        out.f64(f64::NAN);
+        out.u8(pinned);
+        out.count(keys.len());
+        out.strings(keys.iter().map(|(key, _)| *key));
+        for slots in std::iter::once(&[][..]).chain(keys.iter().map(|(_, slots)| *slots)) {
+            out.count(slots.len());
+            out.u32s(slots.iter().copied());
+            slots.iter().for_each(|_| out.u8(TRUE));
+        }
+        Columns::decode(Reader::new(&out.into_bytes()), &Bitmap::ones(1)).is_err()
+    }
+
+    #[test]
+    fn values_are_in_range_and_belong_to_a_memory_under_one_key() {
+        assert!((BOOL_ABSENT..=BOOL_TRUE).all(|pinned| !refused(pinned, &[("k", &[0]), ("l", &[0])])));
+        assert!(refused(BOOL_TRUE + 1, &[]), "bool out of range");
+        assert!(refused(BOOL_TRUE, &[("k", &[1])]), "value of no memory");
+        assert!(refused(BOOL_TRUE, &[("k", &[0, 0])]), "two values for one key");
+        assert!(refused(BOOL_TRUE, &[("", &[0])]), "empty key");
+        assert!(refused(BOOL_TRUE, &[("k", &[])]), "key without values");
+        assert!(refused(BOOL_TRUE, &[("k", &[0]), ("k", &[0])]), "key twice");
+    }
+}

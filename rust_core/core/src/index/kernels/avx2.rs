@@ -43,6 +43,24 @@ unsafe fn dot_row(row: *const i8, query: &QueryCodes) -> (i32, i32) {
     (sum_i32(high), sum_i32(low))
 }
 
+/// # Safety
+/// AVX2; every pointer is the first of as many codes as the probe has, a multiple of 32.
+#[target_feature(enable = "avx2")]
+pub unsafe fn dot_gather(probe: &[i8], rows: &[*const i8], out: &mut [i32]) {
+    let ones = _mm256_set1_epi16(1);
+    for (&row, out) in rows.iter().zip(out) {
+        let mut sum = _mm256_setzero_si256();
+        for at in (0..probe.len()).step_by(32) {
+            // SAFETY: both have `probe.len()` codes.
+            let (x, q) =
+                unsafe { (_mm256_loadu_si256(row.add(at).cast()), _mm256_loadu_si256(probe.as_ptr().add(at).cast())) };
+            let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(q, x));
+            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, ones));
+        }
+        *out = sum_i32(sum);
+    }
+}
+
 #[target_feature(enable = "avx2")]
 fn sum_i32(v: __m256i) -> i32 {
     let half = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v));

@@ -65,6 +65,52 @@ unsafe fn dot_rows<const ROWS: usize>(first: *const i8, query: &QueryCodes) -> [
 }
 
 /// # Safety
+/// AVX-512 F, BW, VNNI; every pointer is the first of as many codes as the probe has, a multiple of 64.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+pub unsafe fn dot_gather(probe: &[i8], probe_sum: i32, rows: &[*const i8], out: &mut [i32]) {
+    let (fours, rest) = rows.as_chunks::<4>();
+    let (out_fours, out_rest) = out.as_chunks_mut::<4>();
+    for (rows, out) in fours.iter().zip(out_fours) {
+        // SAFETY: the caller's promise.
+        *out = unsafe { dot_four(probe, probe_sum, rows) };
+    }
+    if let Some(&last) = rest.last() {
+        let mut rows = [last; 4];
+        rows[..rest.len()].copy_from_slice(rest);
+        // SAFETY: the caller's promise.
+        let dots = unsafe { dot_four(probe, probe_sum, &rows) };
+        out_rest.copy_from_slice(&dots[..rest.len()]);
+    }
+}
+
+/// Four at a time, as in `dot_rows`; the sums of the lanes are taken together.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn dot_four(probe: &[i8], probe_sum: i32, rows: &[*const i8; 4]) -> [i32; 4] {
+    let top_bit = _mm512_set1_epi8(i8::MIN);
+    let mut sums = [_mm512_setzero_si512(); 4];
+    for at in (0..probe.len()).step_by(64) {
+        // SAFETY: the probe and each row have `probe.len()` codes, a multiple of 64.
+        unsafe {
+            let q = _mm512_loadu_si512(probe.as_ptr().add(at).cast());
+            for (row, sum) in rows.iter().zip(&mut sums) {
+                let x = _mm512_xor_si512(_mm512_loadu_si512(row.add(at).cast()), top_bit);
+                *sum = _mm512_dpbusd_epi32(*sum, x, q);
+            }
+        }
+    }
+    let [a, b, c, d] = sums.map(|sum| {
+        let half = _mm256_add_epi32(_mm512_castsi512_si256(sum), _mm512_extracti64x4_epi64::<1>(sum));
+        _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256::<1>(half))
+    });
+    let sums = _mm_hadd_epi32(_mm_hadd_epi32(a, b), _mm_hadd_epi32(c, d));
+    let sums = _mm_sub_epi32(sums, _mm_set1_epi32(128 * probe_sum));
+    let mut dots = [0; 4];
+    // SAFETY: four integers of 32 bits.
+    unsafe { _mm_storeu_si128(dots.as_mut_ptr().cast(), sums) };
+    dots
+}
+
+/// # Safety
 /// AVX-512 F.
 #[target_feature(enable = "avx512f")]
 pub unsafe fn at_least_f32(values: &[f32], bar: f32) -> Vec<u64> {

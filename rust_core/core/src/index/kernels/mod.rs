@@ -16,6 +16,9 @@ pub const BLOCK_ROWS: usize = 512;
 /// Code rows are padded with zeros to whole 512 bit registers.
 pub const CODE_ALIGN: usize = 64;
 
+/// Rows `dot_gather` takes at most: the links of a node.
+pub const MAX_GATHER: usize = 32;
+
 /// An instruction set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
@@ -86,6 +89,61 @@ pub struct BlockDots {
     pub high: [i32; BLOCK_ROWS],
     /// With the fine digit.
     pub low: [i32; BLOCK_ROWS],
+}
+
+/// A vector in one 8 bit digit, as the walk over the graph compares it with others.
+#[derive(Clone, Copy, Debug)]
+pub struct Probe<'a> {
+    /// Padded to `CODE_ALIGN`, in -127..=127.
+    pub codes: &'a [i8],
+    /// One step of a code.
+    pub scale: f32,
+    sum: i32,
+}
+
+impl<'a> Probe<'a> {
+    /// Of codes padded to `CODE_ALIGN`.
+    pub fn new(codes: &'a [i8], scale: f32) -> Self {
+        Self { codes, scale, sum: codes.iter().map(|&c| i32::from(c)).sum() }
+    }
+}
+
+/// Begin to load codes or links into the cache.
+#[inline]
+pub fn prefetch<T>(values: &[T]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in (0..size_of_val(values)).step_by(64) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: SSE is part of x86-64; the address lies within the slice, and a prefetch does not fault anyway.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(values.as_ptr().cast::<i8>().add(line)) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = values;
+}
+
+/// Dot products of a probe with rows that lie anywhere, at most `MAX_GATHER`, one per element of `out`.
+#[inline]
+pub fn dot_gather<'a>(level: Level, probe: &Probe<'_>, rows: impl Iterator<Item = &'a [i8]>, out: &mut [i32]) {
+    let stride = probe.codes.len();
+    assert!(stride.is_multiple_of(CODE_ALIGN) && out.len() <= MAX_GATHER);
+    let mut firsts = [std::ptr::null(); MAX_GATHER];
+    let mut count = 0;
+    for (row, first) in rows.zip(&mut firsts) {
+        assert!(row.len() == stride);
+        *first = row.as_ptr();
+        count += 1;
+    }
+    assert!(count == out.len());
+    match level {
+        // SAFETY: the level is only made when the machine has it; every pointer is the first of `stride` codes.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => unsafe { avx512::dot_gather(probe.codes, probe.sum, &firsts[..count], out) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => unsafe { avx2::dot_gather(probe.codes, &firsts[..count], out) },
+        // SAFETY: as above.
+        Level::Portable => unsafe { portable::dot_gather(probe.codes, &firsts[..count], out) },
+    }
 }
 
 /// For every row of `codes` (rows of `query.high.len()` codes, at most `BLOCK_ROWS`) whose bit in `mask` is set: its dot

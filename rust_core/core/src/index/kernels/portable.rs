@@ -15,6 +15,15 @@ pub fn dot_codes(codes: &[i8], query: &QueryCodes, mask: &[u64], out: &mut Block
     }
 }
 
+/// # Safety
+/// Every pointer is the first of as many codes as the probe has.
+pub unsafe fn dot_gather(probe: &[i8], rows: &[*const i8], out: &mut [i32]) {
+    for (&row, out) in rows.iter().zip(out) {
+        // SAFETY: the caller's promise.
+        *out = dot_i8(unsafe { std::slice::from_raw_parts(row, probe.len()) }, probe);
+    }
+}
+
 fn dot_i8(a: &[i8], b: &[i8]) -> i32 {
     a.iter().zip(b).map(|(&a, &b)| i32::from(a) * i32::from(b)).sum()
 }

@@ -48,6 +48,22 @@ proptest! {
     }
 
     #[test]
+    fn gathered_rows_give_the_same_sums((query, codes, rows, _) in block()) {
+        let stride = query.high.len();
+        let probe = Probe::new(&query.high, 1.0);
+        let mut expected = untouched();
+        portable::dot_codes(&codes, &query, &[u64::MAX >> (64 - rows)], &mut expected);
+        // Backwards, and at most as many as a gather takes.
+        let order: Vec<usize> = (0..rows).rev().take(MAX_GATHER).collect();
+        let expected: Vec<i32> = order.iter().map(|&row| expected.high[row]).collect();
+        for level in Level::available() {
+            let mut out = vec![0; order.len()];
+            dot_gather(level, &probe, order.iter().map(|&row| &codes[row * stride..][..stride]), &mut out);
+            prop_assert_eq!(&out, &expected, "{}", level.name());
+        }
+    }
+
+    #[test]
     fn float_kernels_agree_within_rounding(pairs in vec((-1f32..1.0, -1f32..1.0), 0..500)) {
         let (a, b): (Vec<f32>, Vec<f32>) = pairs.into_iter().unzip();
         let exact: f64 = a.iter().zip(&b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
@@ -76,5 +92,8 @@ fn extreme_codes_do_not_overflow_at_the_largest_dimensions() {
         let mut out = untouched();
         dot_codes(level, &vec![127; 4 * stride], &query, &[0b1111], &mut out);
         assert_eq!((out.high[3], out.low[3]), (127 * sum, -127 * sum), "{}", level.name());
+        let (row, mut out) = (vec![-127; stride], [0]);
+        dot_gather(level, &Probe::new(&query.high, 1.0), std::iter::once(&row[..]), &mut out);
+        assert_eq!(out, [-127 * sum], "{}", level.name());
     }
 }

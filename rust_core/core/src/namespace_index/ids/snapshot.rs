@@ -67,3 +67,30 @@ impl Ids {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(slots: [u32; 2], ids: [&str; 2], free: &[u32]) -> bool {
+        let mut out = Writer::default();
+        out.count(2);
+        out.u32s(slots);
+        out.i64s([1, 1]);
+        out.strings(ids.into_iter());
+        out.count(free.len());
+        out.u32s(free.iter().copied());
+        Ids::decode(Reader::new(&out.into_bytes())).is_err()
+    }
+
+    #[test]
+    fn each_slot_has_one_use_and_each_id_one_slot() {
+        assert!(!refused([0, 2], ["a", "b"], &[1]));
+        assert!(refused([0, 0], ["a", "b"], &[1]), "slot used twice");
+        assert!(refused([0, 3], ["a", "b"], &[1]), "slot out of range");
+        assert!(refused([0, 2], ["a", "a"], &[1]), "id twice");
+        assert!(refused([0, 1], ["a", "b"], &[1]), "used and free");
+        assert!(refused([0, 1], ["a", "b"], &[2, 2]), "free twice");
+        assert!(refused([0, 1], ["a", "b"], &[4]), "free slot out of range");
+    }
+}

@@ -61,3 +61,28 @@ impl LexicalIndex {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(numbers: [u32; 2], counts: [u32; 2]) -> bool {
+        let mut out = Writer::default();
+        out.count(2);
+        out.strings(["green", "tea"].into_iter());
+        out.u32(2);
+        out.u32s(numbers);
+        out.u32s(counts);
+        LexicalIndex::decode(Reader::new(&out.into_bytes()), &Bitmap::ones(1)).is_err()
+    }
+
+    #[test]
+    fn terms_of_a_text_ascend_and_are_counted() {
+        assert!(!refused([1, 2], [3, 1]));
+        assert!(refused([1, 2], [3, 0]), "zero count");
+        assert!(refused([1, 2], [u32::MAX, 1]), "longer than can be counted");
+        assert!(refused([2, 1], [1, 1]), "not in order");
+        assert!(refused([1, 1], [1, 1]), "term twice");
+        assert!(refused([1, 3], [1, 1]), "term out of range");
+    }
+}
