@@ -48,8 +48,9 @@ class RustNamespaceIndex:
     """Implements ``ports.NamespaceIndex`` over the rows of ``source``; ``dimensions`` are those of the embeddings.
 
     ``files``: where indexes are saved; without it each start builds them anew. ``memory_bytes``: what all indexes may take
-    together; the one in use stays, however large. ``threads``: how many build graphs behind the answers. At most MAX_NAMESPACES_LOADED namespaces stay in memory. Every method
-    may be called from any thread. ``close`` ends the threads and saves.
+    together; the one in use stays, however large. ``threads``: how many build graphs behind the answers. At most
+    MAX_NAMESPACES_LOADED namespaces stay in memory. Every method may be called from any thread. ``close`` ends the threads
+    and saves.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ pub enum Plan {
 /// Evaluations of a walk for each candidate it keeps, at least: below that scanning is as good.
 const LEAST_EVALUATIONS_PER_CANDIDATE: usize = 5;
 /// A scan reads memory in order and keeps no queue: it evaluates this many rows in the time a walk evaluates one.
-const SCAN_SPEED: usize = 3;
+const SCAN_SPEED: usize = 4;
 
 /// What it costs to scan so many rows.
 pub fn scan_cost(rows: usize) -> usize {

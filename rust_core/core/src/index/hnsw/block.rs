@@ -1,10 +1,10 @@
 //! Where rows lie: blocks of a fixed size that never move, so that rows are read by who holds no lock.
 
-use std::cell::UnsafeCell;
 use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::pages::Pages;
 use super::params::{M, M0, NONE, level_of};
 use crate::index::kernels::{self, CODE_ALIGN, Probe};
 use crate::index::quantize::Coded;
@@ -17,9 +17,6 @@ const TWIN: u32 = 1 << 31;
 /// Ends a chain of twins.
 const LAST: u32 = TWIN - 1;
 
-#[repr(align(64))]
-struct Line(#[expect(dead_code, reason = "read through pointers")] UnsafeCell<[i8; CODE_ALIGN]>);
-
 /// The links of a row on level 0.
 #[repr(align(128))]
 struct Links0([AtomicU32; M0]);
@@ -30,12 +27,12 @@ struct Links0([AtomicU32; M0]);
 /// links, no bitmap and no slot. Everything else is atomic.
 pub struct Block {
     stride: usize,
-    codes: Box<[Line]>,
+    /// The codes of all rows, then their `Links0`.
+    pages: Pages,
     /// One step of the codes, bits of an f32.
     scales: Box<[AtomicU32]>,
     /// Slot and whether the row is its first, `NONE` when the row is free or dead.
     owners: Box<[AtomicU32]>,
-    links0: Box<[Links0]>,
     /// The next row with the very same codes, and `TWIN` in those that are not the first of them: see `twins`.
     twins: Box<[AtomicU32]>,
     /// Where the row's lists above level 0 begin, in lists of M.
@@ -59,12 +56,14 @@ impl Block {
                 first
             })
             .collect();
+        let pages = Pages::new(ROWS * (stride + size_of::<Links0>()));
+        // SAFETY: room for `ROWS` of them begins there, aligned to 128 since `ROWS` is, and nobody else has it yet.
+        unsafe { pages.first().add(ROWS * stride).write_bytes(NONE as u8, ROWS * size_of::<Links0>()) };
         Self {
             stride,
-            codes: (0..ROWS * stride / CODE_ALIGN).map(|_| Line(UnsafeCell::new([0; CODE_ALIGN]))).collect(),
+            pages,
             scales: atomics(0, ROWS),
             owners: atomics(NONE, ROWS),
-            links0: (0..ROWS).map(|_| Links0([const { AtomicU32::new(NONE) }; M0])).collect(),
             twins: atomics(LAST, ROWS),
             upper_at,
             upper: atomics(NONE, lists * M),
@@ -76,20 +75,32 @@ impl Block {
     fn codes(&self, first: usize, rows: usize) -> &[i8] {
         assert!(first + rows <= ROWS);
         // SAFETY: within the block as just checked; nobody writes a row that somebody reads (`write_codes`).
-        unsafe { slice::from_raw_parts(self.codes.as_ptr().cast::<i8>().add(first * self.stride), rows * self.stride) }
+        unsafe {
+            let first = self.pages.first().cast::<i8>().add(first * self.stride);
+            slice::from_raw_parts(first, rows * self.stride)
+        }
+    }
+
+    #[inline]
+    fn links0(&self, at: usize) -> &Links0 {
+        assert!(at < ROWS);
+        // SAFETY: within the block as just checked; atomics, written with `NONE` when the block was made.
+        unsafe { &*self.pages.first().add(ROWS * self.stride).cast::<Links0>().add(at) }
     }
 
     /// # Safety
     /// The row is free, and only this thread has its number.
     unsafe fn write_codes(&self, at: usize, codes: &[i8]) {
         assert!(at < ROWS && codes.len() == self.stride);
-        let first = UnsafeCell::raw_get(self.codes.as_ptr().cast::<UnsafeCell<i8>>());
         // SAFETY: within the block as just checked; nobody else reads or writes the row, as the caller promises.
-        unsafe { first.add(at * self.stride).copy_from_nonoverlapping(codes.as_ptr(), codes.len()) };
+        unsafe {
+            let first = self.pages.first().cast::<i8>().add(at * self.stride);
+            first.copy_from_nonoverlapping(codes.as_ptr(), codes.len());
+        }
     }
 
     fn memory_bytes(&self) -> usize {
-        self.codes.len() * CODE_ALIGN + self.links0.len() * M0 * 4 + ROWS * (4 + 4 + 4 + 2) + self.upper.len() * 4
+        self.pages.len() + ROWS * (4 + 4 + 4 + 2) + self.upper.len() * 4
     }
 }
 
@@ -252,7 +263,7 @@ impl Table {
     pub fn links(&self, row: u32, level: usize) -> &[AtomicU32] {
         let (block, at) = self.place(row);
         if level == 0 {
-            return &block.links0[at].0;
+            return &block.links0(at).0;
         }
         debug_assert!(level <= level_of(row));
         let first = (usize::from(block.upper_at[at]) + level - 1) * M;
@@ -283,7 +294,7 @@ impl Table {
     #[inline]
     pub fn prefetch_links(&self, row: u32) {
         let (block, at) = self.place(row);
-        kernels::prefetch(&block.links0[at].0);
+        kernels::prefetch(&block.links0(at).0);
     }
 
     pub fn memory_bytes(&self) -> usize {

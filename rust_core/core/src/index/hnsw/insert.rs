@@ -6,7 +6,7 @@ use std::thread;
 
 use super::block::Table;
 use super::graph::{Enter, Graph, View};
-use super::params::{EF_CONSTRUCTION, M, M0, NONE, level_of};
+use super::params::{EF_CONSTRUCTION, M, M0, NEW_M0, NONE, level_of};
 use super::scratch::{Found, Scratch};
 use super::select::select;
 use crate::error::Error;
@@ -122,7 +122,8 @@ fn choose(view: View<'_>, row: u32, level: usize, enter: Enter, scratch: &mut Sc
         if let Some(twin) = twin {
             return (Some(twin.row), chosen);
         }
-        chosen[level] = select(view, &found, M, M / 2);
+        let m = if level == 0 { NEW_M0 } else { M };
+        chosen[level] = select(view, &found, m, M / 2);
         starts = scratch.pool.found().iter().map(|found| (found.row, found.cosine)).collect();
     }
     (None, chosen)

@@ -9,6 +9,7 @@
 mod block;
 mod graph;
 mod insert;
+mod pages;
 mod params;
 mod remove;
 mod scan;

@@ -1,12 +1,15 @@
 //! Numbers of the graph, by the names of the paper (Malkov and Yashunin, "Efficient and robust approximate nearest
 //! neighbor search using Hierarchical Navigable Small World graphs", 2016).
 
-/// Links a new node gets on each level, and has at most above level 0.
+/// Links a new node gets above level 0, and has at most there.
 pub const M: usize = 16;
 /// Links a node has at most on level 0: two cache lines.
 pub const M0: usize = 2 * M;
+/// Links a new node gets on level 0: with more than M the same recall takes fewer evaluations, with M0 every link back
+/// would have to be chosen anew at once.
+pub const NEW_M0: usize = 24;
 /// Candidates a new node's links are chosen from.
-pub const EF_CONSTRUCTION: usize = 128;
+pub const EF_CONSTRUCTION: usize = 200;
 /// Levels above 0 at most. With one node in 16 going a level up it takes 2^32 rows to need more.
 pub const MAX_LEVEL: usize = 7;
 /// No row, no slot: ends a list of links.

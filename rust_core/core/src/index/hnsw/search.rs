@@ -14,7 +14,7 @@ use crate::index::{SearchOptions, keep_best};
 use crate::limits::MAX_WINDOWS;
 
 /// Candidates a walk keeps by default, at least: recall at 10 is above .98 on 100,000 sentences.
-const DEFAULT_EF: usize = 96;
+const DEFAULT_EF: usize = 80;
 /// And for each hit wanted.
 const EF_PER_HIT: usize = 2;
 /// A walk that finds too few is taken again with this many times the candidates.
@@ -24,8 +24,10 @@ const STEPS_TO_KNOW: usize = 32;
 
 /// A filtered walk looks so many times as far around as one without a filter: what it keeps is then a sample.
 const REACH: f64 = 2.5;
-/// Later steps meet fewer new nodes than the first: at least this part of them.
-const LEAST_EVALUATIONS_PER_STEP: f64 = 0.2;
+/// Later steps meet fewer new nodes than the first: at least this part of what the first ones meet,
+const FEWEST_AT_FIRST: f64 = 0.2;
+/// and of what those after them meet.
+const FEWEST_LATER: f64 = 0.5;
 
 /// Slots with cosines, and what it cost to find them, in evaluations of a walk.
 type Hits = (Vec<(u32, f32)>, usize);
@@ -199,7 +201,7 @@ impl Walk<'_> {
             kept.push(Near(start.1, start.0));
         }
         let least = (self.top_k + self.top_k / 2).clamp(1, ef);
-        let (mut steps, mut seen, mut shown) = (0, 0, 0);
+        let (mut steps, mut seen, mut shown, mut before) = (0, 0u32, 0u32, 0);
         while let Some(next) = frontier.pop() {
             if next.0 < kept.bar() {
                 break;
@@ -218,14 +220,17 @@ impl Walk<'_> {
             steps += 1;
             if steps % STEPS_TO_KNOW == 0 {
                 // With one node in n wanted hereabouts the walk takes n times as many steps as it keeps nodes.
-                let rarity = seen as f64 / f64::max(shown as f64, 0.5);
+                let rarity = f64::from(seen + 1) / f64::from(shown + 1);
                 kept.limit(((ef as f64 * REACH / rarity) as usize).clamp(least, ef));
                 let left = (kept.ef as f64 * rarity - steps as f64).max(0.0);
-                let foreseen = left * LEAST_EVALUATIONS_PER_STEP * scratch.evaluations as f64 / steps as f64;
-                if scratch.evaluations as f64 + foreseen > budget as f64 {
+                let rate = (scratch.evaluations - before) as f64 / STEPS_TO_KNOW as f64;
+                let fewest = if steps == STEPS_TO_KNOW { FEWEST_AT_FIRST } else { FEWEST_LATER };
+                if scratch.evaluations as f64 + left * rate * fewest > budget as f64 {
                     return None;
                 }
-                (seen, shown) = (0, 0);
+                before = scratch.evaluations;
+                // What was met on the way here counts less and less.
+                (seen, shown) = (seen / 2, shown / 2);
             }
             if scratch.evaluations > budget {
                 return None;
