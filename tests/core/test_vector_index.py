@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from memd._core import IndexEntry, NamespaceIndex, RankingOptions, SnapshotCorrupt, VectorIndex
 
+Array = NDArray[Any]
 DIMENSIONS = 16
 FEW, MANY = 2_000, 18_000  # a scan of float vectors, and a graph
 
 
-def _rows(count: int) -> np.ndarray:
+def _rows(count: int) -> Array:
     rows = np.random.default_rng(5).standard_normal((count, DIMENSIONS)).astype("<f4")
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), "<f4")
 
 
-def _slots(numbers: np.ndarray) -> bytes:
+def _slots(numbers: Array) -> bytes:
     return numbers.astype("<u4").tobytes()
 
 
-def _built(rows: np.ndarray) -> VectorIndex:
+def _built(rows: Array) -> VectorIndex:
     index = VectorIndex(DIMENSIONS)
     index.add(_slots(np.arange(len(rows))), rows.tobytes())
     index.build(2)
@@ -41,7 +44,7 @@ def test_it_finds_what_numpy_finds_before_and_after_a_load(count: int, tmp_path:
     loaded = VectorIndex(DIMENSIONS)
     loaded.load(str(tmp_path / "vectors"))
     found = wanted = 0
-    for query in _rows(50) + 0.1:
+    for query in _rows(50) + np.float32(0.1):
         cosines = rows @ (query / np.linalg.norm(query))
         cosines[gone] = -1
         best = set(np.argsort(-cosines)[:10].tolist())
@@ -78,10 +81,10 @@ def test_what_it_cannot_take_is_a_value_error(tmp_path: Path) -> None:
     index = VectorIndex(DIMENSIONS)
     row = _rows(1).tobytes()
     for slots, vectors in [(b"\0\0\0\0", row[:-1]), (b"\0" * 8, row), (b"\0\0\0", row), (b"\xff" * 4, row)]:
-        with pytest.raises(ValueError, match="slot|vector"):
+        with pytest.raises(ValueError, match=r"slot|vector"):
             index.add(slots, vectors)
     for k, ef in [(-1, 10), (10, -1), (10, 1 << 40)]:
-        with pytest.raises(ValueError, match="k|ef"):
+        with pytest.raises(ValueError, match=r"k|ef"):
             index.search(row, k, ef, None, False)
     for threads in (0, -1, 1 << 40):
         with pytest.raises(ValueError, match="threads"):
@@ -107,5 +110,5 @@ def test_a_namespace_is_maintained_and_searched_as_thoroughly_as_asked() -> None
         with pytest.raises(ValueError, match="ef"):
             RankingOptions(ef=ef)
     for max_rows, threads in [(-1, 1), (1, 0), (1, 65)]:
-        with pytest.raises(ValueError, match="max_rows|threads"):
+        with pytest.raises(ValueError, match=r"max_rows|threads"):
             index.maintain(max_rows, threads)
