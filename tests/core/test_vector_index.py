@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,20 +11,21 @@ from numpy.typing import NDArray
 
 from memd._core import IndexEntry, NamespaceIndex, RankingOptions, SnapshotCorrupt, VectorIndex
 
+Array = NDArray[Any]
 DIMENSIONS = 16
 FEW, MANY = 2_000, 18_000  # a scan of float vectors, and a graph
 
 
-def _rows(count: int) -> NDArray[np.float32]:
-    rows = np.random.default_rng(5).standard_normal((count, DIMENSIONS))
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype("<f4")
+def _rows(count: int) -> Array:
+    rows = np.random.default_rng(5).standard_normal((count, DIMENSIONS)).astype("<f4")
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), "<f4")
 
 
-def _slots(numbers: NDArray[np.int_]) -> bytes:
+def _slots(numbers: Array) -> bytes:
     return numbers.astype("<u4").tobytes()
 
 
-def _built(rows: np.ndarray) -> VectorIndex:
+def _built(rows: Array) -> VectorIndex:
     index = VectorIndex(DIMENSIONS)
     index.add(_slots(np.arange(len(rows))), rows.tobytes())
     index.build(2)
@@ -42,7 +44,7 @@ def test_it_finds_what_numpy_finds_before_and_after_a_load(count: int, tmp_path:
     loaded = VectorIndex(DIMENSIONS)
     loaded.load(str(tmp_path / "vectors"))
     found = wanted = 0
-    for query in _rows(50) + 0.1:
+    for query in _rows(50) + np.float32(0.1):
         cosines = rows @ (query / np.linalg.norm(query))
         cosines[gone] = -1
         best = set(np.argsort(-cosines)[:10].tolist())

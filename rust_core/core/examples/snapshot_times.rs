@@ -1,6 +1,7 @@
 //! How long a snapshot takes: `cargo run --release -p memd-core --example snapshot_times [MEMORIES]`.
 //!
-//! Synthetic memories: 12 words each of a vocabulary with Zipf's distribution, one vector of 384 components, some fields.
+//! Synthetic memories: 12 words each of a vocabulary with Zipf's distribution, one vector of 384 components in one of some
+//! clusters, some fields. Above `FLAT_MAX_ROWS` memories the vectors are linked first.
 //! Printed: milliseconds (best and median of some rounds) and bytes.
 
 use std::error::Error;
@@ -12,6 +13,7 @@ use memd_core::snapshot::{Expected, Header};
 const DIMENSIONS: usize = 384;
 const WORDS: usize = 12;
 const VOCABULARY: f64 = 50_000.0;
+const CLUSTERS: usize = 300;
 const ROUNDS: usize = 7;
 
 /// xorshift64* (Vigna, 2016).
@@ -26,7 +28,11 @@ impl Random {
     }
 }
 
-fn entry(number: usize, random: &mut Random) -> Entry {
+fn vector(random: &mut Random, near: &[f32]) -> Vec<f32> {
+    near.iter().map(|x| x + random.unit() as f32 - 0.5).collect()
+}
+
+fn entry(number: usize, random: &mut Random, centres: &[Vec<f32>]) -> Entry {
     let words: Vec<String> = (0..WORDS).map(|_| format!("w{}", VOCABULARY.powf(random.unit()) as u32)).collect();
     let mut pick = |of: u32| (random.unit() * f64::from(of)) as u32;
     let fields = format!(
@@ -44,7 +50,7 @@ fn entry(number: usize, random: &mut Random) -> Entry {
         memory_id: format!("{number:032x}"),
         version: 1,
         text: words.join(" "),
-        embeddings: (0..DIMENSIONS).flat_map(|_| (random.unit() as f32 - 0.5).to_le_bytes()).collect(),
+        embeddings: vector(random, &centres[number % CLUSTERS]).into_iter().flat_map(f32::to_le_bytes).collect(),
         fields: fields.into_bytes(),
     }
 }
@@ -67,12 +73,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     let memories: usize = std::env::args().nth(1).map_or(Ok(100_000), |count| count.parse())?;
     let index = NamespaceIndex::new(DIMENSIONS)?;
     let mut random = Random(42);
+    let centres: Vec<Vec<f32>> = (0..CLUSTERS).map(|_| vector(&mut random, &[0.0; DIMENSIONS])).collect();
     let start = Instant::now();
     for batch in (0..memories).collect::<Vec<_>>().chunks(1000) {
-        let entries: Vec<Entry> = batch.iter().map(|&number| entry(number, &mut random)).collect();
+        let entries: Vec<Entry> = batch.iter().map(|&number| entry(number, &mut random, &centres)).collect();
         index.upsert(&entries.iter().collect::<Vec<_>>(), 1)?;
     }
     println!("{memories} memories made and added: {:.0} ms", start.elapsed().as_secs_f64() * 1e3);
+    let start = Instant::now();
+    while index.maintain(usize::MAX, 2)?.left > 0 {}
+    println!("linked: {:.0} ms", start.elapsed().as_secs_f64() * 1e3);
     let header = Header { model: "model".into(), kind: "semantic".into(), watermark: 1 };
     let expected = Expected { model: "model".into(), dimensions: DIMENSIONS, kind: "semantic".into() };
     let path = std::env::temp_dir().join(format!("snapshot_times.{}", std::process::id()));
