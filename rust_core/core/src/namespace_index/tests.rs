@@ -119,3 +119,45 @@ fn equal_memories_are_ordered_by_id_whatever_the_insertion_order() {
     assert_eq!(make(&ascending), ["m000", "m001", "m002", "m003", "m004"]);
     assert_eq!(make(&descending), make(&ascending));
 }
+
+#[test]
+fn a_namespace_that_outgrows_the_scan_answers_as_before() {
+    let index = NamespaceIndex::new(2).unwrap();
+    let make = |i: usize| {
+        let angle = i as f32 * 1e-4;
+        entry(&format!("m{i:05}"), "", &[angle.cos(), angle.sin()], r#"{"user_id":"u"}"#)
+    };
+    let entries: Vec<Entry> = (0..20_000).map(make).collect();
+    index.upsert(&entries.iter().collect::<Vec<_>>(), 1).unwrap();
+    let middle = bytes(&[1f32.cos(), 1f32.sin()]);
+    let find = || {
+        let options = RankingOptions { limit: 3, ..everything() };
+        let mut found = index.search("", Some(&middle), Some(br#"{"eq":["user_id","u"]}"#), &options).unwrap().hits;
+        found.sort_by(|a, b| a.memory_id.cmp(&b.memory_id));
+        found
+            .into_iter()
+            .map(|hit| (hit.memory_id, (hit.ranked.candidate.cosine.unwrap() * 100.0).round()))
+            .collect::<Vec<_>>()
+    };
+    let near = |hits: Vec<(String, f32)>| hits.len() == 3 && hits.iter().all(|hit| hit.1 >= 99.0);
+    assert!(near(find()), "not linked yet");
+    let mut linked = 0;
+    loop {
+        let work = index.maintain(5_000, 2).unwrap();
+        linked += work.linked;
+        if work.left == 0 {
+            break;
+        }
+    }
+    assert_eq!(linked, 20_000);
+    assert!(near(find()), "linked");
+    let ids: Vec<String> = (9_000..11_000).map(|i| format!("m{i:05}")).collect();
+    assert_eq!(index.remove(&ids.iter().map(String::as_str).collect::<Vec<_>>(), 2), Ok(2_000));
+    assert!(find().iter().all(|hit| !ids.contains(&hit.0)), "removed at once");
+    let mut repaired = 0;
+    while repaired == 0 {
+        repaired = index.maintain(5_000, 2).unwrap().repaired;
+    }
+    assert_eq!(repaired, 2_000);
+    assert!(near(find()), "repaired");
+}
