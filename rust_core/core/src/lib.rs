@@ -1,6 +1,8 @@
 //! The computing part of memd: no I/O, no clock, no logging, no Python.
 
 pub mod bitmap;
+pub mod conversation;
+pub mod dates;
 pub mod error;
 pub mod fields;
 pub mod filter;
