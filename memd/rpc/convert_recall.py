@@ -83,7 +83,15 @@ def _options(message: ms.RecallRequest, limit: int, min_relevance: float | None)
         for name in ("vector_weight", "trim_ratio")
         if asked.HasField(name)
     }
-    return SearchOptions(limit, candidates=candidates, min_relevance=min_relevance, **given)
+    cues = {
+        field.name: checks.ratio(weight, f"ranking.cues.{field.name}") for field, weight in asked.cues.ListFields()
+    }
+    nothing_below = None
+    if asked.HasField("nothing_below"):
+        nothing_below = checks.ratio(asked.nothing_below, "ranking.nothing_below", least=-1.0)
+    return SearchOptions(
+        limit, candidates=candidates, min_relevance=min_relevance, cues=cues, nothing_below=nothing_below, **given
+    )
 
 
 def recall_response(reply: RecallReply, *, explain: bool) -> ms.RecallResponse:
@@ -116,6 +124,8 @@ def _put_hit(target: ms.MemoryHit, found: Memory, hit: IndexHit, *, explain: boo
         parts = target.parts
         parts.vector, parts.words, parts.bm25 = hit.vector_part, hit.word_part, hit.bm25
         parts.matched_terms = hit.matched_terms
+        for name, part in hit.cues().items():
+            setattr(parts.cues, name, part)
 
 
 def _put_status(target: ms.TierStatus, answer: TierAnswer) -> None:

@@ -33,6 +33,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_function(wrap_pyfunction!(simd_level, module)?)?;
     module.add_function(wrap_pyfunction!(pack::pack_context, module)?)?;
+    module.add_function(wrap_pyfunction!(ranking::default_cues, module)?)?;
     module.add_class::<tokens::TokenCounter>()?;
     module.add_class::<pack::Section>()?;
     module.add_class::<pack::Packed>()?;

@@ -138,3 +138,5 @@ impl NamespaceIndex {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod timing;

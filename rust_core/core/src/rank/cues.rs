@@ -39,13 +39,13 @@ impl Default for Cues {
     fn default() -> Self {
         Self {
             context_words: 0.5,
-            phrases: 0.2,
-            names: 0.2,
+            phrases: 0.1,
+            names: 0.0,
             spelling: 0.7,
             neighbours: 0.15,
-            reply: 0.3,
+            reply: 0.2,
             speaker: 0.1,
-            date: 0.3,
+            date: 0.35,
             short_turn: 0.15,
             question_turn: 0.05,
             recency: 0.01,
@@ -92,6 +92,26 @@ impl Cues {
         ]
     }
 
+    /// The weight of a name, to be changed.
+    pub fn weight_mut(&mut self, name: &str) -> Option<&mut f32> {
+        Some(match name {
+            "context_words" => &mut self.context_words,
+            "phrases" => &mut self.phrases,
+            "names" => &mut self.names,
+            "spelling" => &mut self.spelling,
+            "neighbours" => &mut self.neighbours,
+            "reply" => &mut self.reply,
+            "speaker" => &mut self.speaker,
+            "date" => &mut self.date,
+            "short_turn" => &mut self.short_turn,
+            "question_turn" => &mut self.question_turn,
+            "recency" => &mut self.recency,
+            "importance" => &mut self.importance,
+            "diversity" => &mut self.diversity,
+            _ => return None,
+        })
+    }
+
     /// Whether anything depends on the turns beside a memory.
     pub fn look_beside(&self) -> bool {
         self.context_words > 0.0 || self.neighbours > 0.0 || self.reply > 0.0
@@ -125,4 +145,38 @@ pub struct CueParts {
     pub importance: f32,
     /// Taken: nearly the same stands higher.
     pub diversity: f32,
+}
+
+impl CueParts {
+    /// Names and parts.
+    pub fn named(&self) -> [(&'static str, f32); 10] {
+        [
+            ("context_words", self.context_words),
+            ("phrases", self.phrases),
+            ("neighbours", self.neighbours),
+            ("reply", self.reply),
+            ("speaker", self.speaker),
+            ("date", self.date),
+            ("turn", self.turn),
+            ("recency", self.recency),
+            ("importance", self.importance),
+            ("diversity", self.diversity),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_weight_is_changed_by_its_name() {
+        let mut cues = Cues::default();
+        for (name, _) in Cues::OFF.named() {
+            *cues.weight_mut(name).unwrap() = 0.0;
+        }
+        assert_eq!((cues, cues.weight_mut("tea")), (Cues::OFF, None));
+        cues.date = f32::NAN;
+        assert!(cues.check().is_err());
+    }
 }
