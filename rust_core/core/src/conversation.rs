@@ -21,12 +21,17 @@ pub struct Session {
 /// Position first (those without one come last), then order of insertion.
 type Order = (i64, u64, u32);
 
-/// The sessions of a namespace. A change costs the logarithm of the session's length.
+/// No slot.
+const NONE: u32 = u32::MAX;
+
+/// The sessions of a namespace. A change costs the logarithm of the session's length; reading follows links.
 #[derive(Default)]
 pub struct Conversations {
     sessions: FxHashMap<Session, BTreeSet<Order>>,
     /// By slot.
     places: Vec<Option<(Session, Order)>>,
+    /// By slot: the one before and the one behind; `NONE` at the ends.
+    links: Vec<[u32; 2]>,
     inserted: u64,
 }
 
@@ -43,11 +48,27 @@ impl Conversations {
         }
         if self.places.len() <= slot as usize {
             self.places.resize(slot as usize + 1, None);
+            self.links.resize(slot as usize + 1, [NONE; 2]);
         }
         let order = (position, self.inserted, slot);
         self.inserted += 1;
         self.places[slot as usize] = Some((session, order));
-        self.sessions.entry(session).or_default().insert(order);
+        let orders = self.sessions.entry(session).or_default();
+        let before = orders.range(..order).next_back().map_or(NONE, |o| o.2);
+        let behind = orders.range((Excluded(order), Unbounded)).next().map_or(NONE, |o| o.2);
+        orders.insert(order);
+        self.link(before, slot);
+        self.link(slot, behind);
+    }
+
+    /// Let one follow the other; either may be `NONE`.
+    fn link(&mut self, before: u32, behind: u32) {
+        if let Some(links) = self.links.get_mut(before as usize) {
+            links[1] = behind;
+        }
+        if let Some(links) = self.links.get_mut(behind as usize) {
+            links[0] = before;
+        }
     }
 
     /// Take a slot out of its session.
@@ -59,6 +80,8 @@ impl Conversations {
                 self.sessions.remove(&session);
             }
         }
+        let [before, behind] = std::mem::replace(&mut self.links[slot as usize], [NONE; 2]);
+        self.link(before, behind);
     }
 
     fn place(&self, slot: u32) -> Option<&(Session, Order)> {
@@ -67,19 +90,18 @@ impl Conversations {
 
     /// The slots two before, one before, one behind and two behind.
     pub fn beside(&self, slot: u32) -> [Option<u32>; 4] {
-        let Some((session, order)) = self.place(slot) else { return [None; 4] };
-        let Some(orders) = self.sessions.get(session) else { return [None; 4] };
-        let mut before = orders.range(..order).rev().map(|o| o.2);
-        let mut behind = orders.range((Excluded(order), Unbounded)).map(|o| o.2);
-        let (one_before, one_behind) = (before.next(), behind.next());
-        [before.next(), one_before, one_behind, behind.next()]
+        let step = |slot: u32, side: usize| self.links.get(slot as usize).map_or(NONE, |links| links[side]);
+        let (before, behind) = (step(slot, 0), step(slot, 1));
+        [step(before, 0), before, behind, step(behind, 1)].map(|near| (near != NONE).then_some(near))
     }
 
     /// Estimate of the heap it holds.
     pub fn memory_bytes(&self) -> usize {
         // A node of a BTreeSet is half to entirely full.
         let orders: usize = self.sessions.values().map(BTreeSet::len).sum();
-        self.places.capacity() * size_of::<Option<(Session, Order)>>() + orders * 36 + self.sessions.capacity() * 48
+        self.places.capacity() * (size_of::<Option<(Session, Order)>>() + 8)
+            + orders * 36
+            + self.sessions.capacity() * 48
     }
 }
 

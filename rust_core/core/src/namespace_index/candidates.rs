@@ -1,6 +1,6 @@
 //! From what the two searches found to candidates with everything the ranking goes by.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use super::State;
 use crate::bitmap::Bitmap;
@@ -15,8 +15,10 @@ use crate::text::{QueryTerms, WordOptions, analyze, names_in};
 const FAR_SHARE: f32 = 0.6;
 /// Turns looked at around a find: two before, two behind.
 const BESIDE: usize = 4;
+/// Turns around candidates, about: room made beforehand.
+const EXPECTED: usize = 512;
 /// Finds, best first of each side, whose neighbours become candidates: further ones add work and no recall.
-const MAX_WITH_NEIGHBOURS: usize = 25;
+const MAX_WITH_NEIGHBOURS: usize = 10;
 
 /// A query, read once.
 pub struct Query<'a> {
@@ -112,58 +114,81 @@ struct Around<'a> {
     state: &'a State,
     terms: &'a QueryTerms,
     visible: &'a Bitmap,
-    beside: FxHashMap<u32, [Option<u32>; BESIDE]>,
     /// By slot: where its parts start.
-    starts: FxHashMap<u32, usize>,
+    starts: FxHashMap<u32, Option<usize>>,
     /// What each term of the query adds, one stretch of `terms.len()` a slot.
     parts: Vec<f32>,
 }
 
 impl<'a> Around<'a> {
     fn new(state: &'a State, terms: &'a QueryTerms, visible: &'a Bitmap) -> Self {
-        Self { state, terms, visible, beside: FxHashMap::default(), starts: FxHashMap::default(), parts: Vec::new() }
+        Self {
+            state,
+            terms,
+            visible,
+            starts: FxHashMap::with_capacity_and_hasher(EXPECTED, FxBuildHasher),
+            parts: Vec::with_capacity(EXPECTED * terms.len() / 2),
+        }
     }
 
     /// What the query may not see neither lends nor comes along.
-    fn beside(&mut self, slot: u32) -> [Option<u32>; BESIDE] {
-        *self.beside.entry(slot).or_insert_with(|| {
-            self.state.conversations.beside(slot).map(|near| near.filter(|&near| self.visible.get(near)))
-        })
+    fn beside(&self, slot: u32) -> [Option<u32>; BESIDE] {
+        self.state.conversations.beside(slot).map(|near| near.filter(|&near| self.visible.get(near)))
     }
 
-    fn parts(&mut self, slot: u32) -> usize {
+    /// Where the parts of a slot start; None when it has no word of the query.
+    fn parts(&mut self, slot: u32) -> Option<usize> {
         *self.starts.entry(slot).or_insert_with(|| {
             let start = self.parts.len();
             self.parts.resize(start + self.terms.len(), 0.0);
-            self.state.words.parts(slot, self.terms, &mut self.parts[start..]);
-            start
+            if self.state.words.parts(slot, self.terms, &mut self.parts[start..]) {
+                return Some(start);
+            }
+            self.parts.truncate(start);
+            None
         })
     }
 
     /// A candidate with its words: each counts once, from where it counts most, here or in the turns beside.
     fn words_of(&mut self, slot: u32, options: &RankingOptions) -> Candidate {
-        let (bm25, matched_terms) = self.state.words.score(slot, self.terms);
-        let mut candidate = Candidate { slot, bm25, matched_terms, ..Candidate::default() };
+        let mut candidate = Candidate { slot, ..Candidate::default() };
         let width = self.terms.len();
-        if width == 0 {
-            return candidate;
-        }
         let own = self.parts(slot);
-        candidate.coverage = self.terms.coverage(&self.parts[own..own + width]);
-        if options.cues.phrases > 0.0 && matched_terms > 1 {
+        if let Some(own) = own {
+            let parts = &self.parts[own..own + width];
+            // Added up as `LexicalIndex::search` does: equal to the bit.
+            candidate.bm25 = parts.iter().sum();
+            candidate.matched_terms = parts.iter().filter(|part| **part > 0.0).count() as u32;
+            candidate.coverage = self.terms.coverage(parts);
+        }
+        if options.cues.phrases > 0.0 && candidate.matched_terms > 1 {
             candidate.phrases = options.cues.phrases * self.terms.phrases(&self.state.traits[slot as usize].pairs);
         }
-        let near = options.cues.context_words;
-        if near > 0.0 {
-            let shares = [near * FAR_SHARE, near, near, near * FAR_SHARE];
-            let starts = self.beside(slot).map(|other| other.map(|other| self.parts(other)));
-            for term in 0..width {
-                let here = self.parts[own + term];
-                let lent =
-                    starts.iter().zip(shares).filter_map(|(start, share)| Some(share * self.parts[(*start)? + term]));
-                candidate.context += lent.fold(0f32, f32::max).max(here) - here;
-            }
+        if options.cues.context_words > 0.0 && width > 0 {
+            candidate.context = self.context(slot, own, options.cues.context_words);
         }
         candidate
+    }
+
+    /// What the turns beside add to a slot's words.
+    fn context(&mut self, slot: u32, own: Option<usize>, near: f32) -> f32 {
+        let shares = [near * FAR_SHARE, near, near, near * FAR_SHARE];
+        let mut lenders = [(0, 0.0); BESIDE];
+        let mut count = 0;
+        for (other, share) in self.beside(slot).into_iter().zip(shares) {
+            if let Some(start) = other.and_then(|other| self.parts(other)) {
+                lenders[count] = (start, share);
+                count += 1;
+            }
+        }
+        if count == 0 {
+            return 0.0;
+        }
+        let raised = |term: usize| {
+            let here = own.map_or(0.0, |own| self.parts[own + term]);
+            let lent = lenders[..count].iter().map(|(start, share)| share * self.parts[start + term]);
+            lent.fold(here, f32::max) - here
+        };
+        (0..self.terms.len()).map(raised).sum()
     }
 }

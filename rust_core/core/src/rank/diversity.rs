@@ -6,7 +6,7 @@ use super::candidate::Ranked;
 /// From this likeness of the words on, two memories say nearly the same.
 const ALIKE: f32 = 0.5;
 /// Candidates beyond the limit that may move up.
-const SPARE: usize = 20;
+const SPARE: usize = 10;
 
 /// Choose the best `limit` one after the other. `ranked` is sorted, best first; `likeness` of two slots is 0..=1.
 pub fn spread(ranked: &mut Vec<Ranked>, limit: usize, weight: f32, likeness: &dyn Fn(u32, u32) -> f32) {

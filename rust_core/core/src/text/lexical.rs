@@ -66,6 +66,8 @@ pub struct WordOptions {
 /// The terms of a query that occur in the index, with their weights at this moment.
 pub struct QueryTerms {
     terms: Vec<(StringId, f32)>,
+    /// A bit for each term's number modulo 64.
+    filter: u64,
     /// Pairs of terms side by side in the query, by their hash, with the mean of both weights.
     pairs: Vec<(u32, f32)>,
     /// The weights of all terms of the query together, those that occur nowhere too.
@@ -184,6 +186,7 @@ impl LexicalIndex {
         pairs.dedup_by_key(|pair| pair.0);
         QueryTerms {
             total_weight: weights.iter().sum(),
+            filter: terms.iter().fold(0, |filter, (term, _)| filter | 1 << (term % 64)),
             terms,
             pairs,
             constant: K1 * (1.0 - B),
@@ -254,14 +257,24 @@ impl LexicalIndex {
         (score, matched)
     }
 
-    /// What each term of the query adds to the score of a slot, in the order of `query`; 0 for those it does not have.
-    pub fn parts(&self, slot: u32, query: &QueryTerms, parts: &mut [f32]) {
-        let Some(document) = self.documents.get(slot as usize) else { return };
-        for (part, &(term, weight)) in parts.iter_mut().zip(&query.terms) {
-            if let Ok(at) = document.terms.binary_search_by_key(&term, |t| t.term) {
-                *part = query.part(weight, document.terms[at].count, document.length);
+    /// What each term of the query adds to the score of a slot, in the order of `query`; `parts` is zero before. False when
+    /// it has none of them.
+    pub fn parts(&self, slot: u32, query: &QueryTerms, parts: &mut [f32]) -> bool {
+        let Some(document) = self.documents.get(slot as usize) else { return false };
+        let mut any = false;
+        for entry in &document.terms {
+            // Most terms of most documents are not in the query: one bit tells.
+            if query.filter & (1 << (entry.term % 64)) == 0 {
+                continue;
+            }
+            for (part, &(term, weight)) in parts.iter_mut().zip(&query.terms) {
+                if term == entry.term {
+                    *part = query.part(weight, entry.count, document.length);
+                    any = true;
+                }
             }
         }
+        any
     }
 
     /// Words of a slot, repeats counted.
@@ -269,7 +282,8 @@ impl LexicalIndex {
         self.documents.get(slot as usize).map_or(0, |document| document.length)
     }
 
-    /// Of the distinct terms two slots have together, the part they share, 0..=1 (Jaccard).
+    /// Of the distinct terms two slots have together, the part they share (Jaccard); 0 when it is no more than a half,
+    /// which is told long before the end.
     pub fn likeness(&self, a: u32, b: u32) -> f32 {
         let (Some(a), Some(b)) = (self.documents.get(a as usize), self.documents.get(b as usize)) else { return 0.0 };
         let (mut i, mut j, mut shared) = (0, 0, 0usize);
@@ -277,6 +291,10 @@ impl LexicalIndex {
             shared += usize::from(x.term == y.term);
             i += usize::from(x.term <= y.term);
             j += usize::from(y.term <= x.term);
+            let most = shared + (a.terms.len() - i).min(b.terms.len() - j);
+            if 3 * most <= a.terms.len() + b.terms.len() {
+                return 0.0;
+            }
         }
         let all = a.terms.len() + b.terms.len() - shared;
         if all == 0 { 0.0 } else { shared as f32 / all as f32 }
@@ -359,7 +377,7 @@ mod tests {
                 let distinct: std::collections::BTreeSet<_> = query.iter().filter(|w| words.contains(w)).collect();
                 prop_assert_eq!(matched as usize, distinct.len());
                 let mut parts = vec![0.0; terms.len()];
-                index.parts(*slot, &terms, &mut parts);
+                prop_assert_eq!(index.parts(*slot, &terms, &mut parts), matched > 0);
                 prop_assert!((parts.iter().sum::<f32>() - score).abs() < 1e-4);
                 prop_assert_eq!(terms.coverage(&parts) > 0.0, matched > 0);
                 prop_assert!(terms.coverage(&parts) <= 1.0001);
@@ -395,7 +413,9 @@ mod tests {
         index.insert(0, &counts(&[1, 2, 3]));
         index.insert(1, &counts(&[2, 3, 3, 4]));
         index.insert(2, &counts(&[]));
-        assert_eq!((index.likeness(0, 1), index.likeness(0, 0), index.likeness(2, 2)), (0.5, 1.0, 0.0));
+        index.insert(3, &counts(&[1, 2, 3, 4]));
+        assert_eq!((index.likeness(0, 1), index.likeness(0, 0), index.likeness(2, 2)), (0.0, 1.0, 0.0));
+        assert_eq!((index.likeness(0, 3), index.likeness(3, 1)), (0.75, 0.75));
         assert_eq!((index.likeness(0, 9), index.length(1), index.length(9)), (0.0, 4, 0));
     }
 
