@@ -34,7 +34,7 @@ _QUICK: Mapping[str, Sequence[str]] = {
     "observe": ("--events", "100", "--seconds", "1"),
     "cold_start": ("--memories", "500", "--starts", "1"),
 }
-_QUICK_QUALITY = ("--questions", "100")
+_QUICK_QUALITY = ("--questions", "100", "--headline")
 
 
 def commands(args: argparse.Namespace) -> dict[str, list[str]]:

@@ -83,9 +83,7 @@ def _options(message: ms.RecallRequest, limit: int, min_relevance: float | None)
         for name in ("vector_weight", "trim_ratio")
         if asked.HasField(name)
     }
-    cues = {
-        field.name: checks.ratio(weight, f"ranking.cues.{field.name}") for field, weight in asked.cues.ListFields()
-    }
+    cues = {field.name: checks.ratio(weight, f"ranking.cues.{field.name}") for field, weight in asked.cues.ListFields()}
     nothing_below = None
     if asked.HasField("nothing_below"):
         nothing_below = checks.ratio(asked.nothing_below, "ranking.nothing_below", least=-1.0)
