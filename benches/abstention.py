@@ -2,7 +2,8 @@
 
 The speakers' names of a conversation are "someone" in all its questions, so that a name does not give the answer away. A
 question's evidence is the smallest ``nothing_below`` at which ``nothing_relevant`` is set, found by bisection. Each
-threshold is the 3 % quantile of the answerable questions of the other conversations; it is reported on its own.
+threshold is the 2.5 % quantile of the answerable questions of the other conversations (so that not many more than 3 % are
+false alarms on any); it is used on its own conversation alone.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from benches.asking import ask, each
 from benches.report import Figure
 from benches.scoring import Question, counted
 
-FALSE_ALARMS = 0.03
+FALSE_ALARMS = 0.025
 STEPS = 7
 LOWEST, HIGHEST = 0.0, 1.0
 CURVE = (0.30, 0.34, 0.38, 0.40, 0.42, 0.44, 0.46, 0.50, 0.54)

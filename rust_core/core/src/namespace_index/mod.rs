@@ -137,6 +137,8 @@ impl NamespaceIndex {
 }
 
 #[cfg(test)]
+mod cue_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod timing;

@@ -29,9 +29,10 @@ pub fn rank(candidates: Vec<Candidate>, options: &RankingOptions, between: &Betw
     ranked.iter_mut().for_each(|hit| sum(hit, scale));
     ranked.retain(|hit| keep(&hit.candidate, options));
     ranked.sort_unstable_by(|a, b| order(a, b, between.tie));
-    spread(&mut ranked, options.limit, options.cues.diversity, between.likeness);
     let bar = ranked.first().map_or(0.0, |best| best.score * options.trim_ratio);
     ranked.retain(|hit| hit.score >= bar);
+    // After the trim: a copy gives way to others, but is not left out when there are none.
+    spread(&mut ranked, options.limit, options.cues.diversity, between.likeness);
     ranked.truncate(options.limit);
     let all_compared = ranked.iter().all(|hit| hit.candidate.cosine.is_some());
     let nothing = ranked.is_empty() || all_compared && weak;
