@@ -24,6 +24,7 @@ from memd_client import AsyncClient, NewMemory
 
 from benches import abstention, report
 from benches.asking import ask_all, ranked
+from benches.chart import Bar, Chart, svg
 from benches.cue_study import each_cue, leave_one_out
 from benches.daemon import MeasuredDaemon, running, temporary_directory
 from benches.population import remember_all
@@ -134,6 +135,25 @@ async def studies(
     return figures
 
 
+def charts(figures: Mapping[str, Any]) -> list[Chart]:
+    """Default settings beside plain fusion, overall and by category, and what is recognised as not answerable."""
+    plain = figures["plain_fusion"]
+    pairs = [(f"recall at {k}", figures[f"recall_at_{k}"], plain[f"recall_at_{k}"]) for k in (5, 10, 20)]
+    pairs += [
+        (f"recall at 10, category {name}", rows["recall_at_10"], plain["category"][name]["recall_at_10"])
+        for name, rows in figures["category"].items()
+    ]
+    bars = [
+        bar for label, ours, its in pairs for bar in (Bar(label, 100 * ours), Bar("plain fusion", 100 * its, "other"))
+    ]
+    curve = [
+        Bar(f"below {threshold} ({100 * share['false']:.1f} % false)", 100 * share["recognised"])
+        for threshold, share in figures["abstention"].get("by_threshold", {}).items()
+    ]
+    drawn = [Chart("Evidence found", "%", "more is better", bars)]
+    return [*drawn, Chart("Unanswerable questions recognised", "%", "more is better", curve)] if curve else drawn
+
+
 def write_results(path: Path, ranked: Mapping[str, Sequence[str]]) -> None:
     """``{"question_id", "ranked"}`` lines, for any other scorer."""
     with path.open("w", encoding="utf-8") as lines:
@@ -147,6 +167,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="write the ranked ids there, as JSON lines")
     parser.add_argument("--content", choices=["text", "body"], default="text", help="what is remembered of a turn")
     parser.add_argument("--headline", action="store_true", help="only the default settings")
+    parser.add_argument("--plot", type=Path, help="draw the figures there, as SVG; not with --headline")
     parser.add_argument("--leave-one-out", action="store_true", help="also fit weights, a few minutes")
     parser.add_argument("--questions", type=int, default=0, help="only the first ones; 0 is all")
     args = parser.parse_args()
@@ -156,6 +177,8 @@ def main() -> None:
             ranked, found = asyncio.run(measure(args, daemon.address))
     if args.results:
         write_results(args.results, ranked)
+    if args.plot and not args.headline:
+        args.plot.write_text(svg("benches.quality, default settings", charts(found)), encoding="utf-8")
     report.publish("quality", args, found, TARGETS)
 
 

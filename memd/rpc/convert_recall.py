@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from memd_client._proto.v1 import memory_service_pb2 as ms
@@ -78,7 +79,7 @@ def _options(message: ms.RecallRequest, limit: int, min_relevance: float | None)
     candidates = max(limit, DEFAULT_CANDIDATES)
     if asked.HasField("candidates"):
         candidates = checks.whole(asked.candidates, "ranking.candidates", 1, MAX_CANDIDATES)
-    given = {
+    given: dict[str, Any] = {
         name: checks.ratio(getattr(asked, name), f"ranking.{name}")
         for name in ("vector_weight", "trim_ratio")
         if asked.HasField(name)
@@ -87,9 +88,8 @@ def _options(message: ms.RecallRequest, limit: int, min_relevance: float | None)
     nothing_below = None
     if asked.HasField("nothing_below"):
         nothing_below = checks.ratio(asked.nothing_below, "ranking.nothing_below", least=-1.0)
-    return SearchOptions(
-        limit, candidates=candidates, min_relevance=min_relevance, cues=cues, nothing_below=nothing_below, **given
-    )
+    options = SearchOptions(limit, candidates=candidates, min_relevance=min_relevance, cues=cues)
+    return replace(options, nothing_below=nothing_below, **given)
 
 
 def recall_response(reply: RecallReply, *, explain: bool) -> ms.RecallResponse:

@@ -117,10 +117,11 @@ mod tests {
             ([a_rest @ .., x], [b_rest @ .., y]) => {
                 let kept = oracle(a_rest, b_rest) + usize::from(x != y);
                 let mut best = kept.min(oracle(a_rest, b) + 1).min(oracle(a, b_rest) + 1);
-                if let ([a_less @ .., x2], [b_less @ .., y2]) = (a_rest, b_rest) {
-                    if x == y2 && x2 == y {
-                        best = best.min(oracle(a_less, b_less) + 1);
-                    }
+                if let ([a_less @ .., x2], [b_less @ .., y2]) = (a_rest, b_rest)
+                    && x == y2
+                    && x2 == y
+                {
+                    best = best.min(oracle(a_less, b_less) + 1);
                 }
                 best
             }

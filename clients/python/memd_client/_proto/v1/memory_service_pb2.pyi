@@ -94,19 +94,19 @@ class CueWeights(google.protobuf.message.Message):
     context_words: builtins.float
     """What a word of the query counts that only the turn beside has (two turns away: three fifths of it). Default 0.5."""
     phrases: builtins.float
-    """Words side by side in query and memory, as a part of their own weight. Default 0.2."""
+    """Words side by side in query and memory, as a part of their own weight. Default 0.1."""
     names: builtins.float
-    """What names and numbers of the query count more. Default 0.2."""
+    """What names and numbers of the query count more. Default 0: it did not pay."""
     spelling: builtins.float
     """What a known word counts that stands for an unknown one it nearly is spelt like. Default 0.7."""
     neighbours: builtins.float
     """What a turn gets of the score of the better turn beside it in its session. Default 0.15."""
     reply: builtins.float
-    """What a turn gets of the score of the question it follows. Default 0.3."""
+    """What a turn gets of the score of the question it follows. Default 0.2."""
     speaker: builtins.float
     """For memories of a speaker the query names. Default 0.1."""
     date: builtins.float
-    """For memories of, or about, a time the query names ("in May", "last week": counted from as_of). Default 0.3."""
+    """For memories of, or about, a time the query names ("in May", "last week": counted from as_of). Default 0.35."""
     short_turn: builtins.float
     """Against turns of few words. Default 0.15."""
     question_turn: builtins.float
