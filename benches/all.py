@@ -38,7 +38,7 @@ _QUICK: Mapping[str, Sequence[str]] = {
     "updates": ("--questions", "60"),
     "index": ("--vectors", "2000", "--queries", "100", "--data", "synthetic", "--only", "numpy,memd"),
 }
-_QUICK_QUALITY = ("--questions", "100")
+_QUICK_QUALITY = ("--questions", "100", "--headline")
 
 
 def commands(args: argparse.Namespace) -> dict[str, list[str]]:

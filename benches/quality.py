@@ -3,6 +3,8 @@
 --data names a directory with memories.jsonl (id, conv, session, turn, speaker, text, body, ts) and questions.jsonl
 (question_id, conv, question, category, gold): see docs/benchmarks.md. Each conversation is a namespace; every turn is
 remembered as it was said, with session, position, speaker and time as fields; every question is a Recall with limit 20.
+Then the same with all cues off (plain fusion), with each cue off (paired bootstrap intervals), and what is recognised as
+not answerable. --headline leaves these out; --leave-one-out adds weights fitted on some conversations and used on others.
 """
 
 from __future__ import annotations
@@ -20,15 +22,21 @@ from typing import Any
 
 from memd_client import AsyncClient, NewMemory
 
-from benches import report
+from benches import abstention, report
+from benches.asking import ask_all, ranked
+from benches.chart import Bar, Chart, svg
+from benches.cue_study import each_cue, leave_one_out
 from benches.daemon import MeasuredDaemon, running, temporary_directory
 from benches.population import remember_all
-from benches.report import Figure, Target, progress
-from benches.scoring import ADVERSARIAL_CATEGORY, Question, score
+from benches.report import Figure, Target, median, progress
+from benches.scoring import Question, counted, means, measures, score
+from memd._core import default_cues
 
-LIMIT = 20
-QUESTIONS_IN_FLIGHT = 4
-TARGETS = (Target("recall_at_10", ">=", 0.67),)
+TARGETS = (
+    Target("recall_at_10", ">=", 0.78),
+    Target("recall_at_20", ">=", 0.84),
+    Target("ndcg_at_10", ">=", 0.61),
+)
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -61,21 +69,13 @@ def memories_of(directory: Path, content: str) -> Mapping[str, list[NewMemory]]:
     return found
 
 
-async def ask_all(client: AsyncClient, questions: Sequence[Question]) -> dict[str, list[str]]:
-    """Question id to the ids of the memories recalled, best first."""
-    ranked: dict[str, list[str]] = {}
-    waiting = iter(questions)
-
-    async def caller() -> None:
-        for question in waiting:
-            view = client.scoped(namespace=question.conv)
-            found = await view.recall(question.text, limit=LIMIT)
-            ranked[question.question_id] = [hit.memory.memory_id for hit in found.memories]
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(QUESTIONS_IN_FLIGHT):
-            group.create_task(caller())
-    return ranked
+def by_category(questions: Sequence[Question], found: Mapping[str, Sequence[str]]) -> dict[str, Figure]:
+    """Measures of each category of the data set, the adversarial one too."""
+    groups: defaultdict[str, list[dict[str, float]]] = defaultdict(list)
+    for question in questions:
+        if question.gold:
+            groups[str(question.category)].append(measures(question, found.get(question.question_id, ())))
+    return {name: {"questions": len(rows), **means(rows)} for name, rows in sorted(groups.items())}
 
 
 async def measure(args: argparse.Namespace, address: str) -> tuple[dict[str, list[str]], dict[str, Figure]]:
@@ -84,29 +84,74 @@ async def measure(args: argparse.Namespace, address: str) -> tuple[dict[str, lis
     if args.questions:
         questions = list(itertools.islice(questions, args.questions))
     conversations = {question.conv for question in questions}
+    memories = {conv: m for conv, m in memories_of(args.data, args.content).items() if conv in conversations}
     async with AsyncClient(address) as client:
         started = time.perf_counter()
-        stored = 0
-        for conv, memories in memories_of(args.data, args.content).items():
-            if conv in conversations:
-                await remember_all(client.scoped(namespace=conv), memories, conv)
-                stored += len(memories)
+        for conv, turns in memories.items():
+            await remember_all(client.scoped(namespace=conv), turns, conv)
         remembered_s = time.perf_counter() - started
         started = time.perf_counter()
-        ranked = await ask_all(client, questions)
-        progress(f"{len(questions):,} questions asked")
+        answers = await ask_all(client, questions)
         asked_s = time.perf_counter() - started
-        model = (await client.stats()).embedding_model
-    return ranked, {
-        **score(questions, ranked),
-        "questions": sum(bool(q.gold) and q.category != ADVERSARIAL_CATEGORY for q in questions),
-        "memories": stored,
-        "returned_mean": sum(map(len, ranked.values())) / max(1, len(ranked)),
-        "remember_per_s": stored / remembered_s,
-        "recall_per_s": len(questions) / asked_s,
-        "embedding_model": model,
-        "content": args.content,
+        progress(f"{len(questions):,} questions asked")
+        found = ranked(answers)
+        stored = sum(map(len, memories.values()))
+        figures: dict[str, Figure] = {
+            **score(questions, found),
+            "questions": len(counted(questions)),
+            "memories": stored,
+            "returned_mean": sum(map(len, found.values())) / max(1, len(found)),
+            "recall_p50_ms": median([answer.elapsed_ms for answer in answers.values()]),
+            "remember_per_s": stored / remembered_s,
+            "recall_per_s": len(questions) / asked_s,
+            "embedding_model": (await client.stats()).embedding_model,
+            "content": args.content,
+            "category": by_category(questions, found),
+        }
+        if not args.headline:
+            speakers = {conv: sorted({turn.speaker for turn in turns}) for conv, turns in memories.items()}
+            figures |= await studies(client, questions, found, speakers, args)
+        return found, figures
+
+
+async def studies(
+    client: AsyncClient,
+    questions: Sequence[Question],
+    found: Mapping[str, Sequence[str]],
+    speakers: Mapping[str, Sequence[str]],
+    args: argparse.Namespace,
+) -> dict[str, Figure]:
+    """Plain fusion, each cue's worth, abstention; with ``--leave-one-out`` fitted and held-out figures."""
+    default = {q.question_id: measures(q, found[q.question_id]) for q in counted(questions)}
+    off = dict.fromkeys(default_cues(), 0.0)
+    plain = ranked(await ask_all(client, questions, cues=off))
+    figures: dict[str, Figure] = {
+        "plain_fusion": {**score(questions, plain), "category": by_category(questions, plain)},
+        "cues": await each_cue(client, questions, default, args.seed),
+        "abstention": await abstention.study(client, questions, speakers),
     }
+    if args.leave_one_out:
+        figures["leave_one_out"] = await leave_one_out(client, questions, default)
+    return figures
+
+
+def charts(figures: Mapping[str, Any]) -> list[Chart]:
+    """Default settings beside plain fusion, overall and by category, and what is recognised as not answerable."""
+    plain = figures["plain_fusion"]
+    pairs = [(f"recall at {k}", figures[f"recall_at_{k}"], plain[f"recall_at_{k}"]) for k in (5, 10, 20)]
+    pairs += [
+        (f"recall at 10, category {name}", rows["recall_at_10"], plain["category"][name]["recall_at_10"])
+        for name, rows in figures["category"].items()
+    ]
+    bars = [
+        bar for label, ours, its in pairs for bar in (Bar(label, 100 * ours), Bar("plain fusion", 100 * its, "other"))
+    ]
+    curve = [
+        Bar(f"below {threshold} ({100 * share['false']:.1f} % false)", 100 * share["recognised"])
+        for threshold, share in figures["abstention"].get("by_threshold", {}).items()
+    ]
+    drawn = [Chart("Evidence found", "%", "more is better", bars)]
+    return [*drawn, Chart("Unanswerable questions recognised", "%", "more is better", curve)] if curve else drawn
 
 
 def write_results(path: Path, ranked: Mapping[str, Sequence[str]]) -> None:
@@ -121,6 +166,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="directory of the data set")
     parser.add_argument("--results", type=Path, help="write the ranked ids there, as JSON lines")
     parser.add_argument("--content", choices=["text", "body"], default="text", help="what is remembered of a turn")
+    parser.add_argument("--headline", action="store_true", help="only the default settings")
+    parser.add_argument("--plot", type=Path, help="draw the figures there, as SVG; not with --headline")
+    parser.add_argument("--leave-one-out", action="store_true", help="also fit weights, a few minutes")
     parser.add_argument("--questions", type=int, default=0, help="only the first ones; 0 is all")
     args = parser.parse_args()
     with temporary_directory() as directory:
@@ -129,6 +177,8 @@ def main() -> None:
             ranked, found = asyncio.run(measure(args, daemon.address))
     if args.results:
         write_results(args.results, ranked)
+    if args.plot and not args.headline:
+        args.plot.write_text(svg("benches.quality, default settings", charts(found)), encoding="utf-8")
     report.publish("quality", args, found, TARGETS)
 
 

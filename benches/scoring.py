@@ -17,6 +17,7 @@ from dataclasses import dataclass
 ADVERSARIAL_CATEGORY = 5
 DEPTHS = (5, 10, 20)
 _NDCG_DEPTH = 10
+MEASURES = (*(f"recall_at_{k}" for k in DEPTHS), "mrr", "ndcg_at_10")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +31,27 @@ class Question:
     gold: frozenset[str]
 
 
+def counted(questions: Iterable[Question]) -> list[Question]:
+    """Those with gold that are not adversarial."""
+    return [q for q in questions if q.gold and q.category != ADVERSARIAL_CATEGORY]
+
+
+def measures(question: Question, ranked: Sequence[str]) -> dict[str, float]:
+    """Of one question with gold."""
+    found = _without_repeats(ranked)
+    values = {f"recall_at_{k}": _recall(question.gold, found[:k]) for k in DEPTHS}
+    return {**values, "mrr": _reciprocal_rank(question.gold, found), "ndcg_at_10": _ndcg(question.gold, found)}
+
+
 def score(questions: Iterable[Question], ranked: Mapping[str, Sequence[str]]) -> dict[str, float]:
     """Means over the questions that count. ``ranked``: question id to memory ids, best first."""
-    counted = [q for q in questions if q.gold and q.category != ADVERSARIAL_CATEGORY]
-    lists = [_without_repeats(ranked.get(q.question_id, ())) for q in counted]
-    pairs = [(q.gold, found) for q, found in zip(counted, lists, strict=True)]
-    means = {f"recall_at_{k}": _mean(_recall(gold, found[:k]) for gold, found in pairs) for k in DEPTHS}
-    means["mrr"] = _mean(_reciprocal_rank(gold, found) for gold, found in pairs)
-    means["ndcg_at_10"] = _mean(_ndcg(gold, found) for gold, found in pairs)
-    return means
+    return means(measures(q, ranked.get(q.question_id, ())) for q in counted(questions))
+
+
+def means(rows: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Mean by measure; all 0 without rows."""
+    listed = list(rows)
+    return {name: _mean(row[name] for row in listed) for name in MEASURES}
 
 
 def _without_repeats(found: Sequence[str]) -> list[str]:

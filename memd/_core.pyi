@@ -3,7 +3,7 @@ in a few tens of microseconds (counting a short text, ``len``, ``applied_seq``) 
 busy thread can take milliseconds."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import final
 
 __version__: str
@@ -58,9 +58,17 @@ class IndexEntry:
 
     def __init__(self, memory_id: str, version: int, text: str, embeddings: bytes, fields: bytes) -> None: ...
 
+def default_cues() -> dict[str, float]:
+    """Every cue of the ranking with its default weight."""
+
 @final
 class RankingOptions:
     """Defaults are the measured ones. Weights 0..1; ``min_relevance`` is a cosine or None for no cut-off.
+
+    ``cues``: weights by name (see ``default_cues``), the others keep their defaults; ValueError for an unknown name.
+    ``now_us``: the time of the question, from which "last week" counts; None leaves such words alone.
+    Nothing is relevant when the best cosine plus ``nothing_coverage`` times the part of the query's words the best memory
+    has is below ``nothing_cosine``.
 
     How thoroughly vectors are looked for: ``ef`` is the number of candidates a walk over the graph keeps (1 to 2**20; None
     leaves it to the index, which aims at a recall of .98); ``exact`` looks at every visible vector.
@@ -74,10 +82,13 @@ class RankingOptions:
         vector_weight: float = 0.5,
         trim_ratio: float = 0.35,
         noise_cosine: float = 0.2,
-        nothing_cosine: float = 0.3,
+        nothing_cosine: float = 0.42,
+        nothing_coverage: float = 0.3,
         min_relevance: float | None = None,
         ef: int | None = None,
         exact: bool = False,
+        cues: Mapping[str, float] | None = None,
+        now_us: int | None = None,
     ) -> None: ...
 
 @final
@@ -92,6 +103,9 @@ class Hit:
     vector_part: float
     word_part: float
     matched_terms: int
+    def cues(self) -> dict[str, float]:
+        """What each cue gave (or took: ``turn``, ``diversity``) in the scale of ``score``; ``context_words`` and
+        ``phrases`` in that of ``word_part``, which contains them."""
 
 @final
 class SearchResult:

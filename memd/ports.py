@@ -356,6 +356,12 @@ class SearchOptions:
     vector_weight: float = 0.5
     trim_ratio: float = 0.35
     min_relevance: float | None = None
+    cues: Mapping[str, float] = field(default_factory=dict)
+    """Weights by name; what is not named has its default."""
+    nothing_below: float | None = None
+    """``nothing_cosine``; None is its default."""
+    now_us: int | None = None
+    """The time of the question: "last week" counts from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,6 +374,8 @@ class IndexHit:
     vector_part: float
     word_part: float
     matched_terms: int
+    cues: Callable[[], Mapping[str, float]] = field(default=dict, compare=False, repr=False)
+    """What each cue gave or took, by name; made when asked for."""
 
 
 @dataclass(frozen=True, slots=True)

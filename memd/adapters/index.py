@@ -193,12 +193,16 @@ class RustNamespaceIndex:
 
 
 def _ranking(options: SearchOptions) -> _core.RankingOptions:
+    nothing = {} if options.nothing_below is None else {"nothing_cosine": options.nothing_below}
     return _core.RankingOptions(
         limit=options.limit,
         candidates=options.candidates,
         vector_weight=options.vector_weight,
         trim_ratio=options.trim_ratio,
         min_relevance=options.min_relevance,
+        cues=options.cues,
+        now_us=options.now_us,
+        **nothing,
     )
 
 
@@ -212,4 +216,5 @@ def _hit(hit: _core.Hit) -> IndexHit:
         hit.vector_part,
         hit.word_part,
         hit.matched_terms,
+        hit.cues,
     )

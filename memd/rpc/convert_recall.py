@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from memd_client._proto.v1 import memory_service_pb2 as ms
@@ -78,12 +79,17 @@ def _options(message: ms.RecallRequest, limit: int, min_relevance: float | None)
     candidates = max(limit, DEFAULT_CANDIDATES)
     if asked.HasField("candidates"):
         candidates = checks.whole(asked.candidates, "ranking.candidates", 1, MAX_CANDIDATES)
-    given = {
+    given: dict[str, Any] = {
         name: checks.ratio(getattr(asked, name), f"ranking.{name}")
         for name in ("vector_weight", "trim_ratio")
         if asked.HasField(name)
     }
-    return SearchOptions(limit, candidates=candidates, min_relevance=min_relevance, **given)
+    cues = {field.name: checks.ratio(weight, f"ranking.cues.{field.name}") for field, weight in asked.cues.ListFields()}
+    nothing_below = None
+    if asked.HasField("nothing_below"):
+        nothing_below = checks.ratio(asked.nothing_below, "ranking.nothing_below", least=-1.0)
+    options = SearchOptions(limit, candidates=candidates, min_relevance=min_relevance, cues=cues)
+    return replace(options, nothing_below=nothing_below, **given)
 
 
 def recall_response(reply: RecallReply, *, explain: bool) -> ms.RecallResponse:
@@ -116,6 +122,8 @@ def _put_hit(target: ms.MemoryHit, found: Memory, hit: IndexHit, *, explain: boo
         parts = target.parts
         parts.vector, parts.words, parts.bm25 = hit.vector_part, hit.word_part, hit.bm25
         parts.matched_terms = hit.matched_terms
+        for name, part in hit.cues().items():
+            setattr(parts.cues, name, part)
 
 
 def _put_status(target: ms.TierStatus, answer: TierAnswer) -> None:

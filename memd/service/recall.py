@@ -160,12 +160,11 @@ def _ask(request: RecallRequest, policy: SessionPolicy, now_us: int) -> TierAsk:
         now_us=now_us,
         as_of_us=now_us if request.as_of_us is None else request.as_of_us,
         filter=request.filter,
-        options=SearchOptions(
-            request.limit,
-            request.options.candidates,
-            request.options.vector_weight,
-            request.options.trim_ratio,
-            request.min_relevance,
+        options=replace(
+            request.options,
+            limit=request.limit,
+            min_relevance=request.min_relevance,
+            now_us=now_us if request.as_of_us is None else request.as_of_us,
         ),
         policy=policy,
         use_cache=request.use_cache,

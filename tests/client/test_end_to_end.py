@@ -66,6 +66,37 @@ def test_what_is_remembered_is_recalled(memd: Client) -> None:
     assert states[Tier.SEMANTIC] is TierState.OK
 
 
+def test_cues_are_switched_per_request_and_explained(memd: Client) -> None:
+    said = datetime(2023, 5, 10, tzinfo=UTC)
+    turns = [
+        NewMemory(
+            "Which city did you move to last spring?", session_id="s1", position=0, speaker="Ada", event_time=said
+        ),
+        NewMemory("Lyon, for the bridges and the bread", session_id="s1", position=1, speaker="Bob", event_time=said),
+    ]
+    memd.remember(turns)
+    cued = memd.recall("which city was it that Ada moved to in May?", explain=True)
+    parts = [hit.parts.cues for hit in cued.memories if hit.parts]
+    assert all(parts[0][name] > 0 for name in ("speaker", "date", "turn"))
+    assert all(parts[1][name] > 0 for name in ("reply", "context_words"))
+    off = memd.recall(
+        "which city was it that Ada moved to in May?", explain=True, cues=dict.fromkeys(parts[0].keys() - {"turn"}, 0)
+    )
+    kept = [hit.parts.cues for hit in off.memories if hit.parts]
+    assert {name for part in kept for name, value in part.items() if value} == {"turn"}
+    with pytest.raises(errors.InvalidArgument, match="unknown cues"):
+        memd.recall("which city?", cues={"moon": 1})
+    with pytest.raises(errors.InvalidArgument, match=r"ranking\.cues\.date"):
+        memd.recall("which city?", cues={"date": 2})
+
+
+def test_nothing_relevant_is_asked_for_by_its_bound(memd: Client) -> None:
+    memd.remember("Ada prefers trains to planes")
+    assert memd.recall("quantum chromodynamics").nothing_relevant
+    assert not memd.recall("does Ada prefer trains?").nothing_relevant
+    assert not memd.recall("quantum chromodynamics", nothing_below=-1.0).nothing_relevant
+
+
 def test_a_memory_comes_back_whole(memd: Client) -> None:
     new = NewMemory(
         "whole",

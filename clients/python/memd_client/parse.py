@@ -104,7 +104,8 @@ def procedure(m: procedure_pb.Procedure, written: t.WriteReceipt | None = None) 
 def _hit(m: memory_pb.MemoryHit) -> t.MemoryHit:
     parts = None
     if m.HasField("parts"):
-        parts = t.ScoreParts(m.parts.vector, m.parts.words, m.parts.bm25, m.parts.matched_terms)
+        cues = {field.name: float(getattr(m.parts.cues, field.name)) for field in m.parts.cues.DESCRIPTOR.fields}
+        parts = t.ScoreParts(m.parts.vector, m.parts.words, m.parts.bm25, m.parts.matched_terms, cues)
     return t.MemoryHit(memory(m.memory), m.relevance, m.score, parts)
 
 

@@ -132,12 +132,14 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class ScoreParts:
-    """What a score was made of: normalised cosine and BM25 (0..1), raw BM25, matched query terms."""
+    """What a score was made of: normalised cosine and words (0..1), raw BM25, matched query terms; and what each cue gave
+    or took, by name: ``context_words`` and ``phrases`` are within ``words``, ``turn`` and ``diversity`` were taken."""
 
     vector: float
     words: float
     bm25: float
     matched_terms: int
+    cues: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(pack::pack_context, module)?)?;
     module.add("SnapshotStale", module.py().get_type::<snapshot::SnapshotStale>())?;
     module.add("SnapshotCorrupt", module.py().get_type::<snapshot::SnapshotCorrupt>())?;
+    module.add_function(wrap_pyfunction!(ranking::default_cues, module)?)?;
     module.add_class::<tokens::TokenCounter>()?;
     module.add_class::<pack::Section>()?;
     module.add_class::<pack::Packed>()?;

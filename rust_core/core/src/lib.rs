@@ -1,6 +1,8 @@
 //! The computing part of memd: no clock, no logging, no Python, and no I/O but the files of `snapshot`.
 
 pub mod bitmap;
+pub mod conversation;
+pub mod dates;
 pub mod error;
 pub mod fields;
 pub mod filter;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -36,6 +36,8 @@ def recall(
     vector_weight: float | None = None,
     trim_ratio: float | None = None,
     candidates: int | None = None,
+    cues: Mapping[str, float] | None = None,
+    nothing_below: float | None = None,
     explain: bool = False,
     min_seq: int = 0,
     no_cache: bool = False,
@@ -46,11 +48,17 @@ def recall(
     ``query`` is what it is about to work on. ``limit`` (0: 5) bounds the memories, ``max_episodes`` (None: 3) the
     episodes, ``token_budget`` (0: 4,000) the context's exact tokens. ``tiers`` picks some of the four. ``filter`` is
     built with ``F``; ``min_relevance`` is a cosine, -1..1. ``as_of`` shows what was valid then. ``vector_weight``,
-    ``trim_ratio`` and ``candidates`` tune the ranking, ``explain`` shows what each score is made of. ``min_seq``: the
+    ``trim_ratio`` and ``candidates`` tune the ranking, ``cues`` the weights of what counts beside meaning and words, by
+    name (0 switches one off, see docs/retrieval.md), ``nothing_below`` the evidence under which ``nothing_relevant`` is set,
+    ``explain`` shows what each score is made of. ``min_seq``: the
     answer must contain the namespace's changes up to there. ``no_cache`` is for measuring.
     A tier that fails or is late costs its own section only: see ``tier_status``.
     """
-    ranking = pb.RankingOptions(vector_weight=vector_weight, trim_ratio=trim_ratio, candidates=candidates)
+    ranking = pb.RankingOptions(
+        vector_weight=vector_weight, trim_ratio=trim_ratio, candidates=candidates, nothing_below=nothing_below
+    )
+    if cues:
+        ranking.cues.CopyFrom(_cue_weights(cues))
     request = pb.RecallRequest(
         scope=wire.scope(scope),
         query=query,
@@ -67,6 +75,13 @@ def recall(
         no_cache=no_cache,
     )
     return _call("Recall", request, parse.recall, timeout_s)
+
+
+def _cue_weights(cues: Mapping[str, float]) -> pb.CueWeights:
+    known = {field.name for field in pb.CueWeights.DESCRIPTOR.fields}
+    if unknown := cues.keys() - known:
+        raise InvalidArgument(f"unknown cues {sorted(unknown)}; known are {sorted(known)}", field="ranking.cues")
+    return pb.CueWeights(**cues)
 
 
 def observe(

@@ -107,6 +107,16 @@ impl Columns {
         self.entries[at] = entries.into();
     }
 
+    /// The number of a slot's string; `ABSENT` for none. `field` is a place in `STRING_FIELDS`.
+    pub fn string(&self, field: usize, slot: u32) -> StringId {
+        self.string_columns[field].get(slot as usize).copied().unwrap_or(ABSENT)
+    }
+
+    /// A slot's integer. `field` is a place in `INTEGER_FIELDS`.
+    pub fn integer(&self, field: usize, slot: u32) -> Option<i64> {
+        self.integer_columns[field].get(slot as usize).copied().filter(|integer| *integer != NO_INTEGER)
+    }
+
     fn grow(&mut self, len: usize) {
         if len <= self.len() {
             return;

@@ -13,3 +13,34 @@ pub const STRING_FIELDS: [&str; 5] = ["user_id", "agent_id", "session_id", "sour
 /// Integer fields, in column order: times in microseconds since the epoch, and the position.
 pub const INTEGER_FIELDS: [&str; 7] =
     ["event_time", "create_time", "update_time", "valid_from", "valid_to", "expire_time", "position"];
+
+/// Places of columns that the ranking reads.
+pub mod column {
+    /// Of `STRING_FIELDS`.
+    pub const USER_ID: usize = 0;
+    /// Of `STRING_FIELDS`.
+    pub const AGENT_ID: usize = 1;
+    /// Of `STRING_FIELDS`.
+    pub const SESSION_ID: usize = 2;
+    /// Of `STRING_FIELDS`.
+    pub const SPEAKER: usize = 4;
+    /// Of `INTEGER_FIELDS`.
+    pub const EVENT_TIME: usize = 0;
+    /// Of `INTEGER_FIELDS`.
+    pub const CREATE_TIME: usize = 1;
+    /// Of `INTEGER_FIELDS`.
+    pub const POSITION: usize = 6;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_stand_where_their_names_say() {
+        let strings = [column::USER_ID, column::AGENT_ID, column::SESSION_ID, column::SPEAKER];
+        assert_eq!(strings.map(|at| STRING_FIELDS[at]), ["user_id", "agent_id", "session_id", "speaker"]);
+        let integers = [column::EVENT_TIME, column::CREATE_TIME, column::POSITION];
+        assert_eq!(integers.map(|at| INTEGER_FIELDS[at]), ["event_time", "create_time", "position"]);
+    }
+}

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::value::{Cell, Number, Scalar};
-use super::{INTEGER_FIELDS, STRING_FIELDS};
+use super::{INTEGER_FIELDS, STRING_FIELDS, column};
 use crate::error::Error;
 use crate::limits::{MAX_FIELDS_BYTES, MAX_LIST_VALUES};
 
@@ -25,6 +25,13 @@ pub struct Fields {
     pub tags: Option<Cell<String>>,
     /// `metadata`: keys with a value that is not null and not an empty list.
     pub metadata: Vec<(String, Cell<String>)>,
+}
+
+impl Fields {
+    /// When it was said, else stored, microseconds since the epoch.
+    pub fn said_us(&self) -> Option<i64> {
+        self.integers[column::EVENT_TIME].or(self.integers[column::CREATE_TIME])
+    }
 }
 
 fn wrong(field: &str, expected: &str) -> Error {

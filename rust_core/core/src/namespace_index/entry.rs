@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::fields::{Fields, parse_fields};
 use crate::index::{Prepared, decode_vectors};
 use crate::limits::MAX_WINDOWS;
-use crate::text::{TermCounts, analyze};
+use crate::text::{TermCounts, TextTraits, analyze};
 
 /// One memory.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +26,7 @@ pub struct Ready {
     pub windows: Vec<Prepared>,
     pub words: TermCounts,
     pub fields: Fields,
+    pub traits: TextTraits,
 }
 
 impl Entry {
@@ -34,10 +35,13 @@ impl Entry {
         if vectors.len() > MAX_WINDOWS {
             return Err(Error::OutOfRange { what: "the number of embeddings", bounds: "at most 64" });
         }
+        let fields = parse_fields(&self.fields)?;
+        let words = analyze(&self.text);
         Ok(Ready {
-            fields: parse_fields(&self.fields)?,
+            traits: TextTraits::of(&self.text, &words, fields.said_us()),
             windows: vectors.iter().map(|vector| Prepared::new(vector)).collect(),
-            words: analyze(&self.text),
+            fields,
+            words,
         })
     }
 }

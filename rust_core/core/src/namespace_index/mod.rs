@@ -1,5 +1,6 @@
 //! Vectors, words and fields of one namespace, kept in step under one lock.
 
+mod candidates;
 mod entry;
 mod ids;
 mod remove;
@@ -14,11 +15,12 @@ pub use entry::Entry;
 pub use search::{Hit, SearchResult};
 
 use crate::bitmap::Bitmap;
+use crate::conversation::Conversations;
 use crate::error::Error;
 use crate::fields::Columns;
 use crate::filter::{Filter, evaluate, parse_filter};
 use crate::index::{Maintenance, VectorIndex, Vectors, Work, check_dimensions};
-use crate::text::LexicalIndex;
+use crate::text::{LexicalIndex, TextTraits};
 use ids::Ids;
 
 /// An index of memories. Searches run concurrently; a change waits for them and is seen whole by the next one.
@@ -37,6 +39,10 @@ struct State {
     vectors: Vectors,
     words: LexicalIndex,
     fields: Columns,
+    /// Who stands beside whom, from the fields.
+    conversations: Conversations,
+    /// By slot; what the texts tell beside their words.
+    traits: Vec<TextTraits>,
 }
 
 impl State {
@@ -58,6 +64,8 @@ impl NamespaceIndex {
             vectors: Vectors::new(dimensions),
             words: LexicalIndex::default(),
             fields: Columns::new(),
+            conversations: Conversations::default(),
+            traits: Vec::new(),
         };
         let (maintenance, len, applied_seq) = Default::default();
         Ok(Self { dimensions, state: RwLock::new(state), maintenance, len, applied_seq })
@@ -137,9 +145,16 @@ impl NamespaceIndex {
         Ok(state.ids.memory_bytes()
             + state.vectors.memory_bytes()
             + state.words.memory_bytes()
-            + state.fields.memory_bytes())
+            + state.fields.memory_bytes()
+            + state.conversations.memory_bytes()
+            + state.traits.capacity() * size_of::<TextTraits>()
+            + state.traits.iter().map(TextTraits::memory_bytes).sum::<usize>())
     }
 }
 
 #[cfg(test)]
+mod cue_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod timing;

@@ -3,6 +3,7 @@
 use super::NamespaceIndex;
 use crate::error::Error;
 use crate::index::VectorIndex;
+use crate::text::TextTraits;
 
 impl NamespaceIndex {
     /// Remove memories; ids that are not there are passed over. Returns how many were there.
@@ -13,7 +14,11 @@ impl NamespaceIndex {
             if let Some(slot) = state.ids.take(id) {
                 state.vectors.remove(slot);
                 state.words.remove(slot);
+                state.conversations.remove(slot);
                 state.fields.remove(slot);
+                if let Some(traits) = state.traits.get_mut(slot as usize) {
+                    *traits = TextTraits::default();
+                }
                 removed += 1;
             }
         }

@@ -6,8 +6,7 @@ use super::{NamespaceIndex, State};
 use crate::error::Error;
 use crate::filter::{Filter, parse_filter};
 use crate::index::{PreparedQuery, SearchOptions, VectorIndex, decode_vectors};
-use crate::rank::{Candidate, Ranked, RankingOptions, rank};
-use crate::text::{TermCounts, analyze};
+use crate::rank::{Between, Ranked, RankingOptions, rank};
 
 /// A memory found.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,8 +55,7 @@ impl NamespaceIndex {
         thoroughly.check()?;
         let embedding = embedding.map(|bytes| one_vector(self.dimensions, bytes)).transpose()?;
         let filter = filter.map(parse_filter).transpose()?;
-        let words = analyze(query);
-        Ok(self.read()?.search(&words, embedding.as_ref(), filter.as_ref(), options, thoroughly))
+        Ok(self.read()?.search(query, embedding.as_ref(), filter.as_ref(), options, thoroughly))
     }
 }
 
@@ -71,7 +69,7 @@ fn one_vector(dimensions: usize, bytes: &[u8]) -> Result<PreparedQuery, Error> {
 impl State {
     fn search(
         &self,
-        words: &TermCounts,
+        query: &str,
         embedding: Option<&PreparedQuery>,
         filter: Option<&Filter>,
         options: &RankingOptions,
@@ -79,19 +77,13 @@ impl State {
     ) -> SearchResult {
         let visible = self.visible(filter);
         let tie = |a: u32, b: u32| self.by_id(a, b);
-        let words = self.words.resolve(words);
-        let by_words = self.words.search(&words, options.candidates, &visible, &tie);
+        let query = self.query(query, embedding, options);
+        let by_words = self.words.search(&query.terms, options.candidates, &visible, &tie);
         let by_vector =
             embedding.map_or(Vec::new(), |q| self.vectors.search(q, options.candidates, &visible, thoroughly, &tie));
-        let mut slots: Vec<u32> = by_words.iter().chain(&by_vector).map(|&(slot, _)| slot).collect();
-        slots.sort_unstable();
-        slots.dedup();
-        let candidate = |slot: u32| {
-            let (bm25, matched_terms) = self.words.score(slot, &words);
-            let cosine = embedding.and_then(|query| self.vectors.cosine(slot, query));
-            Candidate { slot, cosine, bm25, matched_terms }
-        };
-        let (ranked, nothing_relevant) = rank(slots.into_iter().map(candidate).collect(), options, &tie);
+        let candidates = self.candidates(&query, [&by_words, &by_vector], &visible, options);
+        let likeness = |a: u32, b: u32| self.words.likeness(a, b);
+        let (ranked, nothing_relevant) = rank(candidates, options, &Between { tie: &tie, likeness: &likeness });
         let hits = ranked.into_iter().filter_map(|ranked| self.hit(ranked)).collect();
         SearchResult { hits, nothing_relevant, visible: visible.count() }
     }

@@ -5,16 +5,18 @@ use std::sync::RwLock;
 
 use super::ids::Ids;
 use super::{NamespaceIndex, State};
+use crate::conversation::Conversations;
 use crate::fields::Columns;
 use crate::index::{Vectors, check_dimensions};
 use crate::snapshot::{Container, Error, Expected, Header, Mapped, Sections, Tag, replace};
-use crate::text::LexicalIndex;
+use crate::text::{LexicalIndex, TextTraits};
 
 const IDS: Tag = *b"IDS ";
 const WORDS: Tag = *b"WORD";
 const FIELDS: Tag = *b"FLDS";
 const VECTORS: Tag = *b"VECT";
-const SECTIONS: usize = 4;
+const TRAITS: Tag = *b"TRTS";
+const SECTIONS: usize = 5;
 
 impl NamespaceIndex {
     /// Replace the file of this path by a snapshot, on disk when this returns. `header.watermark` must be a change that the
@@ -39,6 +41,7 @@ impl NamespaceIndex {
             container.section(IDS, |out| state.ids.encode(out));
             container.section(WORDS, |out| state.words.encode(out, live));
             container.section(FIELDS, |out| state.fields.encode(out, live));
+            container.section(TRAITS, |out| TextTraits::encode(&state.traits, out, live));
             container.section(VECTORS, |out| state.vectors.encode(out));
         }
         Ok(container.finish())
@@ -52,11 +55,23 @@ impl NamespaceIndex {
         let ids = Ids::decode(sections.take(IDS)?)?;
         let words = LexicalIndex::decode(sections.take(WORDS)?, ids.live())?;
         let fields = Columns::decode(sections.take(FIELDS)?, ids.live())?;
+        let traits = TextTraits::decode(sections.take(TRAITS)?, ids.live())?;
         let vectors = Vectors::decode(sections.take(VECTORS)?, expected.dimensions, ids.live())?;
         sections.finish()?;
         let (len, applied_seq) = (ids.len().into(), watermark.into());
-        let state = RwLock::new(State { ids, vectors, words, fields });
+        let mut state = State { ids, vectors, words, fields, conversations: Conversations::default(), traits };
+        state.resume_conversations();
+        let state = RwLock::new(state);
         let loaded = Self { dimensions: expected.dimensions, state, maintenance: Default::default(), len, applied_seq };
         Ok((loaded, watermark))
+    }
+}
+
+impl State {
+    /// Who stands beside whom, from the fields, in the order the memories came.
+    fn resume_conversations(&mut self) {
+        for slot in self.ids.in_insertion_order(self.ids.live()) {
+            self.join_session(slot);
+        }
     }
 }

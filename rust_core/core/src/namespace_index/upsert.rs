@@ -4,8 +4,11 @@ use std::thread;
 
 use super::entry::{Entry, Ready};
 use super::{NamespaceIndex, State};
+use crate::conversation::Session;
 use crate::error::Error;
+use crate::fields::column;
 use crate::index::VectorIndex;
+use crate::text::TextTraits;
 
 /// From this many entries on, two threads prepare them: below it starting one costs more than it saves.
 const TWO_THREADS_MIN_ENTRIES: usize = 64;
@@ -29,6 +32,25 @@ impl State {
         self.vectors.insert(slot, &ready.windows);
         self.words.insert(slot, &ready.words);
         self.fields.insert(slot, &ready.fields);
+        self.join_session(slot);
+        if self.traits.len() <= slot as usize {
+            self.traits.resize(slot as usize + 1, TextTraits::default());
+        }
+        self.traits[slot as usize] = ready.traits.clone();
+    }
+
+    /// Put a slot into its session, by its fields.
+    pub(super) fn join_session(&mut self, slot: u32) {
+        self.conversations.insert(slot, self.session(slot), self.fields.integer(column::POSITION, slot));
+    }
+
+    fn session(&self, slot: u32) -> Session {
+        let string = |field| self.fields.string(field, slot);
+        Session {
+            user_id: string(column::USER_ID),
+            agent_id: string(column::AGENT_ID),
+            session_id: string(column::SESSION_ID),
+        }
     }
 }
 

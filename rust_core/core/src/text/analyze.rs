@@ -1,9 +1,12 @@
-//! Terms of a text: Unicode words, lower case, without stop words, stemmed with Snowball English (Porter2).
+//! Terms of a text: Unicode words, lower case, without stop words, English forms brought to one (a table of irregular
+//! forms, then Snowball English, Porter2). Compound words of code count whole and in parts.
 
 use rustc_hash::FxHashMap;
 use snowball_stemmers_rs::{Algorithm, Stemmer};
 use unicode_segmentation::UnicodeSegmentation;
 
+use super::identifiers::parts;
+use super::irregular::base_form;
 use super::stop_words::is_stop_word;
 
 /// Longer words are not language (keys, hashes, base64): they are kept whole instead of stemmed.
@@ -16,36 +19,76 @@ pub struct TermCounts {
     pub terms: Vec<(String, u32)>,
     /// Occurrences of all terms together: the length of the document in BM25.
     pub total: u32,
+    /// The terms (their places in `terms`) in the order of the text; of a compound word the parts.
+    pub order: Vec<u32>,
+    /// By term: whether it was written like a name (upper case inside a sentence) or with digits.
+    pub names: Vec<bool>,
 }
 
 /// Cut a text into terms.
 pub fn analyze(text: &str) -> TermCounts {
-    let stemmer = Stemmer::create(Algorithm::English);
-    let mut at: FxHashMap<String, usize> = FxHashMap::default();
-    let mut counts = TermCounts::default();
-    for word in text.unicode_words().flat_map(|word| word.split('_')) {
-        let Some(term) = term(&stemmer, word) else { continue };
-        counts.total += 1;
-        match at.get(&term) {
-            Some(&known) => counts.terms[known].1 += 1,
-            None => {
-                at.insert(term.clone(), counts.terms.len());
-                counts.terms.push((term, 1));
-            }
+    let mut analysis = Analysis {
+        stemmer: Stemmer::create(Algorithm::English),
+        at: FxHashMap::default(),
+        counts: TermCounts::default(),
+    };
+    for (position, word) in text.unicode_words().enumerate() {
+        let name = word.chars().any(|c| c.is_ascii_digit() || position > 0 && c.is_uppercase());
+        let parts = parts(word);
+        let whole = analysis.add(word.trim_matches('_'), name, !parts.is_empty());
+        if parts.is_empty() {
+            analysis.counts.order.extend(whole);
+        }
+        for part in parts {
+            let part = analysis.add(part, name, false);
+            analysis.counts.order.extend(part);
         }
     }
-    counts
+    analysis.counts
 }
 
-fn term(stemmer: &Stemmer, word: &str) -> Option<String> {
+/// The words of a text in lower case without "'s", stop words left out: what names of people are compared by.
+pub fn names_in(text: &str) -> Vec<String> {
+    let lower = text.unicode_words().map(|word| word.to_lowercase().replace('\u{2019}', "'"));
+    lower.map(|word| word.trim_end_matches("'s").to_owned()).filter(|word| !is_stop_word(word)).collect()
+}
+
+struct Analysis {
+    stemmer: Stemmer,
+    at: FxHashMap<String, u32>,
+    counts: TermCounts,
+}
+
+impl Analysis {
+    /// Count a word; its place among the terms, None for a stop word. A compound one is not stemmed.
+    fn add(&mut self, word: &str, name: bool, compound: bool) -> Option<u32> {
+        let term = term(&self.stemmer, word, compound)?;
+        let counts = &mut self.counts;
+        counts.total += 1;
+        if let Some(&known) = self.at.get(&term) {
+            counts.terms[known as usize].1 += 1;
+            counts.names[known as usize] |= name;
+            return Some(known);
+        }
+        let place = counts.terms.len() as u32;
+        self.at.insert(term.clone(), place);
+        counts.terms.push((term, 1));
+        counts.names.push(name);
+        Some(place)
+    }
+}
+
+/// Only words of ASCII letters are taken for English: the forms of other languages are left as they are written.
+fn term(stemmer: &Stemmer, word: &str, compound: bool) -> Option<String> {
     let lower = word.to_lowercase().replace('\u{2019}', "'");
     if lower.is_empty() || is_stop_word(&lower) {
         return None;
     }
-    if lower.len() > MAX_STEMMED_BYTES {
+    let english = lower.bytes().all(|b| b.is_ascii_lowercase() || b == b'\'');
+    if compound || !english || lower.len() > MAX_STEMMED_BYTES {
         return Some(lower);
     }
-    Some(stemmer.stem(&lower).into_owned())
+    Some(stemmer.stem(base_form(&lower)).into_owned())
 }
 
 #[cfg(test)]
@@ -61,9 +104,39 @@ mod tests {
     #[test]
     fn words_are_lowered_stopped_and_stemmed() {
         assert_eq!(terms("The RUNNING dogs, and the dog's bowl!"), ["run", "dog", "bowl"]);
-        assert_eq!(terms("max_retry_count"), ["max", "retri", "count"]);
+        assert_eq!(terms("max_retry_count"), ["max_retry_count", "max", "retri", "count"]);
+        assert_eq!(
+            terms("parseHTTPRequest failed in src/main.rs with E0308"),
+            ["parsehttprequest", "pars", "http", "request", "fail", "src", "main.rs", "main", "rs", "e0308", "0308",]
+        );
+        assert_eq!(terms("She bought what he would buy"), ["buy"]);
         assert_eq!(analyze("dog dogs Dog").terms, [("dog".to_owned(), 3)]);
         assert_eq!(analyze("the and").total, 0);
+    }
+
+    #[test]
+    fn other_languages_keep_their_words() {
+        let expected: [(&str, &[&str]); 6] = [
+            ("Анна купила зелёный чай", &["анна", "купила", "зелёный", "чай"]),
+            ("Η Άννα αγόρασε τσάι", &["η", "άννα", "αγόρασε", "τσάι"]),
+            ("اشترت آنا شايا أخضر", &["اشترت", "آنا", "شايا", "أخضر"]),
+            ("अन्ना ने हरी चाय खरीदी", &["अन्ना", "ने", "हरी", "चाय", "खरीदी"]),
+            ("安娜买绿茶", &["安", "娜", "买", "绿", "茶"]),
+            ("die größten Häuser", &["die", "größten", "häuser"]),
+        ];
+        for (text, words) in expected {
+            assert_eq!(terms(text), words, "{text}");
+        }
+    }
+
+    #[test]
+    fn order_and_names_are_kept_beside_the_counts() {
+        let counts = analyze("Ask Ada about the Red Cross, Ada knows room 12");
+        let order: Vec<&str> = counts.order.iter().map(|&at| counts.terms[at as usize].0.as_str()).collect();
+        assert_eq!(order, ["ask", "ada", "red", "cross", "ada", "know", "room", "12"]);
+        let names: Vec<&str> =
+            counts.terms.iter().zip(&counts.names).filter(|(_, name)| **name).map(|(t, _)| t.0.as_str()).collect();
+        assert_eq!(names, ["ada", "red", "cross", "12"]);
     }
 
     proptest! {
@@ -71,6 +144,8 @@ mod tests {
         fn any_text_has_terms_without_a_panic(text in "\\PC{0,80}") {
             let counts = analyze(&text);
             prop_assert_eq!(counts.total, counts.terms.iter().map(|(_, n)| n).sum::<u32>());
+            prop_assert_eq!(counts.terms.len(), counts.names.len());
+            prop_assert!(counts.order.iter().all(|at| (*at as usize) < counts.terms.len()));
         }
     }
 }

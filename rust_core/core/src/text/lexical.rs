@@ -9,6 +9,8 @@ mod snapshot;
 use std::cmp::Ordering;
 
 use super::analyze::TermCounts;
+use super::pairs;
+use super::spelling::Spellings;
 use crate::bitmap::Bitmap;
 use crate::index::keep_best;
 use crate::interner::{Interner, StringId};
@@ -50,11 +52,28 @@ pub struct LexicalIndex {
     documents: Vec<Document>,
     count: usize,
     total_length: u64,
+    /// Of `terms`, rebuilt from them.
+    spellings: Spellings,
+}
+
+/// How the words of a query are weighed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WordOptions {
+    /// What a name or number of the query counts more, as a part of its weight.
+    pub names: f32,
+    /// What a term counts that stands for an unknown word it nearly is spelt like; 0 looks for none.
+    pub spelling: f32,
 }
 
 /// The terms of a query that occur in the index, with their weights at this moment.
 pub struct QueryTerms {
     terms: Vec<(StringId, f32)>,
+    /// A bit for each term's number modulo 64.
+    filter: u64,
+    /// Pairs of terms side by side in the query, by their hash, with the mean of both weights.
+    pairs: Vec<(u32, f32)>,
+    /// The weights of all terms of the query together, those that occur nowhere too.
+    total_weight: f32,
     /// `k1 * (1 - b)`.
     constant: f32,
     /// `k1 * b / average length`.
@@ -65,6 +84,22 @@ impl QueryTerms {
     /// Whether no term of the query occurs anywhere.
     pub fn is_empty(&self) -> bool {
         self.terms.is_empty()
+    }
+
+    /// How many terms.
+    pub fn len(&self) -> usize {
+        self.terms.len()
+    }
+
+    /// The part of the query's weight that the terms of a memory have, 0..=1; `parts` as `LexicalIndex::parts` gives them.
+    pub fn coverage(&self, parts: &[f32]) -> f32 {
+        let had: f32 = self.terms.iter().zip(parts).filter(|(_, part)| **part > 0.0).map(|(term, _)| term.1).sum();
+        if self.total_weight > 0.0 { had / self.total_weight } else { 0.0 }
+    }
+
+    /// The weights of the query's pairs that stand side by side in a text too. `pairs`: sorted hashes.
+    pub fn phrases(&self, pairs: &[u32]) -> f32 {
+        self.pairs.iter().filter(|(hash, _)| pairs.binary_search(hash).is_ok()).map(|(_, weight)| weight).sum()
     }
 
     #[inline]
@@ -89,11 +124,15 @@ impl LexicalIndex {
     }
 
     fn post(&mut self, slot: u32, term: &str, count: u32) -> DocTerm {
-        let term = self.terms.acquire(term);
+        let text = term;
+        let term = self.terms.acquire(text);
         if self.postings.len() < term as usize {
             self.postings.push(Vec::new());
         }
         let postings = &mut self.postings[term as usize - 1];
+        if postings.is_empty() {
+            self.spellings.add(term, text);
+        }
         postings.push(Posting { slot, count });
         DocTerm { term, count, position: postings.len() as u32 - 1 }
     }
@@ -121,24 +160,60 @@ impl LexicalIndex {
             let at = terms.binary_search_by_key(&entry.term, |t| t.term).expect("a posting has its document");
             terms[at].position = entry.position;
         }
+        if self.postings[entry.term as usize - 1].is_empty() {
+            self.spellings.remove(entry.term, self.terms.get(entry.term).unwrap_or_default());
+        }
         if self.terms.release(entry.term) {
             self.postings[entry.term as usize - 1] = Vec::new();
         }
     }
 
-    /// Weigh the terms of a query against what the index holds now. Terms that occur nowhere are left out.
-    pub fn resolve(&self, query: &TermCounts) -> QueryTerms {
+    /// Weigh the terms of a query against what the index holds now. Terms that occur nowhere are left out, or give way to
+    /// those they are nearly spelt like.
+    pub fn resolve(&self, query: &TermCounts, options: &WordOptions) -> QueryTerms {
         let average = (self.total_length as f32 / (self.count as f32).max(1.0)).max(f32::MIN_POSITIVE);
-        let weight = |count: u32, term: StringId| {
-            let (n, df) = (self.count as f32, self.postings[term as usize - 1].len() as f32);
-            count as f32 * (1.0 + (n - df + 0.5) / (df + 0.5)).ln()
+        let mut terms = Vec::with_capacity(query.terms.len());
+        let mut weights = Vec::with_capacity(query.terms.len());
+        for (at, (term, count)) in query.terms.iter().enumerate() {
+            let name = query.names.get(at).copied().unwrap_or(false);
+            let factor = *count as f32 * if name { 1.0 + options.names } else { 1.0 };
+            weights.push(self.weigh(term, factor, options.spelling, &mut terms));
+        }
+        let pair = |pair: &[u32]| {
+            let (a, b) = (pair[0] as usize, pair[1] as usize);
+            (pairs::hash(&query.terms[a].0, &query.terms[b].0), (weights[a] + weights[b]) / 2.0)
         };
-        let known = query.terms.iter().filter_map(|(term, count)| Some((self.terms.find(term)?, *count)));
+        let mut pairs: Vec<(u32, f32)> = query.order.windows(2).map(pair).collect();
+        pairs.sort_unstable_by_key(|pair| pair.0);
+        pairs.dedup_by_key(|pair| pair.0);
         QueryTerms {
-            terms: known.map(|(term, count)| (term, weight(count, term))).collect(),
+            total_weight: weights.iter().sum(),
+            filter: terms.iter().fold(0, |filter, (term, _)| filter | 1 << (term % 64)),
+            terms,
+            pairs,
             constant: K1 * (1.0 - B),
             per_word: K1 * B / average,
         }
+    }
+
+    /// Put a term of the query, or what stands for it, into `terms`; its weight, also when nothing does.
+    fn weigh(&self, term: &str, factor: f32, spelling: f32, terms: &mut Vec<(StringId, f32)>) -> f32 {
+        if let Some(id) = self.terms.find(term) {
+            let weight = factor * self.idf(self.postings[id as usize - 1].len());
+            terms.push((id, weight));
+            return weight;
+        }
+        let near = if spelling > 0.0 { self.spellings.near(term, &self.terms) } else { Vec::new() };
+        let weigh = |id: StringId| (id, factor * spelling * self.idf(self.postings[id as usize - 1].len()));
+        let first = terms.len();
+        terms.extend(near.into_iter().map(weigh));
+        let best = terms[first..].iter().map(|t| t.1).max_by(f32::total_cmp);
+        best.unwrap_or_else(|| factor * self.idf(0))
+    }
+
+    fn idf(&self, occurrences: usize) -> f32 {
+        let (n, df) = (self.count as f32, occurrences as f32);
+        (1.0 + (n - df + 0.5) / (df + 0.5)).ln()
     }
 
     /// The `top_k` visible slots of largest score above 0, best first; equal scores in the order `tie` says.
@@ -184,9 +259,53 @@ impl LexicalIndex {
         (score, matched)
     }
 
+    /// What each term of the query adds to the score of a slot, in the order of `query`; `parts` is zero before. False when
+    /// it has none of them.
+    pub fn parts(&self, slot: u32, query: &QueryTerms, parts: &mut [f32]) -> bool {
+        let Some(document) = self.documents.get(slot as usize) else { return false };
+        let mut any = false;
+        for entry in &document.terms {
+            // Most terms of most documents are not in the query: one bit tells.
+            if query.filter & (1 << (entry.term % 64)) == 0 {
+                continue;
+            }
+            for (part, &(term, weight)) in parts.iter_mut().zip(&query.terms) {
+                if term == entry.term {
+                    *part = query.part(weight, entry.count, document.length);
+                    any = true;
+                }
+            }
+        }
+        any
+    }
+
+    /// Words of a slot, repeats counted.
+    pub fn length(&self, slot: u32) -> u32 {
+        self.documents.get(slot as usize).map_or(0, |document| document.length)
+    }
+
+    /// Of the distinct terms two slots have together, the part they share (Jaccard); 0 when it is no more than a half,
+    /// which is told long before the end.
+    pub fn likeness(&self, a: u32, b: u32) -> f32 {
+        let (Some(a), Some(b)) = (self.documents.get(a as usize), self.documents.get(b as usize)) else { return 0.0 };
+        let (mut i, mut j, mut shared) = (0, 0, 0usize);
+        while let (Some(x), Some(y)) = (a.terms.get(i), b.terms.get(j)) {
+            shared += usize::from(x.term == y.term);
+            i += usize::from(x.term <= y.term);
+            j += usize::from(y.term <= x.term);
+            let most = shared + (a.terms.len() - i).min(b.terms.len() - j);
+            if 3 * most <= a.terms.len() + b.terms.len() {
+                return 0.0;
+            }
+        }
+        let all = a.terms.len() + b.terms.len() - shared;
+        if all == 0 { 0.0 } else { shared as f32 / all as f32 }
+    }
+
     /// Estimate of the heap it holds.
     pub fn memory_bytes(&self) -> usize {
         self.terms.memory_bytes()
+            + self.spellings.memory_bytes()
             + self.postings.capacity() * size_of::<Vec<Posting>>()
             + self.postings.iter().map(|p| p.capacity() * size_of::<Posting>()).sum::<usize>()
             + self.documents.capacity() * size_of::<Document>()
@@ -200,9 +319,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::text::{adjacent, analyze};
 
     fn counts(words: &[u8]) -> TermCounts {
-        let mut made = TermCounts { terms: Vec::new(), total: words.len() as u32 };
+        let mut made = TermCounts { total: words.len() as u32, ..TermCounts::default() };
         for word in words {
             let term = format!("w{word}");
             match made.terms.iter_mut().find(|(known, _)| *known == term) {
@@ -227,6 +347,8 @@ mod tests {
         query.iter().map(part).sum()
     }
 
+    const PLAIN: WordOptions = WordOptions { names: 0.0, spelling: 0.0 };
+
     proptest! {
         #[test]
         fn scores_are_bm25_after_any_changes(
@@ -247,7 +369,7 @@ mod tests {
                 }
             }
             let documents: Vec<_> = model.into_iter().collect();
-            let terms = index.resolve(&counts(&query));
+            let terms = index.resolve(&counts(&query), &PLAIN);
             let mut visible = Bitmap::zeros(12);
             shown.iter().enumerate().filter(|(_, shown)| **shown).for_each(|(at, _)| visible.set(at as u32));
             let mut expected = Vec::new();
@@ -256,6 +378,11 @@ mod tests {
                 prop_assert!((f64::from(score) - oracle(&documents, &query, *slot)).abs() < 1e-4);
                 let distinct: std::collections::BTreeSet<_> = query.iter().filter(|w| words.contains(w)).collect();
                 prop_assert_eq!(matched as usize, distinct.len());
+                let mut parts = vec![0.0; terms.len()];
+                prop_assert_eq!(index.parts(*slot, &terms, &mut parts), matched > 0);
+                prop_assert!((parts.iter().sum::<f32>() - score).abs() < 1e-4);
+                prop_assert_eq!(terms.coverage(&parts) > 0.0, matched > 0);
+                prop_assert!(terms.coverage(&parts) <= 1.0001);
                 if visible.get(*slot) && matched > 0 {
                     expected.push((*slot, score));
                 }
@@ -267,11 +394,39 @@ mod tests {
     }
 
     #[test]
+    fn an_unknown_word_gives_way_to_its_nearest_spelling_and_names_count_more() {
+        let mut index = LexicalIndex::default();
+        index.insert(0, &analyze("Ada plays the guitar in Lyon"));
+        index.insert(1, &analyze("Bob plays chess"));
+        let score = |query: &str, options: &WordOptions| index.score(0, &index.resolve(&analyze(query), options));
+        assert_eq!(score("guitrs", &PLAIN), (0.0, 0));
+        let (exact, forgiving) = (score("guitar", &PLAIN), WordOptions { names: 0.0, spelling: 0.5 });
+        assert_eq!(score("guitra", &forgiving), (exact.0 * 0.5, 1));
+        let named = WordOptions { names: 0.5, spelling: 0.0 };
+        assert!((score("is it Lyon", &named).0 - score("is it lyon", &named).0 * 1.5).abs() < 1e-6);
+        let phrase = index.resolve(&analyze("who plays guitar"), &PLAIN);
+        assert!(phrase.phrases(&adjacent(&analyze("she plays the guitar"))) > 0.0);
+        assert_eq!(phrase.phrases(&adjacent(&analyze("guitar plays"))), 0.0);
+    }
+
+    #[test]
+    fn likeness_is_the_share_of_common_terms() {
+        let mut index = LexicalIndex::default();
+        index.insert(0, &counts(&[1, 2, 3]));
+        index.insert(1, &counts(&[2, 3, 3, 4]));
+        index.insert(2, &counts(&[]));
+        index.insert(3, &counts(&[1, 2, 3, 4]));
+        assert_eq!((index.likeness(0, 1), index.likeness(0, 0), index.likeness(2, 2)), (0.0, 1.0, 0.0));
+        assert_eq!((index.likeness(0, 3), index.likeness(3, 1)), (0.75, 0.75));
+        assert_eq!((index.likeness(0, 9), index.length(1), index.length(9)), (0.0, 4, 0));
+    }
+
+    #[test]
     fn emptied_index_holds_no_terms() {
         let mut index = LexicalIndex::default();
         index.insert(3, &counts(&[1, 2, 2]));
         assert!(index.remove(3) && !index.remove(3) && !index.remove(99));
-        assert!(index.resolve(&counts(&[1])).is_empty());
+        assert!(index.resolve(&counts(&[1]), &PLAIN).is_empty());
         assert_eq!((index.count, index.total_length), (0, 0));
     }
 }

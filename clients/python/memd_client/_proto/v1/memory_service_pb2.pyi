@@ -34,29 +34,136 @@ class RankingOptions(google.protobuf.message.Message):
     VECTOR_WEIGHT_FIELD_NUMBER: builtins.int
     TRIM_RATIO_FIELD_NUMBER: builtins.int
     CANDIDATES_FIELD_NUMBER: builtins.int
+    CUES_FIELD_NUMBER: builtins.int
+    NOTHING_BELOW_FIELD_NUMBER: builtins.int
     vector_weight: builtins.float
     """Share of the cosine in the fused score, 0..1, default 0.5; the rest is BM25's."""
     trim_ratio: builtins.float
     """Hits below this part of the best fused score are left out, 0..1, default 0.35. 0 keeps all."""
     candidates: builtins.int
     """Best-of-each-side that are scored exactly, 1..MAX_CANDIDATES, default 50."""
+    nothing_below: builtins.float
+    """RecallResponse.nothing_relevant is set when the best cosine, plus 0.3 times the part of the query's words that the
+    best memory has, stays below this; -1..1, default 0.42.
+    """
+    @property
+    def cues(self) -> global___CueWeights:
+        """What counts beside meaning and words."""
+
     def __init__(
         self,
         *,
         vector_weight: builtins.float | None = ...,
         trim_ratio: builtins.float | None = ...,
         candidates: builtins.int | None = ...,
+        cues: global___CueWeights | None = ...,
+        nothing_below: builtins.float | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_candidates", b"_candidates", "_trim_ratio", b"_trim_ratio", "_vector_weight", b"_vector_weight", "candidates", b"candidates", "trim_ratio", b"trim_ratio", "vector_weight", b"vector_weight"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_candidates", b"_candidates", "_trim_ratio", b"_trim_ratio", "_vector_weight", b"_vector_weight", "candidates", b"candidates", "trim_ratio", b"trim_ratio", "vector_weight", b"vector_weight"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_candidates", b"_candidates", "_nothing_below", b"_nothing_below", "_trim_ratio", b"_trim_ratio", "_vector_weight", b"_vector_weight", "candidates", b"candidates", "cues", b"cues", "nothing_below", b"nothing_below", "trim_ratio", b"trim_ratio", "vector_weight", b"vector_weight"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_candidates", b"_candidates", "_nothing_below", b"_nothing_below", "_trim_ratio", b"_trim_ratio", "_vector_weight", b"_vector_weight", "candidates", b"candidates", "cues", b"cues", "nothing_below", b"nothing_below", "trim_ratio", b"trim_ratio", "vector_weight", b"vector_weight"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_candidates", b"_candidates"]) -> typing.Literal["candidates"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_nothing_below", b"_nothing_below"]) -> typing.Literal["nothing_below"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_trim_ratio", b"_trim_ratio"]) -> typing.Literal["trim_ratio"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_vector_weight", b"_vector_weight"]) -> typing.Literal["vector_weight"] | None: ...
 
 global___RankingOptions = RankingOptions
+
+@typing.final
+class CueWeights(google.protobuf.message.Message):
+    """Weights of the ranking's cues, each 0..1. 0 switches a cue off; unset takes the measured default (docs/retrieval.md)."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CONTEXT_WORDS_FIELD_NUMBER: builtins.int
+    PHRASES_FIELD_NUMBER: builtins.int
+    NAMES_FIELD_NUMBER: builtins.int
+    SPELLING_FIELD_NUMBER: builtins.int
+    NEIGHBOURS_FIELD_NUMBER: builtins.int
+    REPLY_FIELD_NUMBER: builtins.int
+    SPEAKER_FIELD_NUMBER: builtins.int
+    DATE_FIELD_NUMBER: builtins.int
+    SHORT_TURN_FIELD_NUMBER: builtins.int
+    QUESTION_TURN_FIELD_NUMBER: builtins.int
+    RECENCY_FIELD_NUMBER: builtins.int
+    IMPORTANCE_FIELD_NUMBER: builtins.int
+    DIVERSITY_FIELD_NUMBER: builtins.int
+    context_words: builtins.float
+    """What a word of the query counts that only the turn beside has (two turns away: three fifths of it). Default 0.5."""
+    phrases: builtins.float
+    """Words side by side in query and memory, as a part of their own weight. Default 0.1."""
+    names: builtins.float
+    """What names and numbers of the query count more. Default 0: it did not pay."""
+    spelling: builtins.float
+    """What a known word counts that stands for an unknown one it nearly is spelt like. Default 0.7."""
+    neighbours: builtins.float
+    """What a turn gets of the score of the better turn beside it in its session. Default 0.15."""
+    reply: builtins.float
+    """What a turn gets of the score of the question it follows. Default 0.2."""
+    speaker: builtins.float
+    """For memories of a speaker the query names. Default 0.1."""
+    date: builtins.float
+    """For memories of, or about, a time the query names ("in May", "last week": counted from as_of). Default 0.35."""
+    short_turn: builtins.float
+    """Against turns of few words. Default 0.15."""
+    question_turn: builtins.float
+    """Against turns that ask. Default 0.05."""
+    recency: builtins.float
+    """For the newest candidate, less for older ones. Default 0.01."""
+    importance: builtins.float
+    """For an importance of 1. Default 0.02."""
+    diversity: builtins.float
+    """Against each memory of nearly the same words that stands higher. Default 0.3."""
+    def __init__(
+        self,
+        *,
+        context_words: builtins.float | None = ...,
+        phrases: builtins.float | None = ...,
+        names: builtins.float | None = ...,
+        spelling: builtins.float | None = ...,
+        neighbours: builtins.float | None = ...,
+        reply: builtins.float | None = ...,
+        speaker: builtins.float | None = ...,
+        date: builtins.float | None = ...,
+        short_turn: builtins.float | None = ...,
+        question_turn: builtins.float | None = ...,
+        recency: builtins.float | None = ...,
+        importance: builtins.float | None = ...,
+        diversity: builtins.float | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_context_words", b"_context_words", "_date", b"_date", "_diversity", b"_diversity", "_importance", b"_importance", "_names", b"_names", "_neighbours", b"_neighbours", "_phrases", b"_phrases", "_question_turn", b"_question_turn", "_recency", b"_recency", "_reply", b"_reply", "_short_turn", b"_short_turn", "_speaker", b"_speaker", "_spelling", b"_spelling", "context_words", b"context_words", "date", b"date", "diversity", b"diversity", "importance", b"importance", "names", b"names", "neighbours", b"neighbours", "phrases", b"phrases", "question_turn", b"question_turn", "recency", b"recency", "reply", b"reply", "short_turn", b"short_turn", "speaker", b"speaker", "spelling", b"spelling"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_context_words", b"_context_words", "_date", b"_date", "_diversity", b"_diversity", "_importance", b"_importance", "_names", b"_names", "_neighbours", b"_neighbours", "_phrases", b"_phrases", "_question_turn", b"_question_turn", "_recency", b"_recency", "_reply", b"_reply", "_short_turn", b"_short_turn", "_speaker", b"_speaker", "_spelling", b"_spelling", "context_words", b"context_words", "date", b"date", "diversity", b"diversity", "importance", b"importance", "names", b"names", "neighbours", b"neighbours", "phrases", b"phrases", "question_turn", b"question_turn", "recency", b"recency", "reply", b"reply", "short_turn", b"short_turn", "speaker", b"speaker", "spelling", b"spelling"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_context_words", b"_context_words"]) -> typing.Literal["context_words"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_date", b"_date"]) -> typing.Literal["date"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_diversity", b"_diversity"]) -> typing.Literal["diversity"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_importance", b"_importance"]) -> typing.Literal["importance"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_names", b"_names"]) -> typing.Literal["names"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_neighbours", b"_neighbours"]) -> typing.Literal["neighbours"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_phrases", b"_phrases"]) -> typing.Literal["phrases"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_question_turn", b"_question_turn"]) -> typing.Literal["question_turn"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_recency", b"_recency"]) -> typing.Literal["recency"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_reply", b"_reply"]) -> typing.Literal["reply"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_short_turn", b"_short_turn"]) -> typing.Literal["short_turn"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_speaker", b"_speaker"]) -> typing.Literal["speaker"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_spelling", b"_spelling"]) -> typing.Literal["spelling"] | None: ...
+
+global___CueWeights = CueWeights
 
 @typing.final
 class RecallRequest(google.protobuf.message.Message):
@@ -219,7 +326,7 @@ class MemoryHit(google.protobuf.message.Message):
     relevance: builtins.float
     """Cosine of query and memory, -1..1: shown in the context's brackets, compared by min_relevance."""
     score: builtins.float
-    """Fused score 0..1: orders the list, comparable within one reply only."""
+    """Fused score 0..1, cues included: orders the list, comparable within one reply only."""
     @property
     def memory(self) -> memd_client._proto.v1.common_pb2.Memory: ...
     @property
@@ -247,6 +354,7 @@ class ScoreParts(google.protobuf.message.Message):
     WORDS_FIELD_NUMBER: builtins.int
     BM25_FIELD_NUMBER: builtins.int
     MATCHED_TERMS_FIELD_NUMBER: builtins.int
+    CUES_FIELD_NUMBER: builtins.int
     vector: builtins.float
     """Min-max normalised cosine and BM25, 0..1, before weighting."""
     words: builtins.float
@@ -254,6 +362,8 @@ class ScoreParts(google.protobuf.message.Message):
     """Raw BM25."""
     matched_terms: builtins.int
     """Query terms found in the memory."""
+    @property
+    def cues(self) -> global___CueParts: ...
     def __init__(
         self,
         *,
@@ -261,10 +371,60 @@ class ScoreParts(google.protobuf.message.Message):
         words: builtins.float = ...,
         bm25: builtins.float = ...,
         matched_terms: builtins.int = ...,
+        cues: global___CueParts | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["bm25", b"bm25", "matched_terms", b"matched_terms", "vector", b"vector", "words", b"words"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["cues", b"cues"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["bm25", b"bm25", "cues", b"cues", "matched_terms", b"matched_terms", "vector", b"vector", "words", b"words"]) -> None: ...
 
 global___ScoreParts = ScoreParts
+
+@typing.final
+class CueParts(google.protobuf.message.Message):
+    """What each cue gave (or took), in the scale of the score; context_words and phrases in that of ScoreParts.words, which
+    contains them.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CONTEXT_WORDS_FIELD_NUMBER: builtins.int
+    PHRASES_FIELD_NUMBER: builtins.int
+    NEIGHBOURS_FIELD_NUMBER: builtins.int
+    REPLY_FIELD_NUMBER: builtins.int
+    SPEAKER_FIELD_NUMBER: builtins.int
+    DATE_FIELD_NUMBER: builtins.int
+    TURN_FIELD_NUMBER: builtins.int
+    RECENCY_FIELD_NUMBER: builtins.int
+    IMPORTANCE_FIELD_NUMBER: builtins.int
+    DIVERSITY_FIELD_NUMBER: builtins.int
+    context_words: builtins.float
+    phrases: builtins.float
+    neighbours: builtins.float
+    reply: builtins.float
+    speaker: builtins.float
+    date: builtins.float
+    turn: builtins.float
+    """Taken, for a short turn or a question."""
+    recency: builtins.float
+    importance: builtins.float
+    diversity: builtins.float
+    """Taken, for what nearly repeats a higher one."""
+    def __init__(
+        self,
+        *,
+        context_words: builtins.float = ...,
+        phrases: builtins.float = ...,
+        neighbours: builtins.float = ...,
+        reply: builtins.float = ...,
+        speaker: builtins.float = ...,
+        date: builtins.float = ...,
+        turn: builtins.float = ...,
+        recency: builtins.float = ...,
+        importance: builtins.float = ...,
+        diversity: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["context_words", b"context_words", "date", b"date", "diversity", b"diversity", "importance", b"importance", "neighbours", b"neighbours", "phrases", b"phrases", "recency", b"recency", "reply", b"reply", "speaker", b"speaker", "turn", b"turn"]) -> None: ...
+
+global___CueParts = CueParts
 
 @typing.final
 class TierStatus(google.protobuf.message.Message):

@@ -1,5 +1,5 @@
 //! Memory in huge pages where the system has them: a walk jumps from row to row, and with small pages most jumps miss the
-//! table of addresses too. (Measured: a third of the time of a walk over 100,000 rows.)
+//! table of addresses too. (Measured: a sixth of the time of a walk over 100,000 rows.)
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;

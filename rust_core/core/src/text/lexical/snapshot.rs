@@ -3,8 +3,9 @@
 
 use super::{DocTerm, Document, LexicalIndex, Posting};
 use crate::bitmap::Bitmap;
-use crate::interner::Interner;
+use crate::interner::{Interner, StringId};
 use crate::snapshot::{Error, Reader, Writer, corrupt};
+use crate::text::spelling::Spellings;
 
 impl LexicalIndex {
     /// `live`: the slots in use; every one of them has a text, be it empty.
@@ -33,7 +34,11 @@ impl LexicalIndex {
             documents: vec![Document::default(); live.len()],
             count: 0,
             total_length: 0,
+            spellings: Spellings::default(),
         };
+        for term in 1..=made.postings.len() as StringId {
+            made.spellings.add(term, made.terms.get(term).unwrap_or_default());
+        }
         for (slot, length) in live.iter().zip(lengths) {
             made.read_document(slot, (&mut numbers).zip(&mut counts).take(length as usize))?;
         }

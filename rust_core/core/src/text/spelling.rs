@@ -1,0 +1,168 @@
+//! Terms that nearly are a word of the query: a misspelt word occurs nowhere, the meant one mostly does.
+
+use rustc_hash::FxHashMap;
+
+use crate::interner::{Interner, StringId};
+
+/// Shorter terms have too many neighbours that are other words.
+const MIN_CHARS: usize = 5;
+/// From this length on two mistakes are forgiven.
+const LONG_CHARS: usize = 9;
+/// Longer terms are no words.
+const MAX_CHARS: usize = 32;
+/// Terms taken for one unknown word.
+const MAX_ALTERNATIVES: usize = 4;
+/// Terms compared for one unknown word: keeps a query cheap whatever the vocabulary is.
+const MAX_COMPARED: usize = 2_000;
+
+/// Terms by first letter and length: a mistake in the first letter is rare and not looked for.
+#[derive(Default)]
+pub struct Spellings {
+    by_shape: FxHashMap<(char, usize), Vec<StringId>>,
+}
+
+/// The key of a term that may be looked for; None for numbers, codes and what is too short.
+fn shape(term: &str) -> Option<(char, usize)> {
+    let length = term.chars().count();
+    let plain = term.chars().all(char::is_alphabetic);
+    (plain && (MIN_CHARS - 1..=MAX_CHARS).contains(&length)).then(|| (term.chars().next().unwrap_or(' '), length))
+}
+
+impl Spellings {
+    /// A term has come into the index.
+    pub fn add(&mut self, id: StringId, term: &str) {
+        if let Some(shape) = shape(term) {
+            self.by_shape.entry(shape).or_default().push(id);
+        }
+    }
+
+    /// The last use of a term has gone.
+    pub fn remove(&mut self, id: StringId, term: &str) {
+        let Some(shape) = shape(term) else { return };
+        if let Some(ids) = self.by_shape.get_mut(&shape) {
+            ids.retain(|known| *known != id);
+            if ids.is_empty() {
+                self.by_shape.remove(&shape);
+            }
+        }
+    }
+
+    /// The known terms nearest to an unknown one: one mistake away, two for a long word; none when it has no such.
+    pub fn near(&self, term: &str, terms: &Interner) -> Vec<StringId> {
+        let Some((first, length)) = shape(term).filter(|(_, length)| *length >= MIN_CHARS) else { return Vec::new() };
+        let most = if length >= LONG_CHARS { 2 } else { 1 };
+        let wanted: Vec<char> = term.chars().collect();
+        let (mut best, mut found) = (most, Vec::new());
+        let ids = (length - most..=length + most).filter_map(|l| self.by_shape.get(&(first, l))).flatten();
+        for &id in ids.take(MAX_COMPARED) {
+            let known: Vec<char> = terms.get(id).unwrap_or_default().chars().collect();
+            let distance = mistakes(&wanted, &known, best);
+            if distance < best {
+                found.clear();
+                best = distance;
+            }
+            if distance <= best {
+                found.push(id);
+            }
+        }
+        found.sort_unstable_by_key(|id| terms.get(*id));
+        found.truncate(MAX_ALTERNATIVES);
+        found
+    }
+
+    /// Estimate of the heap it holds.
+    pub fn memory_bytes(&self) -> usize {
+        self.by_shape.capacity() * 48 + self.by_shape.values().map(|ids| ids.capacity() * 4).sum::<usize>()
+    }
+}
+
+/// Insertions, deletions, substitutions and swaps of neighbours (optimal string alignment), `most` + 1 at least when over.
+fn mistakes(a: &[char], b: &[char], most: usize) -> usize {
+    if a.len().abs_diff(b.len()) > most {
+        return most + 1;
+    }
+    let mut before = [0usize; MAX_CHARS + 1];
+    let mut last: [usize; MAX_CHARS + 1] = std::array::from_fn(|j| j);
+    for i in 1..=a.len() {
+        let mut row = [0usize; MAX_CHARS + 1];
+        row[0] = i;
+        let mut least = i;
+        for j in 1..=b.len() {
+            let kept = last[j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            row[j] = kept.min(last[j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                row[j] = row[j].min(before[j - 2] + 1);
+            }
+            least = least.min(row[j]);
+        }
+        if least > most {
+            return most + 1;
+        }
+        (before, last) = (last, row);
+    }
+    last[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The recursive definition.
+    fn oracle(a: &[char], b: &[char]) -> usize {
+        match (a, b) {
+            ([], _) => b.len(),
+            (_, []) => a.len(),
+            ([a_rest @ .., x], [b_rest @ .., y]) => {
+                let kept = oracle(a_rest, b_rest) + usize::from(x != y);
+                let mut best = kept.min(oracle(a_rest, b) + 1).min(oracle(a, b_rest) + 1);
+                if let ([a_less @ .., x2], [b_less @ .., y2]) = (a_rest, b_rest)
+                    && x == y2
+                    && x2 == y
+                {
+                    best = best.min(oracle(a_less, b_less) + 1);
+                }
+                best
+            }
+        }
+    }
+
+    fn known(terms: &[&str]) -> (Interner, Spellings) {
+        let (mut interner, mut spellings) = (Interner::default(), Spellings::default());
+        for term in terms {
+            let id = interner.acquire(term);
+            spellings.add(id, term);
+        }
+        (interner, spellings)
+    }
+
+    #[test]
+    fn the_nearest_terms_are_found_and_short_ones_left_alone() {
+        let (terms, spellings) = known(&["guitar", "guitars", "violin", "tea", "restaurant", "restart"]);
+        let near = |word| spellings.near(word, &terms).into_iter().filter_map(|id| terms.get(id)).collect::<Vec<_>>();
+        assert_eq!(near("guitr"), ["guitar"]);
+        assert_eq!(near("gutiar"), ["guitar"]);
+        assert_eq!(near("restuarent"), ["restaurant"]);
+        assert_eq!(near("tee"), Vec::<&str>::new());
+        assert_eq!(near("piano"), Vec::<&str>::new());
+        assert_eq!(near("x0000"), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn a_term_that_went_is_not_found() {
+        let (terms, mut spellings) = known(&["guitar"]);
+        spellings.remove(terms.find("guitar").unwrap(), "guitar");
+        assert!(spellings.near("guitr", &terms).is_empty());
+        assert!(spellings.by_shape.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn mistakes_are_counted_as_defined(a in "[a-c]{0,6}", b in "[a-c]{0,6}", most in 0usize..4) {
+            let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+            let (counted, expected) = (mistakes(&a, &b, most), oracle(&a, &b));
+            prop_assert_eq!(counted.min(most + 1), expected.min(most + 1));
+        }
+    }
+}
