@@ -110,7 +110,7 @@ impl StandaloneVectors {
     /// Estimate of the heap it holds.
     pub fn memory_bytes(&self) -> Result<usize, Error> {
         let state = self.read()?;
-        Ok(state.vectors.memory_bytes() + state.used.words().len() * size_of::<u64>())
+        Ok(state.vectors.memory_bytes() + size_of_val(state.used.words()))
     }
 
     /// As `NamespaceIndex::save`.
