@@ -30,6 +30,8 @@ from memd.limits import (
 )
 from memd.ports import IndexAnswer, IndexChange, IndexHit, IndexSource, IndexState, SearchOptions
 
+NOTHING_BELOW = 0.42
+"""As ``nothing_cosine`` of _core.RankingOptions (``tests/index/test_index.py`` compares)."""
 log = logging.getLogger(__name__)
 
 
@@ -182,9 +184,8 @@ class RustNamespaceIndex:
         for key, slot in unused:
             if excess <= 0:
                 return
-            self._upkeep.save_if_worth(
-                slot
-            )  # while it still takes changes: what is deleted meanwhile takes the file along
+            # While it still takes changes: what is deleted meanwhile takes the file along.
+            self._upkeep.save_if_worth(slot)
             with self._lock:
                 if self._slots.get(key) is slot:
                     del self._slots[key]
@@ -193,16 +194,15 @@ class RustNamespaceIndex:
 
 
 def _ranking(options: SearchOptions) -> _core.RankingOptions:
-    nothing = {} if options.nothing_below is None else {"nothing_cosine": options.nothing_below}
     return _core.RankingOptions(
         limit=options.limit,
         candidates=options.candidates,
         vector_weight=options.vector_weight,
         trim_ratio=options.trim_ratio,
+        nothing_cosine=NOTHING_BELOW if options.nothing_below is None else options.nothing_below,
         min_relevance=options.min_relevance,
         cues=options.cues,
         now_us=options.now_us,
-        **nothing,
     )
 
 

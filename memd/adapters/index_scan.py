@@ -14,7 +14,8 @@ from memd.ports import IndexAnswer, IndexHit, IndexRow, SearchOptions
 
 INDEX_LOADING = "INDEX_LOADING"
 _NOTHING_COSINE = 0.30
-"""As ``nothing_cosine`` of _core.RankingOptions."""
+"""Words are not looked at here, so this is what a cosine must be that some of the query's words come with: less than
+``nothing_cosine`` of _core.RankingOptions."""
 
 
 def scan(

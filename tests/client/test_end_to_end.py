@@ -94,7 +94,8 @@ def test_nothing_relevant_is_asked_for_by_its_bound(memd: Client) -> None:
     memd.remember("Ada prefers trains to planes")
     assert memd.recall("quantum chromodynamics").nothing_relevant
     assert not memd.recall("does Ada prefer trains?").nothing_relevant
-    assert not memd.recall("quantum chromodynamics", nothing_below=-1.0).nothing_relevant
+    assert memd.recall("how does she like to travel?", nothing_below=1.0).nothing_relevant
+    assert not memd.recall("how does she like to travel?", nothing_below=-1.0).nothing_relevant
 
 
 def test_a_memory_comes_back_whole(memd: Client) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 import threading
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from memd import _core
 from memd.adapters import index as index_module
 from memd.adapters.index import RustNamespaceIndex
 from memd.domain.errors import Corruption, InvalidArgument
@@ -203,3 +205,10 @@ def test_the_index_equals_the_rows_after_any_interleaving(rows: Rows) -> None:
         assert state.entries == {one.entry_id: one.version for one in rows.rows["ns", "memory"].values()}
         assert state.seq == rows.seq
         index.close()
+
+
+def test_the_defaults_of_the_ranking_are_those_of_the_core() -> None:
+    signature = inspect.signature(_core.RankingOptions)
+    assert signature.parameters["nothing_cosine"].default == index_module.NOTHING_BELOW
+    core = {name: signature.parameters[name].default for name in ("candidates", "vector_weight", "trim_ratio")}
+    assert core == {name: getattr(SearchOptions(limit=5), name) for name in core}

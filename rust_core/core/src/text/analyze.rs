@@ -107,7 +107,7 @@ mod tests {
         assert_eq!(terms("max_retry_count"), ["max_retry_count", "max", "retri", "count"]);
         assert_eq!(
             terms("parseHTTPRequest failed in src/main.rs with E0308"),
-            ["parsehttprequest", "pars", "http", "request", "fail", "src", "main.rs", "main", "rs", "e0308", "0308",]
+            ["parsehttprequest", "pars", "http", "request", "fail", "src", "main.rs", "main", "rs", "e0308"]
         );
         assert_eq!(terms("She bought what he would buy"), ["buy"]);
         assert_eq!(analyze("dog dogs Dog").terms, [("dog".to_owned(), 3)]);

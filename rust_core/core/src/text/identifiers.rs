@@ -20,8 +20,9 @@ pub fn parts(word: &str) -> Vec<&str> {
     found
 }
 
-/// Cut before an upper case letter that follows a lower case one or precedes one inside a run of upper case, and where
-/// letters run into digits. Digits before letters ("3rd", "5pm") stay whole.
+/// Cut before an upper case letter that follows a lower case one or precedes one inside a run of upper case, and where two
+/// or more upper case letters run into digits ("HTTP404"). "user42", "E0308", "3rd" stay whole: "user" or "0308" alone is
+/// another thing.
 fn split_case<'a>(piece: &'a str, found: &mut Vec<&'a str>) {
     let chars: Vec<(usize, char)> = piece.char_indices().collect();
     let mut start = 0;
@@ -29,7 +30,8 @@ fn split_case<'a>(piece: &'a str, found: &mut Vec<&'a str>) {
         let (before, here) = (chars[at - 1].1, chars[at].1);
         let next = chars.get(at + 1).map_or(' ', |c| c.1);
         let camel = here.is_uppercase() && (before.is_lowercase() || before.is_uppercase() && next.is_lowercase());
-        if camel || before.is_alphabetic() && here.is_ascii_digit() {
+        let code = here.is_ascii_digit() && before.is_uppercase() && at > 1 && chars[at - 2].1.is_uppercase();
+        if camel || code {
             found.push(&piece[start..chars[at].0]);
             start = chars[at].0;
         }
@@ -50,8 +52,7 @@ mod tests {
         assert_eq!(parts("HTTPServerError"), ["HTTP", "Server", "Error"]);
         assert_eq!(parts("HTTP404"), ["HTTP", "404"]);
         assert_eq!(parts("main.rs"), ["main", "rs"]);
-        assert_eq!(parts("E0308"), ["0308"]);
-        for whole in ["tea", "Ada", "NASA", "3.5", "3rd", "don't", "10,000", "\u{1f600}", ""] {
+        for whole in ["tea", "Ada", "NASA", "3.5", "3rd", "E0308", "user42", "don't", "10,000", "\u{1f600}", ""] {
             assert_eq!(parts(whole), Vec::<&str>::new(), "{whole}");
         }
     }
