@@ -54,8 +54,14 @@ impl Spellings {
         let wanted: Vec<char> = term.chars().collect();
         let (mut best, mut found) = (most, Vec::new());
         let ids = (length - most..=length + most).filter_map(|l| self.by_shape.get(&(first, l))).flatten();
+        let wanted_letters = letters(term);
         for &id in ids.take(MAX_COMPARED) {
-            let known: Vec<char> = terms.get(id).unwrap_or_default().chars().collect();
+            let known = terms.get(id).unwrap_or_default();
+            // A mistake takes one letter out of the set and brings one in at most.
+            if (wanted_letters ^ letters(known)).count_ones() as usize > 2 * best {
+                continue;
+            }
+            let known: Vec<char> = known.chars().collect();
             let distance = mistakes(&wanted, &known, best);
             if distance < best {
                 found.clear();
@@ -74,6 +80,11 @@ impl Spellings {
     pub fn memory_bytes(&self) -> usize {
         self.by_shape.capacity() * 48 + self.by_shape.values().map(|ids| ids.capacity() * 4).sum::<usize>()
     }
+}
+
+/// The set of letters, by their code modulo 64.
+fn letters(term: &str) -> u64 {
+    term.chars().fold(0, |set, letter| set | 1 << (letter as u32 % 64))
 }
 
 /// Insertions, deletions, substitutions and swaps of neighbours (optimal string alignment), `most` + 1 at least when over.
@@ -163,6 +174,8 @@ mod tests {
             let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
             let (counted, expected) = (mistakes(&a, &b, most), oracle(&a, &b));
             prop_assert_eq!(counted.min(most + 1), expected.min(most + 1));
+            let set = |word: &[char]| letters(&word.iter().collect::<String>());
+            prop_assert!((set(&a) ^ set(&b)).count_ones() as usize <= 2 * expected);
         }
     }
 }
