@@ -74,6 +74,7 @@ class RustNamespaceIndex:
         self._slots: OrderedDict[tuple[str, str], IndexSlot] = OrderedDict()
         self._loaders = ThreadPoolExecutor(INDEX_LOAD_THREADS, thread_name_prefix="memd-index-load")
         self._upkeep = IndexUpkeep(source, threads, self._evict)
+        self._closed = False
 
     def search(
         self, namespace: str, kind: str, query: str, embedding: bytes | None, where: Filter, options: SearchOptions
@@ -104,15 +105,21 @@ class RustNamespaceIndex:
         return IndexState(core.versions(), seq, core.memory_bytes)
 
     def apply(self, changes: Sequence[IndexChange]) -> None:
-        """Cheap for namespaces that are not loaded; never raises. Called in commit order, by one thread at a time."""
+        """Cheap for namespaces that are not loaded; never raises. Called in commit order, by one thread at a time.
+
+        A new namespace is in memory from its first commit on: who writes into it is about to ask.
+        """
         offers: dict[IndexSlot, list[IndexChange]] = {}
         erased: list[tuple[str, str]] = []
+        new: set[tuple[str, str]] = set()
         with self._lock:
             for change in changes:
                 for kind in KINDS:
                     slot = self._slots.get((change.namespace, kind))
                     if slot is not None:
                         offers.setdefault(slot, []).append(change)
+                    elif change.seq == 1:
+                        new.add((change.namespace, kind))
                     elif kind == change.kind and (change.delete or change.delete_all):
                         erased.append((change.namespace, kind))
         for slot, offered in offers.items():
@@ -123,6 +130,8 @@ class RustNamespaceIndex:
         for namespace, kind in erased:
             if self._files is not None:
                 self._files.remove(namespace, kind)
+        for namespace, kind in new if not self._closed else ():
+            self._slot(namespace, kind)
 
     def loaded(self) -> int:
         with self._lock:
@@ -145,6 +154,7 @@ class RustNamespaceIndex:
         return done
 
     def close(self) -> None:
+        self._closed = True
         self._loaders.shutdown(wait=True, cancel_futures=True)
         self._upkeep.close()
 

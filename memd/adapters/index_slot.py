@@ -92,7 +92,8 @@ class IndexSlot:
             self._unsaved += self._fill(batches, seq)
         with self._changed:
             self._seq = self._loaded_seq = seq
-            self._take(self._backlog)
+            if self._backlog:
+                self._take(self._backlog)
             self._backlog = []
             self._ready = not self.failed
 
@@ -147,11 +148,11 @@ class IndexSlot:
     def _take(self, changes: Sequence[IndexChange]) -> None:
         """Only the last change under a number carries that number into the index: one that is saved between two of them
         must not claim to have both."""
-        for change, following in zip_longest(changes, changes[1:]):
-            if change.kind == self.kind and change.seq > self._loaded_seq:
-                whole = following is None or following.seq != change.seq
-                self._apply(change, change.seq if whole else change.seq - 1)
-            self._seq = max(self._seq, change.seq)
+        mine = [change for change in changes if change.kind == self.kind and change.seq > self._loaded_seq]
+        for change, following in zip_longest(mine, mine[1:]):
+            whole = following is None or following.seq != change.seq
+            self._apply(change, change.seq if whole else change.seq - 1)
+        self._seq = max(self._seq, *(change.seq for change in changes))
 
     def _apply(self, change: IndexChange, seq: int) -> None:
         if change.delete_all:

@@ -66,9 +66,20 @@ def test_commits_are_seen_by_the_next_search(rows: Rows, index: RustNamespaceInd
 
 
 def test_changes_of_a_namespace_that_is_not_loaded_are_ignored(rows: Rows, index: RustNamespaceIndex) -> None:
-    index.apply([rows.put(row("a", 1))])
+    rows.put(row("a", 1))
+    index.apply([rows.put(row("b", 2))])
     assert index.loaded() == 0
-    assert ids(index) == ["a"]
+    assert set(ids(index)) == {"a", "b"}
+
+
+def test_a_new_namespace_is_in_memory_from_its_first_commit_on(rows: Rows, index: RustNamespaceIndex) -> None:
+    index.apply([rows.put(row("a", 1))])
+    assert index.loaded() == 1
+    index.apply([rows.put(row("b", 2))])
+    assert set(ids(index)) == {"a", "b"}
+    assert rows.loads == 2, "of each kind one"
+    index.close()
+    index.apply([IndexChange("another", "memory", 1, put=(row("c", 3),))])  # a last write of a daemon that stops
 
 
 def test_one_commit_may_change_both_kinds(rows: Rows, index: RustNamespaceIndex) -> None:
