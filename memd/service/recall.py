@@ -152,6 +152,8 @@ class RecallService:
 
 
 def _ask(request: RecallRequest, policy: SessionPolicy, now_us: int) -> TierAsk:
+    # ``as_of`` says which time is meant: a date in the query repeats it, and is not when the answer was said.
+    cues = request.options.cues if request.as_of_us is None else {"date": 0.0, **request.options.cues}
     return TierAsk(
         scope=request.scope,
         query=request.query,
@@ -164,6 +166,7 @@ def _ask(request: RecallRequest, policy: SessionPolicy, now_us: int) -> TierAsk:
             request.options,
             limit=request.limit,
             min_relevance=request.min_relevance,
+            cues=cues,
             now_us=now_us if request.as_of_us is None else request.as_of_us,
         ),
         policy=policy,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -200,6 +201,20 @@ async def test_as_of_shows_what_was_valid_then(house: House) -> None:
     now, then = await house.ask("where does Ada live"), await house.ask("where does Ada live", as_of_us=between)
     assert [memory.content for memory, _ in now.memories] == ["Ada lives in Linz"]
     assert [memory.content for memory, _ in then.memories] == ["Ada lives in Graz"]
+
+
+async def test_with_as_of_a_date_in_the_query_is_no_cue_unless_asked_for(house: House) -> None:
+    await learn(house, "Ada went to the lake on 7 May 2025", "Ada went to the mill")
+    later = house.clock.now_us()
+
+    async def date_parts(**more: Any) -> list[float]:
+        reply = await house.ask("where did Ada go on 7 May 2025?", **more)
+        return [hit.cues()["date"] for _, hit in reply.memories]
+
+    assert max(await date_parts()) > 0
+    assert max(await date_parts(as_of_us=later)) == 0
+    asked_for = SearchOptions(limit=5, cues={"date": 0.35})
+    assert max(await date_parts(as_of_us=later, options=asked_for)) > 0
 
 
 async def test_a_filter_applies_inside_the_search(house: House) -> None:
