@@ -25,6 +25,8 @@ class IndexSlot:
         self.namespace = namespace
         self.kind = kind
         self.failed = False
+        self.retired = False
+        """Out of use: it takes no more changes, so that it must not be saved any more."""
         self.memory_bytes = 0
         """When upkeep last looked."""
         self._dimensions = dimensions
@@ -179,7 +181,7 @@ class IndexSlot:
             mark = source.mark(self.namespace, seq)
             written = self._files.write(self.namespace, self.kind, core, seq)
             with self._changed:
-                if deletions != self._deletions or core is not self._core:
+                if self.retired or deletions != self._deletions or core is not self._core:
                     written.unlink()
                     return
                 self._files.publish(written, self.namespace, self.kind, seq, mark)

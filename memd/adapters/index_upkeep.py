@@ -46,6 +46,7 @@ class IndexUpkeep:
 
     def dropped(self, slot: IndexSlot) -> None:
         """The slot is not in use any more."""
+        slot.retired = True
         with self._lock:
             self._changed.discard(slot)
             self._unsaved.discard(slot)
@@ -62,14 +63,14 @@ class IndexUpkeep:
 
     def save_if_worth(self, slot: IndexSlot) -> None:
         """Blocking; before the slot goes. A small or unchanged one is loaded from what there is."""
-        if slot.ready and slot.unsaved and len(slot.current()[1]) >= INDEX_SAVE_MIN_ROWS:
+        if slot.ready and not slot.retired and slot.unsaved and _large(slot):
             slot.save(self._source)
 
     def _run(self) -> None:
         while not self._wake.wait(INDEX_UPKEEP_INTERVAL_S):
             with self._lock:
                 slots, self._changed = self._changed, set()
-                self._unsaved |= slots
+                self._unsaved |= {slot for slot in slots if _large(slot)}
             for slot in slots:
                 self._maintain(slot)
             with self._lock:
@@ -96,11 +97,12 @@ class IndexUpkeep:
             log.error("the upkeep of an index failed; its next search will tell")
 
 
+def _large(slot: IndexSlot) -> bool:
+    """A smaller one is built from its rows as fast as it is read from a file."""
+    return len(slot.current()[1]) >= INDEX_SAVE_MIN_ROWS
+
+
 def _due(slot: IndexSlot) -> bool:
     """Enough has changed that reading the changes again would take long, and not just now."""
-    rows = len(slot.current()[1])
-    return (
-        rows >= INDEX_SAVE_MIN_ROWS
-        and slot.unsaved >= rows * INDEX_SAVE_SHARE
-        and slot.saved_ago_s() >= INDEX_SAVE_INTERVAL_S
-    )
+    enough = slot.unsaved >= len(slot.current()[1]) * INDEX_SAVE_SHARE
+    return _large(slot) and enough and slot.saved_ago_s() >= INDEX_SAVE_INTERVAL_S

@@ -211,3 +211,12 @@ def test_a_full_disk_costs_the_file_and_nothing_else(
     assert "No space left" in caplog.text
     assert files(directory) == []
     assert found(index) == before
+
+
+def test_an_index_that_is_out_of_use_is_not_saved_any_more(rows: Rows, start: Open, directory: Path) -> None:
+    index = start()
+    found(index)
+    slot = index._slot("ns", "memory")
+    index._upkeep.dropped(slot)
+    slot.save(rows)
+    assert list(directory.glob("*.index")) == []
