@@ -50,6 +50,7 @@ from memd.service.procedures import ProcedureService
 from memd.service.recall import RecallService
 from memd.service.remember import RememberService
 from memd.service.sessions import SessionService
+from memd.service.steps import StepService
 from memd.serving import EXIT_FATAL, FATAL_DRAIN_S, Endpoints, Stop, drain
 from memd.tasks import Supervisor
 from memd.tiers.episodic import EpisodicTier
@@ -111,7 +112,7 @@ async def _run(config: Config, environ: Mapping[str, str]) -> int:
         stack.push_async_callback(supervisor.close)
         await _finish_forgets(parts, supervisor)
         stores = parts.stores
-        sweeper = ExpirySweeper(stores.sessions, stores.memories, stores.tasks)
+        sweeper = ExpirySweeper(stores.sessions, stores.memories, stores.tasks, stores.steps)
         supervisor.every("sweep", SWEEP_INTERVAL_S, sweeper.run_once)
         stop.on_signals(lambda: _reload(authenticate))
         for server in servers:
@@ -238,7 +239,9 @@ def _servicers(config: Config, parts: _Parts, metrics: Metrics, started: float) 
         SERVICES["MemoryService"]: MemoryServicer(recall, observe, remember, _forget(parts), metrics),
         SERVICES["SessionService"]: SessionServicer(SessionService(stores.sessions, policy)),
         SERVICES["ProcedureService"]: ProcedureServicer(procedures),
-        SERVICES["CheckpointService"]: CheckpointServicer(CheckpointService(stores.tasks, policy)),
+        SERVICES["CheckpointService"]: CheckpointServicer(
+            CheckpointService(stores.tasks, policy), StepService(stores.steps, config.defaults.step_ttl_us)
+        ),
         SERVICES["AdminService"]: AdminServicer(admin, facts),
     }
 
@@ -256,7 +259,7 @@ def _tiers(config: Config, parts: _Parts, counter: _core.TokenCounter) -> tuple[
 
 def _forget(parts: _Parts) -> ForgetService:
     stores = parts.stores
-    return ForgetService(stores.memories, stores.sessions, stores.tasks, stores.settings)
+    return ForgetService(stores.memories, stores.sessions, stores.tasks, stores.steps, stores.settings)
 
 
 async def _finish_forgets(parts: _Parts, supervisor: Supervisor) -> None:

@@ -236,9 +236,11 @@ _KEYS: Mapping[str, Callable[[str, Any], Any]] = {
     "checkpoints.store": _one_of(frozenset({"sqlite"})),
     "checkpoints.ttl": _micros,
     "checkpoints.history": _integer,
+    "checkpoints.step_ttl": _micros,
     "log.level": _one_of(LEVELS),
     "log.format": _one_of(FORMATS),
 }
+_DEFAULTS = {"ttl_us": "checkpoint_ttl_us", "history": "checkpoint_history", "step_ttl": "step_ttl_us"}
 _RENAMED = {"drain": "drain_s", "ttl": "ttl_us"}  # fields carry their unit, keys carry it in the value
 
 
@@ -314,7 +316,7 @@ def _build(values: Mapping[str, Any], environ: Environ) -> Config:
     if not server.get("socket") and not server.get("listen"):
         server["socket"] = default_socket_path(environ)
     data_dir = values.get("storage.data_dir") or default_data_dir(environ)
-    checkpoints = {f"checkpoint_{name}": value for name, value in section("checkpoints").items() if name != "store"}
+    checkpoints = {_DEFAULTS[name]: value for name, value in section("checkpoints").items() if name in _DEFAULTS}
     tiers = {tier: _tier(DEFAULT_TIERS[tier], section(f"tiers.{tier.value}")) for tier in TierName}
     defaults = DaemonDefaults(tiers=tiers, **checkpoints)
     check_defaults(defaults)

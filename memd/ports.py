@@ -41,6 +41,7 @@ from memd.domain.model import (
     WorkingSet,
     Written,
 )
+from memd.domain.steps import Step, StepIntent
 
 T = TypeVar("T")
 
@@ -340,6 +341,43 @@ class TaskStore(Protocol):
         self, namespace: str, task_ids: Sequence[str], *, all_tasks: bool, receipt_id: str
     ) -> Mapping[str, int]:
         """As SessionStore.forget, count ``checkpoints``."""
+
+    async def sweep(self, max_rows: int) -> int: ...
+
+
+class StepLedger(Protocol):
+    """Steps of tasks, by the rules of ``memd.domain.steps``. A task's steps expire together, ``ttl_us`` after the last
+    change of any of them. Writes return the step as it stands, with ``seq`` its fencing token."""
+
+    async def begin(
+        self, namespace: str, intent: StepIntent, *, ttl_us: int, request: RequestKey | None
+    ) -> Written[Step]:
+        """State RUN: the lease is the caller's. A repeated request whose lease nobody has taken since gets the step again.
+        LimitExceeded over MAX_STEPS_PER_TASK."""
+
+    async def renew(
+        self, namespace: str, task_id: str, step_id: str, *, token: int, lease_us: int, ttl_us: int
+    ) -> Written[Step]:
+        """``lease_us`` 0 gives the lease up. This and the next two: StepTaken, NotFound."""
+
+    async def complete(
+        self, namespace: str, task_id: str, step_id: str, *, token: int, result: bytes, ttl_us: int
+    ) -> Written[Step]: ...
+
+    async def fail(
+        self, namespace: str, task_id: str, step_id: str, *, token: int, reason: str, retryable: bool, ttl_us: int
+    ) -> Written[Step]: ...
+
+    async def page(self, namespace: str, task_id: str, *, size: int, cursor: str) -> Page[Step]:
+        """In the order they were first begun, without fencing tokens; a page may end early by STEP_PAGE_BYTES."""
+
+    async def count(self, namespace: str, task_ids: Sequence[str], *, all_tasks: bool) -> Mapping[str, int]:
+        """Count ``steps``, as ``forget`` would."""
+
+    async def forget(
+        self, namespace: str, task_ids: Sequence[str], *, all_tasks: bool, receipt_id: str
+    ) -> Mapping[str, int]:
+        """As SessionStore.forget, count ``steps``."""
 
     async def sweep(self, max_rows: int) -> int: ...
 

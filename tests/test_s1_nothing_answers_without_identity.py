@@ -31,11 +31,6 @@ UNSERVED = {
     if name.rpartition("/")[2]
     in {
         "WatchMemories",
-        "BeginStep",
-        "RenewStep",
-        "CompleteStep",
-        "FailStep",
-        "ListSteps",
         "RunLifecycle",
         "ExportNamespace",
         "ImportNamespace",

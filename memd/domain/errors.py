@@ -38,6 +38,12 @@ class RequestIdReused(InvalidArgument):
     reason = "REQUEST_ID_REUSED"
 
 
+class IdempotencyKeyReused(InvalidArgument):
+    """A step's idempotency key came with another step or another input."""
+
+    reason = "IDEMPOTENCY_KEY_REUSED"
+
+
 class NotFound(MemdError):
     reason = "NOT_FOUND"
 
@@ -54,6 +60,12 @@ class VersionConflict(MemdError):
     def __init__(self, message: str, *, current_version: int) -> None:
         super().__init__(message, metadata={"current_version": str(current_version)})
         self.current_version = current_version
+
+
+class StepTaken(MemdError):
+    """The lease of a step is over or somebody else's; what the caller wanted to record was not recorded."""
+
+    reason = "STEP_TAKEN"
 
 
 class WrongState(MemdError):

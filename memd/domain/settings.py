@@ -29,6 +29,7 @@ from memd.limits import (
     DAY_US,
     DEFAULT_CHECKPOINT_HISTORY,
     DEFAULT_CHECKPOINT_TTL_US,
+    DEFAULT_STEP_TTL_US,
     MAX_CHECKPOINT_HISTORY,
     MAX_TIER_ITEMS,
     MAX_TIER_TOKENS,
@@ -71,6 +72,7 @@ class DaemonDefaults:
     tiers: Mapping[TierName, TierSettings] = field(default_factory=lambda: DEFAULT_TIERS)
     checkpoint_ttl_us: int = DEFAULT_CHECKPOINT_TTL_US
     checkpoint_history: int = DEFAULT_CHECKPOINT_HISTORY
+    step_ttl_us: int = DEFAULT_STEP_TTL_US
 
 
 def check_defaults(defaults: DaemonDefaults) -> None:
@@ -78,6 +80,7 @@ def check_defaults(defaults: DaemonDefaults) -> None:
     for tier in TierName:
         check_tier(tier, defaults.tiers[tier])
     _within("checkpoints.ttl", defaults.checkpoint_ttl_us, MIN_TTL_US, MAX_TTL_US)
+    _within("checkpoints.step_ttl", defaults.step_ttl_us, MIN_TTL_US, MAX_TTL_US)
     _within("checkpoints.history", defaults.checkpoint_history, 1, MAX_CHECKPOINT_HISTORY)
 
 

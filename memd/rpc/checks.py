@@ -17,6 +17,7 @@ from memd.domain.errors import InvalidArgument
 from memd.limits import (
     DEFAULT_PAGE_SIZE,
     MAX_ID_BYTES,
+    MAX_LEASE_US,
     MAX_METADATA_BYTES,
     MAX_METADATA_KEYS,
     MAX_METADATA_LIST,
@@ -27,6 +28,7 @@ from memd.limits import (
     MAX_TAGS,
     MAX_TIME_US,
     MAX_TTL_US,
+    MIN_LEASE_US,
     MIN_TIME_US,
     MIN_TTL_US,
     SECOND_US,
@@ -135,6 +137,17 @@ def ttl(value: Duration, path: str) -> int:
     if not MIN_TTL_US <= micros <= MAX_TTL_US:
         most_days = MAX_TTL_US // (86_400 * SECOND_US)
         raise InvalidArgument(f"{path} must be between 1 second and {most_days:,} days", field=path)
+    return micros
+
+
+def lease(value: Duration, path: str) -> int:
+    """Microseconds, MIN_LEASE..MAX_LEASE."""
+    micros = value.seconds * SECOND_US + value.nanos // 1_000
+    if not MIN_LEASE_US <= micros <= MAX_LEASE_US:
+        raise InvalidArgument(
+            f"{path} must be between {MIN_LEASE_US // SECOND_US:,} and {MAX_LEASE_US // SECOND_US:,} seconds",
+            field=path,
+        )
     return micros
 
 

@@ -16,7 +16,7 @@ from memd.domain.filters import Filter
 from memd.domain.model import ForgetReceipt, RequestKey, Scope, Written
 from memd.domain.visibility import EVERYTHING, forgettable, owned
 from memd.limits import MAX_CHECKPOINT_HISTORY
-from memd.ports import ForgetPlan, MemoryStore, PendingForget, SessionStore, SettingsStore, TaskStore
+from memd.ports import ForgetPlan, MemoryStore, PendingForget, SessionStore, SettingsStore, StepLedger, TaskStore
 
 OUT_OF_REACH = (
     "backups, exports and copies of the data directory made before this receipt",
@@ -26,10 +26,18 @@ OUT_OF_REACH = (
 
 
 class ForgetService:
-    def __init__(self, memories: MemoryStore, sessions: SessionStore, tasks: TaskStore, counts: SettingsStore) -> None:
+    def __init__(
+        self,
+        memories: MemoryStore,
+        sessions: SessionStore,
+        tasks: TaskStore,
+        steps: StepLedger,
+        counts: SettingsStore,
+    ) -> None:
         self._memories = memories
         self._sessions = sessions
         self._tasks = tasks
+        self._steps = steps
         self._counts = counts
         self._running: set[asyncio.Future[Written[ForgetReceipt]]] = set()
 
@@ -91,9 +99,10 @@ class ForgetService:
         plan, receipt_id = pending.plan, pending.receipt_id
         counts = dict(await self._sessions.forget(plan.scope, all_users=plan.all_users, receipt_id=receipt_id))
         if plan.task_ids or plan.all_users:
-            counts |= await self._tasks.forget(
-                plan.scope.namespace, plan.task_ids, all_tasks=plan.all_users, receipt_id=receipt_id
-            )
+            for store in (self._tasks, self._steps):
+                counts |= await store.forget(
+                    plan.scope.namespace, plan.task_ids, all_tasks=plan.all_users, receipt_id=receipt_id
+                )
         return await self._memories.finish_forget(receipt_id, counts)
 
     async def _count(self, plan: ForgetPlan) -> Mapping[str, int]:
@@ -107,6 +116,8 @@ class ForgetService:
                 for task_id in plan.task_ids
             ]
             counts["checkpoints"] = sum(len(page.items) for page in pages)
+        if plan.task_ids or plan.all_users:
+            counts |= await self._steps.count(namespace, plan.task_ids, all_tasks=plan.all_users)
         return counts
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from memd.limits import SWEEP_ROWS
-from memd.ports import MemoryStore, SessionStore, TaskStore
+from memd.ports import MemoryStore, SessionStore, StepLedger, TaskStore
 
 
 class ExpirySweeper:
     """Expired rows are invisible at once; this gives their bytes back. Run it every half minute."""
 
-    def __init__(self, sessions: SessionStore, memories: MemoryStore, tasks: TaskStore) -> None:
-        self._stores = (sessions, memories, tasks)
+    def __init__(self, sessions: SessionStore, memories: MemoryStore, tasks: TaskStore, steps: StepLedger) -> None:
+        self._stores = (sessions, memories, tasks, steps)
 
     async def run_once(self) -> int:
         """Sweep every store once, at most SWEEP_ROWS rows each; how many went. More are there while it is not 0."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from memd.adapters.sqlite import SqliteStores
-from memd.ports import IndexChange, MemoryStore, ProcedureStore, SessionStore, SettingsStore, TaskStore
+from memd.ports import IndexChange, MemoryStore, ProcedureStore, SessionStore, SettingsStore, StepLedger, TaskStore
 from tests.contract.builders import MODEL
 
 START_US = 1_700_000_000_000_000
@@ -41,6 +41,9 @@ class Stores:
     procedures: ProcedureStore
     settings: SettingsStore
     tasks: TaskStore
+    steps: StepLedger
+    step_modules: tuple[str, ...] = ("memd.adapters.sqlite.steps",)
+    """Where the adapter's bound on steps is looked up."""
 
     def __init__(self, open_stores: Callable[[Callable[..., None], ManualClock], SqliteStores]) -> None:
         self._open = open_stores
@@ -55,6 +58,7 @@ class Stores:
         self.procedures = self._stores.procedures
         self.settings = self._stores.settings
         self.tasks = self._stores.tasks
+        self.steps = self._stores.steps
 
     def reopen(self) -> None:
         """As after a restart of the daemon."""

@@ -102,7 +102,7 @@ def _assembled(stores: SqliteStores, index: RustNamespaceIndex, failed: threadin
         failed=failed,
         observe=ObserveService(stores.sessions, TokenCounter(), policy, clock),
         remember=RememberService(stores.memories, embedder, stores.settings, policy, clock),
-        forget=ForgetService(stores.memories, stores.sessions, stores.tasks, stores.settings),
+        forget=ForgetService(stores.memories, stores.sessions, stores.tasks, stores.steps, stores.settings),
         sessions=SessionService(stores.sessions, policy),
         procedures=ProcedureService(stores.procedures, stores.memories, embedder, stores.settings, policy),
         checkpoints=CheckpointService(stores.tasks, policy),

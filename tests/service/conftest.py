@@ -144,12 +144,12 @@ def _house(data_dir: Path, clock: SettableClock, embedder: Embedder, defaults: D
         recall=RecallService(tiers, RustContextPacker(counter), policy, clock),
         observe=ObserveService(stores.sessions, counter, policy, clock),
         remember=RememberService(stores.memories, embedder, stores.settings, policy, clock),
-        forget=ForgetService(stores.memories, stores.sessions, stores.tasks, stores.settings),
+        forget=ForgetService(stores.memories, stores.sessions, stores.tasks, stores.steps, stores.settings),
         sessions=SessionService(stores.sessions, policy),
         procedures=ProcedureService(stores.procedures, stores.memories, embedder, stores.settings, policy),
         checkpoints=CheckpointService(stores.tasks, policy),
         admin=AdminService(stores.memories, stores.settings, index, policy),
-        sweeper=ExpirySweeper(stores.sessions, stores.memories, stores.tasks),
+        sweeper=ExpirySweeper(stores.sessions, stores.memories, stores.tasks, stores.steps),
     )
 
 

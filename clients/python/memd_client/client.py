@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -13,11 +14,13 @@ import grpc
 from memd_client import errors
 from memd_client.base import ClientBase
 from memd_client.bind import build, documented
-from memd_client.calls import admin, checkpoints, memories, procedures
+from memd_client.calls import admin, checkpoints, memories, procedures, steps
 from memd_client.calls import sessions as session
 from memd_client.calls.call import Call, following
 from memd_client.connection import CHANNEL_OPTIONS, STUBS, Connection, checked_timeout
 from memd_client.retry import pause_s
+from memd_client.step_flow import DEFAULT_LEASE, OnDoubt, StepOptions
+from memd_client.tasks import ResumableTask
 from memd_client.types import Page, Scope
 
 P = ParamSpec("P")
@@ -88,6 +91,17 @@ class Client(ClientBase):
     list_checkpoints = _pages(checkpoints.list_checkpoints_page)
     list_checkpoints_page = _method(checkpoints.list_checkpoints_page)
     delete_checkpoint = _method(checkpoints.delete_checkpoint)
+
+    begin_step = _method(steps.begin_step)
+    renew_step = _method(steps.renew_step)
+    complete_step = _method(steps.complete_step)
+    fail_step = _method(steps.fail_step)
+    list_steps = _pages(steps.list_steps_page)
+    list_steps_page = _method(steps.list_steps_page)
+
+    def task(self, task_id: str, *, on_doubt: OnDoubt | None = None, lease: timedelta = DEFAULT_LEASE) -> ResumableTask:
+        """A task whose steps have their effect once, also over crashes: see ``ResumableTask``."""
+        return ResumableTask(self._send, self._scope, task_id, StepOptions(on_doubt=on_doubt, lease=lease))
 
     stats = _method(admin.stats)
     namespace_settings = _method(admin.namespace_settings)

@@ -43,6 +43,18 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
 
 
+class StepState(StrEnum):
+    """Where a step of a task stands."""
+
+    RUN = "run"
+    COMPLETED = "completed"
+    IN_DOUBT = "in_doubt"
+    FAILED = "failed"
+    LEASED = "leased"
+    RETRYABLE = "retryable"
+    UNKNOWN = "unknown"
+
+
 class SourceKind(StrEnum):
     """Where a memory came from."""
 

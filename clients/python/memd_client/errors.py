@@ -5,11 +5,13 @@ text::
 
     MemdError
     ├── InvalidArgument           fix the call; .field names the offending request field
-    │   └── RequestIdReused       the request_id was already used for another body
+    │   ├── RequestIdReused       the request_id was already used for another body
+    │   └── IdempotencyKeyReused  the step's key was already used for another step or input
     ├── NotFound
     ├── AlreadyExists
     ├── VersionConflict           re-read, redo the step; .current_version is what is stored now
     ├── Forgotten                 the scope was forgotten while this write was in flight; do not write it again
+    ├── StepTaken                 the lease of the step is over or somebody else's: begin it again
     ├── WrongState                do not retry
     │   ├── ModelMismatch
     │   └── SchemaTooNew
@@ -84,6 +86,12 @@ class RequestIdReused(InvalidArgument):
     reason = "REQUEST_ID_REUSED"
 
 
+class IdempotencyKeyReused(InvalidArgument):
+    """A step's idempotency key that was already used for another step or with another input."""
+
+    reason = "IDEMPOTENCY_KEY_REUSED"
+
+
 class NotFound(MemdError):
     """It is not there, or it belongs to somebody else."""
 
@@ -111,6 +119,12 @@ class Forgotten(MemdError):
     """The scope was forgotten while this write was in flight; it was not stored."""
 
     reason = "FORGOTTEN"
+
+
+class StepTaken(MemdError):
+    """The lease of the step is over, or somebody else has it; nothing was recorded."""
+
+    reason = "STEP_TAKEN"
 
 
 class WrongState(MemdError):

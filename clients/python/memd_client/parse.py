@@ -189,6 +189,23 @@ def checkpoint(m: checkpoint_pb.Checkpoint, written: t.WriteReceipt | None = Non
     )
 
 
+def step(m: checkpoint_pb.Step, written: t.WriteReceipt | None = None) -> t.Step:
+    """One step of a task."""
+    return t.Step(
+        task_id=m.task_id,
+        step_id=m.step_id,
+        idempotency_key=m.idempotency_key,
+        state=words.STEP_STATE.word(m.state),
+        result=m.result,
+        fencing_token=m.fencing_token,
+        lease_expire_time=moment(m.lease_expire_time) if m.HasField("lease_expire_time") else None,
+        begin_time=moment(m.begin_time) if m.HasField("begin_time") else None,
+        complete_time=moment(m.complete_time) if m.HasField("complete_time") else None,
+        error_reason=m.error_reason,
+        receipt=written,
+    )
+
+
 def _namespace_stats(m: admin_pb.NamespaceStats) -> t.NamespaceStats:
     return t.NamespaceStats(
         memories=m.memories,

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Final, Generic, TypeAlias, TypeVar
 
-from memd_client.enums import Durability, EventKind, Outcome, SourceKind, Tier, TierState
+from memd_client.enums import Durability, EventKind, Outcome, SourceKind, StepState, Tier, TierState
 
 Scalar: TypeAlias = str | int | float | bool
 Metadata: TypeAlias = Mapping[str, Scalar | Sequence[Scalar]]
@@ -291,6 +291,24 @@ class Checkpoint:
     sha256: bytes
     create_time: datetime | None
     expire_time: datetime | None
+    receipt: WriteReceipt | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a task: ``result`` where it is completed, ``error_reason`` where it failed; ``fencing_token`` 0 in lists
+    and where the lease is somebody else's."""
+
+    task_id: str
+    step_id: str
+    idempotency_key: str
+    state: StepState
+    result: bytes = field(repr=False)
+    fencing_token: int
+    lease_expire_time: datetime | None
+    begin_time: datetime | None
+    complete_time: datetime | None
+    error_reason: str
     receipt: WriteReceipt | None = field(default=None, compare=False, repr=False)
 
 

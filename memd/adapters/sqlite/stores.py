@@ -22,6 +22,7 @@ from memd.adapters.sqlite.schema import freeze_model, frozen_model, migrate
 from memd.adapters.sqlite.scrub import Scrubber
 from memd.adapters.sqlite.sessions import SqliteSessions
 from memd.adapters.sqlite.settings import SqliteSettings
+from memd.adapters.sqlite.steps import SqliteSteps
 from memd.adapters.sqlite.tasks import SqliteTasks
 from memd.adapters.sqlite.tombstones import Tombstones
 from memd.adapters.sqlite.writer import Writer
@@ -38,7 +39,7 @@ class StoreStats:
 
 
 class SqliteStores:
-    """The embedded stores: ``sessions``, ``memories``, ``procedures``, ``settings`` and ``tasks`` of one directory."""
+    """The embedded stores of one directory, each an attribute: sessions, memories, procedures, settings, tasks, steps."""
 
     def __init__(
         self,
@@ -72,6 +73,7 @@ class SqliteStores:
         self.procedures = SqliteProcedures(self._writer, self._reads, tombstones, guard)
         self.settings = SqliteSettings(self._writer, self._reads, clock)
         self.tasks = SqliteTasks(self._writer, self._reads, clock)
+        self.steps = SqliteSteps(self._writer, self._reads, clock)
         self.failed = self._writer.failed
         """Set once a commit has failed in a way that leaves its outcome unknown: the process must stop."""
 

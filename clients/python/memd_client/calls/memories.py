@@ -255,8 +255,8 @@ def forget(
     """Delete for good and get a receipt; say what in exactly one way.
 
     ``memory_ids``: one id or several. ``filter``: the visible memories that match. ``everything``: all of the scope in
-    every tier, with ``task_ids`` their checkpoints too, with ``all_users`` the whole namespace (needs the admin right
-    and an otherwise empty scope). ``dry_run`` counts and deletes nothing.
+    every tier, with ``task_ids`` their checkpoints and steps too, with ``all_users`` the whole namespace (needs the admin
+    right and an otherwise empty scope). ``dry_run`` counts and deletes nothing.
     """
     if (memory_ids is not None) + (filter is not None) + everything != 1:
         raise InvalidArgument("give exactly one of memory_ids, filter, everything", field="target")

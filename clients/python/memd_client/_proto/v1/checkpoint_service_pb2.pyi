@@ -30,24 +30,38 @@ class _StepStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
     STEP_STATE_UNSPECIFIED: _StepState.ValueType  # 0
     STEP_STATE_RUN: _StepState.ValueType  # 1
-    """Go: the lease is yours."""
+    """From BeginStep: go, the lease is yours. In lists and from RenewStep: running under a live lease."""
     STEP_STATE_COMPLETED: _StepState.ValueType  # 2
     """Done before: the stored result is returned."""
     STEP_STATE_IN_DOUBT: _StepState.ValueType  # 3
-    """Begun, the lease is over, never completed: verify before you run it again."""
+    """Begun, the lease is over, never completed: find out whether the side effect happened, then begin again with
+    in_doubt_token, to run it or to complete it.
+    """
     STEP_STATE_FAILED: _StepState.ValueType  # 4
+    """Failed for good: error_reason says why."""
+    STEP_STATE_LEASED: _StepState.ValueType  # 5
+    """From BeginStep: somebody else's lease is live. Begin again after lease_expire_time."""
+    STEP_STATE_RETRYABLE: _StepState.ValueType  # 6
+    """Failed before its side effect: BeginStep will answer RUN."""
 
 class StepState(_StepState, metaclass=_StepStateEnumTypeWrapper):
-    """What BeginStep found."""
+    """Where a step stands."""
 
 STEP_STATE_UNSPECIFIED: StepState.ValueType  # 0
 STEP_STATE_RUN: StepState.ValueType  # 1
-"""Go: the lease is yours."""
+"""From BeginStep: go, the lease is yours. In lists and from RenewStep: running under a live lease."""
 STEP_STATE_COMPLETED: StepState.ValueType  # 2
 """Done before: the stored result is returned."""
 STEP_STATE_IN_DOUBT: StepState.ValueType  # 3
-"""Begun, the lease is over, never completed: verify before you run it again."""
+"""Begun, the lease is over, never completed: find out whether the side effect happened, then begin again with
+in_doubt_token, to run it or to complete it.
+"""
 STEP_STATE_FAILED: StepState.ValueType  # 4
+"""Failed for good: error_reason says why."""
+STEP_STATE_LEASED: StepState.ValueType  # 5
+"""From BeginStep: somebody else's lease is live. Begin again after lease_expire_time."""
+STEP_STATE_RETRYABLE: StepState.ValueType  # 6
+"""Failed before its side effect: BeginStep will answer RUN."""
 global___StepState = StepState
 
 @typing.final
@@ -290,7 +304,9 @@ global___DeleteCheckpointResponse = DeleteCheckpointResponse
 
 @typing.final
 class Step(google.protobuf.message.Message):
-    """One step of a task."""
+    """One step of a task. Steps are kept until 30 days after the last change of any step of their task (the daemon's
+    checkpoints.step_ttl), whatever becomes of the task's checkpoints.
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -303,20 +319,30 @@ class Step(google.protobuf.message.Message):
     LEASE_EXPIRE_TIME_FIELD_NUMBER: builtins.int
     BEGIN_TIME_FIELD_NUMBER: builtins.int
     COMPLETE_TIME_FIELD_NUMBER: builtins.int
+    ERROR_REASON_FIELD_NUMBER: builtins.int
     task_id: builtins.str
     step_id: builtins.str
     idempotency_key: builtins.str
+    """To be handed to the target of the side effect, where it takes one."""
     state: global___StepState.ValueType
     result: builtins.bytes
-    """At most MAX_STEP_RESULT_BYTES."""
+    """At most MAX_STEP_RESULT_BYTES. Empty unless COMPLETED."""
     fencing_token: builtins.int
-    """Grows with every lease of the step."""
+    """Grows with every lease of the step; also after the step was forgotten and begun anew. To be handed to a target that
+    refuses tokens smaller than one it has seen. 0 when the lease is somebody else's.
+    """
+    error_reason: builtins.str
+    """Of a failed step, at most MAX_REASON_BYTES."""
     @property
-    def lease_expire_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    def lease_expire_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Unset unless RUN, LEASED or IN_DOUBT."""
+
     @property
     def begin_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
-    def complete_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    def complete_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When it was completed or failed; unset before."""
+
     def __init__(
         self,
         *,
@@ -329,9 +355,10 @@ class Step(google.protobuf.message.Message):
         lease_expire_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         begin_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         complete_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        error_reason: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["begin_time", b"begin_time", "complete_time", b"complete_time", "lease_expire_time", b"lease_expire_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["begin_time", b"begin_time", "complete_time", b"complete_time", "fencing_token", b"fencing_token", "idempotency_key", b"idempotency_key", "lease_expire_time", b"lease_expire_time", "result", b"result", "state", b"state", "step_id", b"step_id", "task_id", b"task_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["begin_time", b"begin_time", "complete_time", b"complete_time", "error_reason", b"error_reason", "fencing_token", b"fencing_token", "idempotency_key", b"idempotency_key", "lease_expire_time", b"lease_expire_time", "result", b"result", "state", b"state", "step_id", b"step_id", "task_id", b"task_id"]) -> None: ...
 
 global___Step = Step
 
@@ -345,14 +372,32 @@ class BeginStepRequest(google.protobuf.message.Message):
     IDEMPOTENCY_KEY_FIELD_NUMBER: builtins.int
     INPUT_SHA256_FIELD_NUMBER: builtins.int
     LEASE_FIELD_NUMBER: builtins.int
+    IN_DOUBT_TOKEN_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
     task_id: builtins.str
+    """Required."""
     step_id: builtins.str
+    """Required, unique in the task."""
     idempotency_key: builtins.str
+    """Unique in the task. Empty: derived from task and step. INVALID_ARGUMENT (IDEMPOTENCY_KEY_REUSED) when the step was begun
+    under another key, or the key was used for another step or another input.
+    """
     input_sha256: builtins.bytes
+    """SHA-256 of what the step is to do, 32 bytes; empty: not compared, but then for every begin of the step."""
+    in_doubt_token: builtins.int
+    """The fencing_token of an IN_DOUBT answer, sent after finding out: takes the step over. ABORTED (STEP_TAKEN) when
+    somebody else did so first. 0: never takes over.
+    """
+    request_id: builtins.str
+    """A repeat gets the same lease again, as long as it is live."""
     @property
-    def scope(self) -> memd_client._proto.v1.common_pb2.Scope: ...
+    def scope(self) -> memd_client._proto.v1.common_pb2.Scope:
+        """Only the namespace matters."""
+
     @property
-    def lease(self) -> google.protobuf.duration_pb2.Duration: ...
+    def lease(self) -> google.protobuf.duration_pb2.Duration:
+        """MIN_LEASE (1 s) to MAX_LEASE (1 h); default DEFAULT_LEASE (1 min)."""
+
     def __init__(
         self,
         *,
@@ -362,9 +407,11 @@ class BeginStepRequest(google.protobuf.message.Message):
         idempotency_key: builtins.str = ...,
         input_sha256: builtins.bytes = ...,
         lease: google.protobuf.duration_pb2.Duration | None = ...,
+        in_doubt_token: builtins.int = ...,
+        request_id: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["lease", b"lease", "scope", b"scope"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["idempotency_key", b"idempotency_key", "input_sha256", b"input_sha256", "lease", b"lease", "scope", b"scope", "step_id", b"step_id", "task_id", b"task_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["idempotency_key", b"idempotency_key", "in_doubt_token", b"in_doubt_token", "input_sha256", b"input_sha256", "lease", b"lease", "request_id", b"request_id", "scope", b"scope", "step_id", b"step_id", "task_id", b"task_id"]) -> None: ...
 
 global___BeginStepRequest = BeginStepRequest
 
@@ -398,13 +445,19 @@ class RenewStepRequest(google.protobuf.message.Message):
     STEP_ID_FIELD_NUMBER: builtins.int
     FENCING_TOKEN_FIELD_NUMBER: builtins.int
     LEASE_FIELD_NUMBER: builtins.int
+    GIVE_UP_FIELD_NUMBER: builtins.int
     task_id: builtins.str
     step_id: builtins.str
     fencing_token: builtins.int
+    """Required. ABORTED (STEP_TAKEN) when the lease is over or somebody else's."""
+    give_up: builtins.bool
+    """End the lease now instead: the step is IN_DOUBT at once, not only when the lease runs out."""
     @property
     def scope(self) -> memd_client._proto.v1.common_pb2.Scope: ...
     @property
-    def lease(self) -> google.protobuf.duration_pb2.Duration: ...
+    def lease(self) -> google.protobuf.duration_pb2.Duration:
+        """From now on; as in BeginStepRequest."""
+
     def __init__(
         self,
         *,
@@ -413,9 +466,10 @@ class RenewStepRequest(google.protobuf.message.Message):
         step_id: builtins.str = ...,
         fencing_token: builtins.int = ...,
         lease: google.protobuf.duration_pb2.Duration | None = ...,
+        give_up: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["lease", b"lease", "scope", b"scope"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["fencing_token", b"fencing_token", "lease", b"lease", "scope", b"scope", "step_id", b"step_id", "task_id", b"task_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["fencing_token", b"fencing_token", "give_up", b"give_up", "lease", b"lease", "scope", b"scope", "step_id", b"step_id", "task_id", b"task_id"]) -> None: ...
 
 global___RenewStepRequest = RenewStepRequest
 
@@ -452,7 +506,9 @@ class CompleteStepRequest(google.protobuf.message.Message):
     task_id: builtins.str
     step_id: builtins.str
     fencing_token: builtins.int
+    """Required. ABORTED (STEP_TAKEN) when the lease is over or somebody else's. A repeat with the same token and result is OK."""
     result: builtins.bytes
+    """At most MAX_STEP_RESULT_BYTES."""
     @property
     def scope(self) -> memd_client._proto.v1.common_pb2.Scope: ...
     def __init__(
@@ -499,10 +555,15 @@ class FailStepRequest(google.protobuf.message.Message):
     STEP_ID_FIELD_NUMBER: builtins.int
     FENCING_TOKEN_FIELD_NUMBER: builtins.int
     ERROR_REASON_FIELD_NUMBER: builtins.int
+    RETRYABLE_FIELD_NUMBER: builtins.int
     task_id: builtins.str
     step_id: builtins.str
     fencing_token: builtins.int
+    """As in CompleteStepRequest."""
     error_reason: builtins.str
+    """At most MAX_REASON_BYTES."""
+    retryable: builtins.bool
+    """The side effect certainly did not happen: the step may run again. Otherwise it has failed for good."""
     @property
     def scope(self) -> memd_client._proto.v1.common_pb2.Scope: ...
     def __init__(
@@ -513,9 +574,10 @@ class FailStepRequest(google.protobuf.message.Message):
         step_id: builtins.str = ...,
         fencing_token: builtins.int = ...,
         error_reason: builtins.str = ...,
+        retryable: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["scope", b"scope"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["error_reason", b"error_reason", "fencing_token", b"fencing_token", "scope", b"scope", "step_id", b"step_id", "task_id", b"task_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["error_reason", b"error_reason", "fencing_token", b"fencing_token", "retryable", b"retryable", "scope", b"scope", "step_id", b"step_id", "task_id", b"task_id"]) -> None: ...
 
 global___FailStepRequest = FailStepRequest
 
@@ -549,6 +611,7 @@ class ListStepsRequest(google.protobuf.message.Message):
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
     task_id: builtins.str
+    """Required."""
     page_size: builtins.int
     page_token: builtins.str
     @property
@@ -574,7 +637,9 @@ class ListStepsResponse(google.protobuf.message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
     next_page_token: builtins.str
     @property
-    def steps(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Step]: ...
+    def steps(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Step]:
+        """Fencing tokens are left out: they are their holders'."""
+
     def __init__(
         self,
         *,

@@ -115,35 +115,35 @@ class CheckpointServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def BeginStep(self, request, context):
-        """The step ledger: makes the intent of a side effect durable before it runs. Not served yet: UNIMPLEMENTED.
+        """Makes the intent of a side effect durable before it runs, and says whether it may run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RenewStep(self, request, context):
-        """Extends the lease of a running step. Not served yet: UNIMPLEMENTED.
+        """Extends the lease of a running step, or gives it up.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CompleteStep(self, request, context):
-        """Stores a step's result; refused for a stale fencing token. Not served yet: UNIMPLEMENTED.
+        """Stores a step's result; refused when the lease is over or somebody else's.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def FailStep(self, request, context):
-        """Records that a step failed for good. Not served yet: UNIMPLEMENTED.
+        """Records that a step failed: for good, or before its side effect, so that it may run again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListSteps(self, request, context):
-        """Steps of a task in order. Not served yet: UNIMPLEMENTED.
+        """Steps of a task in the order they were first begun; with their results.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -49,31 +49,31 @@ class CheckpointServiceStub:
         memd_client._proto.v1.checkpoint_service_pb2.BeginStepRequest,
         memd_client._proto.v1.checkpoint_service_pb2.BeginStepResponse,
     ]
-    """The step ledger: makes the intent of a side effect durable before it runs. Not served yet: UNIMPLEMENTED."""
+    """Makes the intent of a side effect durable before it runs, and says whether it may run."""
 
     RenewStep: grpc.UnaryUnaryMultiCallable[
         memd_client._proto.v1.checkpoint_service_pb2.RenewStepRequest,
         memd_client._proto.v1.checkpoint_service_pb2.RenewStepResponse,
     ]
-    """Extends the lease of a running step. Not served yet: UNIMPLEMENTED."""
+    """Extends the lease of a running step, or gives it up."""
 
     CompleteStep: grpc.UnaryUnaryMultiCallable[
         memd_client._proto.v1.checkpoint_service_pb2.CompleteStepRequest,
         memd_client._proto.v1.checkpoint_service_pb2.CompleteStepResponse,
     ]
-    """Stores a step's result; refused for a stale fencing token. Not served yet: UNIMPLEMENTED."""
+    """Stores a step's result; refused when the lease is over or somebody else's."""
 
     FailStep: grpc.UnaryUnaryMultiCallable[
         memd_client._proto.v1.checkpoint_service_pb2.FailStepRequest,
         memd_client._proto.v1.checkpoint_service_pb2.FailStepResponse,
     ]
-    """Records that a step failed for good. Not served yet: UNIMPLEMENTED."""
+    """Records that a step failed: for good, or before its side effect, so that it may run again."""
 
     ListSteps: grpc.UnaryUnaryMultiCallable[
         memd_client._proto.v1.checkpoint_service_pb2.ListStepsRequest,
         memd_client._proto.v1.checkpoint_service_pb2.ListStepsResponse,
     ]
-    """Steps of a task in order. Not served yet: UNIMPLEMENTED."""
+    """Steps of a task in the order they were first begun; with their results."""
 
 class CheckpointServiceAsyncStub:
     """Opaque agent state that survives crashes, and the ledger of a task's steps."""
@@ -106,31 +106,31 @@ class CheckpointServiceAsyncStub:
         memd_client._proto.v1.checkpoint_service_pb2.BeginStepRequest,
         memd_client._proto.v1.checkpoint_service_pb2.BeginStepResponse,
     ]
-    """The step ledger: makes the intent of a side effect durable before it runs. Not served yet: UNIMPLEMENTED."""
+    """Makes the intent of a side effect durable before it runs, and says whether it may run."""
 
     RenewStep: grpc.aio.UnaryUnaryMultiCallable[
         memd_client._proto.v1.checkpoint_service_pb2.RenewStepRequest,
         memd_client._proto.v1.checkpoint_service_pb2.RenewStepResponse,
     ]
-    """Extends the lease of a running step. Not served yet: UNIMPLEMENTED."""
+    """Extends the lease of a running step, or gives it up."""
 
     CompleteStep: grpc.aio.UnaryUnaryMultiCallable[
         memd_client._proto.v1.checkpoint_service_pb2.CompleteStepRequest,
         memd_client._proto.v1.checkpoint_service_pb2.CompleteStepResponse,
     ]
-    """Stores a step's result; refused for a stale fencing token. Not served yet: UNIMPLEMENTED."""
+    """Stores a step's result; refused when the lease is over or somebody else's."""
 
     FailStep: grpc.aio.UnaryUnaryMultiCallable[
         memd_client._proto.v1.checkpoint_service_pb2.FailStepRequest,
         memd_client._proto.v1.checkpoint_service_pb2.FailStepResponse,
     ]
-    """Records that a step failed for good. Not served yet: UNIMPLEMENTED."""
+    """Records that a step failed: for good, or before its side effect, so that it may run again."""
 
     ListSteps: grpc.aio.UnaryUnaryMultiCallable[
         memd_client._proto.v1.checkpoint_service_pb2.ListStepsRequest,
         memd_client._proto.v1.checkpoint_service_pb2.ListStepsResponse,
     ]
-    """Steps of a task in order. Not served yet: UNIMPLEMENTED."""
+    """Steps of a task in the order they were first begun; with their results."""
 
 class CheckpointServiceServicer(metaclass=abc.ABCMeta):
     """Opaque agent state that survives crashes, and the ledger of a task's steps."""
@@ -173,7 +173,7 @@ class CheckpointServiceServicer(metaclass=abc.ABCMeta):
         request: memd_client._proto.v1.checkpoint_service_pb2.BeginStepRequest,
         context: _ServicerContext,
     ) -> typing.Union[memd_client._proto.v1.checkpoint_service_pb2.BeginStepResponse, collections.abc.Awaitable[memd_client._proto.v1.checkpoint_service_pb2.BeginStepResponse]]:
-        """The step ledger: makes the intent of a side effect durable before it runs. Not served yet: UNIMPLEMENTED."""
+        """Makes the intent of a side effect durable before it runs, and says whether it may run."""
 
     @abc.abstractmethod
     def RenewStep(
@@ -181,7 +181,7 @@ class CheckpointServiceServicer(metaclass=abc.ABCMeta):
         request: memd_client._proto.v1.checkpoint_service_pb2.RenewStepRequest,
         context: _ServicerContext,
     ) -> typing.Union[memd_client._proto.v1.checkpoint_service_pb2.RenewStepResponse, collections.abc.Awaitable[memd_client._proto.v1.checkpoint_service_pb2.RenewStepResponse]]:
-        """Extends the lease of a running step. Not served yet: UNIMPLEMENTED."""
+        """Extends the lease of a running step, or gives it up."""
 
     @abc.abstractmethod
     def CompleteStep(
@@ -189,7 +189,7 @@ class CheckpointServiceServicer(metaclass=abc.ABCMeta):
         request: memd_client._proto.v1.checkpoint_service_pb2.CompleteStepRequest,
         context: _ServicerContext,
     ) -> typing.Union[memd_client._proto.v1.checkpoint_service_pb2.CompleteStepResponse, collections.abc.Awaitable[memd_client._proto.v1.checkpoint_service_pb2.CompleteStepResponse]]:
-        """Stores a step's result; refused for a stale fencing token. Not served yet: UNIMPLEMENTED."""
+        """Stores a step's result; refused when the lease is over or somebody else's."""
 
     @abc.abstractmethod
     def FailStep(
@@ -197,7 +197,7 @@ class CheckpointServiceServicer(metaclass=abc.ABCMeta):
         request: memd_client._proto.v1.checkpoint_service_pb2.FailStepRequest,
         context: _ServicerContext,
     ) -> typing.Union[memd_client._proto.v1.checkpoint_service_pb2.FailStepResponse, collections.abc.Awaitable[memd_client._proto.v1.checkpoint_service_pb2.FailStepResponse]]:
-        """Records that a step failed for good. Not served yet: UNIMPLEMENTED."""
+        """Records that a step failed: for good, or before its side effect, so that it may run again."""
 
     @abc.abstractmethod
     def ListSteps(
@@ -205,6 +205,6 @@ class CheckpointServiceServicer(metaclass=abc.ABCMeta):
         request: memd_client._proto.v1.checkpoint_service_pb2.ListStepsRequest,
         context: _ServicerContext,
     ) -> typing.Union[memd_client._proto.v1.checkpoint_service_pb2.ListStepsResponse, collections.abc.Awaitable[memd_client._proto.v1.checkpoint_service_pb2.ListStepsResponse]]:
-        """Steps of a task in order. Not served yet: UNIMPLEMENTED."""
+        """Steps of a task in the order they were first begun; with their results."""
 
 def add_CheckpointServiceServicer_to_server(servicer: CheckpointServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -215,7 +215,8 @@ class WriteReceipt(google.protobuf.message.Message):
     REPLAYED_FIELD_NUMBER: builtins.int
     seq: builtins.int
     """Change number of the log this write went to: the namespace's for memories and procedures, the session's for events,
-    the task's for checkpoints. Grows by one a change; usable as Recall's min_seq where it is the namespace's.
+    the task's for checkpoints; for steps the fencing token. Grows with every change; usable as Recall's min_seq where it
+    is the namespace's.
     """
     durability: global___Durability.ValueType
     """How safe the write is now."""

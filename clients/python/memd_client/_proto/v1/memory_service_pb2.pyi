@@ -822,7 +822,7 @@ class EverythingInScope(google.protobuf.message.Message):
     """The whole namespace, every user. Needs the admin right, and an empty user_id, agent_id and session_id."""
     @property
     def task_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Also the checkpoints of these tasks."""
+        """Also the checkpoints and steps of these tasks."""
 
     def __init__(
         self,
@@ -879,7 +879,9 @@ class ForgetCount(google.protobuf.message.Message):
     WHAT_FIELD_NUMBER: builtins.int
     COUNT_FIELD_NUMBER: builtins.int
     what: builtins.str
-    """"memories", "revisions", "embeddings", "events", "sessions", "procedures", "checkpoints", "cached_replies"."""
+    """"memories", "revisions", "embeddings", "events", "sessions", "procedures", "checkpoints", "steps",
+    "cached_replies".
+    """
     count: builtins.int
     def __init__(
         self,
