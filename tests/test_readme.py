@@ -58,8 +58,14 @@ def test_shell_commands_run(daemon: Daemon) -> None:
 
 
 @pytest.mark.parametrize("block", blocks("python"))
-def test_python_blocks_run(daemon: Daemon, block: str) -> None:
+def test_python_blocks_run(daemon: Daemon, block: str, tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", block], env=environment(daemon), capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", block],
+        env=environment(daemon),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 0, done.stderr

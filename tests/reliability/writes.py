@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeAlias
 
 from memd_client import AsyncClient, Event, Outcome
@@ -212,6 +213,18 @@ async def delete_checkpoint(memd: AsyncClient, n: int) -> Case:
     )
 
 
+async def begin_step(memd: AsyncClient, n: int) -> Case:
+    async def steps() -> int:
+        return len([one async for one in memd.list_steps(f"ledger-{n}")])
+
+    return Case(
+        lambda c, r: c.begin_step(f"ledger-{n}", "s", lease=timedelta(hours=1), request_id=r),
+        lambda c, r: c.begin_step(f"ledger-{n}", "another", request_id=r),
+        steps,
+        1,
+    )
+
+
 async def update_settings(memd: AsyncClient, n: int) -> Case:
     async def version() -> int:
         return (await memd.namespace_settings()).version
@@ -237,5 +250,6 @@ CASES: Mapping[str, Callable[[AsyncClient, int], Awaitable[Case]]] = {
     "ReportOutcome": report_outcome,
     "SaveCheckpoint": save_checkpoint,
     "DeleteCheckpoint": delete_checkpoint,
+    "BeginStep": begin_step,
     "UpdateNamespaceSettings": update_settings,
 }
