@@ -19,12 +19,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from memd_client import Client, Event, EventKind, Health, MemdError, NewMemory, Outcome, Recall
+from memd_client import Client, Event, EventKind, Health, MemdError, NewMemory, Outcome, Recall, StepState
+
+from examples.demo.release import STEPS
 
 STORY: dict[str, Any] = json.loads(Path(__file__).with_name("conversation.json").read_text(encoding="utf-8"))
 START_TIMEOUT_S = 30.0
 TASK = "release-2026-07"
 FIRST_HALF = 3  # events of the third session before the kill
+DIES_IN = 18
 
 
 class Daemon:
@@ -160,6 +163,26 @@ def after_the_restart(client: Client, daemon: Daemon, ids: list[str]) -> None:
     remember(client, wednesday)
 
 
+def a_task_that_crashes(client: Client, daemon: Daemon, journal: Path) -> None:
+    """The agent dies in a step, after its side effect; then the daemon dies; then the agent is started again."""
+    say(f"A task of {STEPS} steps whose agent dies in step {DIES_IN}")
+    agent = [sys.executable, "-m", "examples.demo.release", str(daemon.socket), "release-steps", str(journal)]
+    died = subprocess.run([*agent, str(DIES_IN)], check=False).returncode
+    print(f"  the agent was killed (exit {died}) after {len(journal.read_text().splitlines())} side effects")
+    daemon.kill()
+    daemon.start()
+    print("  kill -9 of the daemon too, and a restart; then the agent runs again, the same program")
+    again = subprocess.run(agent, check=False).returncode
+    effects = journal.read_text(encoding="utf-8").splitlines()
+    check("the agent ran to its end", again == 0)
+    check(
+        f"every side effect happened once, in order: {len(effects)} of {STEPS}",
+        effects == [f"step {n}" for n in range(1, STEPS + 1)],
+    )
+    states = [step.state for step in client.list_steps("release-steps")]
+    check("the ledger has every step COMPLETED", states == [StepState.COMPLETED] * STEPS)
+
+
 def questions(client: Client) -> None:
     session = STORY["after_restart"]
     say("Thursday: a new session asks")
@@ -199,6 +222,7 @@ def main() -> int:
             with Client(str(daemon.socket), user_id=STORY["user"], agent_id=STORY["agent"]) as client:
                 ids = before_the_kill(client, daemon)
                 after_the_restart(client, daemon, ids)
+                a_task_that_crashes(client, daemon, directory / "journal")
                 questions(client)
                 forgetting(client)
         finally:
