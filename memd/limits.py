@@ -17,6 +17,8 @@ MAX_NAME_BYTES = 128  # roles, tool names
 MAX_REQUEST_ID_BYTES = 128  # a UUID with room for a prefix
 MAX_REASON_BYTES = 1_024  # one paragraph of why
 
+MAX_BACKUP_NAME_BYTES = 64  # a date with room for a word
+
 # -- content
 MAX_CONTENT_BYTES = 64 * 1024  # a long page; longer texts are documents, to be split by the caller
 MAX_EVENT_BYTES = 64 * 1024  # verbose tool output beyond it is refused or kept as an extract
@@ -93,6 +95,7 @@ MAX_PROCEDURE_VERSIONS = 100  # of one key; the oldest go
 MAX_TOKENS_IN_CONFIG = 1_000  # entries of a token file
 MAX_TOKEN_FILE_BYTES = 1024 * 1024  # read whole at start and on SIGHUP
 MAX_CONFIG_FILE_BYTES = 1024 * 1024  # read whole at start
+MAX_MANIFEST_BYTES = 64 * 1024  # of a backup; it has a few hundred bytes
 MAX_MODEL_FILE_BYTES = 100_000_000  # the authentic weights have 90,868,376
 MODEL_DOWNLOAD_TIMEOUT_S = 600.0  # `memd model install` on a slow line
 

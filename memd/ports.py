@@ -21,6 +21,7 @@ from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from memd.domain.filters import Filter
 from memd.domain.model import (
+    BackupMade,
     Checkpoint,
     EmbeddingModel,
     Event,
@@ -310,6 +311,14 @@ class SettingsStore(Protocol):
 
     async def counts(self, namespace: str) -> Mapping[str, int]:
         """Rows by kind: memories, procedures, sessions, events, checkpoints; and ``seq``."""
+
+
+class Backups(Protocol):
+    """Copies of everything a store holds."""
+
+    async def backup(self, name: str) -> BackupMade:
+        """One snapshot, while writes go on; whole and synced when it returns. AlreadyExists, StoreFull; InvalidArgument for a
+        name that is more than a name."""
 
 
 class TaskStore(Protocol):

@@ -34,7 +34,6 @@ UNSERVED = {
         "RunLifecycle",
         "ExportNamespace",
         "ImportNamespace",
-        "Backup",
         "Reembed",
     }
 }

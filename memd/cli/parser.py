@@ -77,7 +77,7 @@ def build_parser() -> Parser:
             _add_client_flags(made)
         return made
 
-    for declare in (_serve, _recall, _remember, _observe, _forget, _list, _get, _status, _model, _verify):
+    for declare in (_serve, _recall, _remember, _observe, _forget, _list, _get, _status, _model, _verify, _backup):
         declare(add)
     return parser
 
@@ -361,4 +361,30 @@ def _verify(add: Add) -> None:
         "--offline", action="store_true", help="no daemon: take the lock of --data-dir and check the files"
     )
     parser.add_argument("--data-dir", metavar="DIR", help="with --offline: the data directory")
+    _add_json(parser)
+
+
+def _backup(add: Add) -> None:
+    parser = add(
+        "backup",
+        "copy the whole store while the daemon runs",
+        "Make a consistent copy of all namespaces in the directory backups of the daemon's data directory. Writes go on\n"
+        "meanwhile. Needs the admin right.",
+        "  memd backup before-upgrade\n  memd backup 2026-11-25",
+        operands=" NAME",
+    )
+    parser.add_argument("name", metavar="NAME", help="letters, digits, dots, dashes and underscores")
+    _add_json(parser)
+    parser = add(
+        "restore",
+        "bring a backup back, without what was forgotten since",
+        "Put a backup in the place of the data directory's database. No daemon may run on it: this takes its lock. What was\n"
+        "forgotten after the backup was made stays forgotten.",
+        "  memd restore before-upgrade --replace\n  memd restore /mnt/copies/2026-11-25 --data-dir ./data",
+        operands=" NAME",
+        client=False,
+    )
+    parser.add_argument("name", metavar="NAME", help="of a backup in the data directory, or the path of one")
+    parser.add_argument("--data-dir", metavar="DIR", help="the data directory (default: the daemon's default)")
+    parser.add_argument("--replace", action="store_true", help="put it in the place of the database that is there")
     _add_json(parser)

@@ -248,6 +248,13 @@ class ForgetReceipt:
 
 
 @dataclass(frozen=True, slots=True)
+class BackupMade:
+    name: str
+    bytes: int
+    backup_time_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class NamespaceStats:
     memories: int = 0
     procedures: int = 0

@@ -1,4 +1,4 @@
-"""AdminService: check, convert, call, convert. Lifecycle jobs, export, import, backup and re-embedding are not served yet."""
+"""AdminService: check, convert, call, convert. Lifecycle jobs, export, import and re-embedding are not served yet."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from memd.domain.settings import TierSettings
 from memd.rpc import convert_admin
 from memd.rpc.calls import Call
 from memd.rpc.convert_admin import ProcessStats
-from memd.rpc.convert_common import duration, receipt
+from memd.rpc.convert_common import duration, receipt, timestamp
 from memd.service.admin import AdminService
 
 
@@ -77,3 +77,8 @@ class AdminServicer:
     async def Verify(self, request: ads.VerifyRequest, call: Call) -> ads.VerifyResponse:
         scope = call.scope(request.scope)
         return convert_admin.verification(await self._admin.verify(scope.namespace))
+
+    async def Backup(self, request: ads.BackupRequest, call: Call) -> ads.BackupResponse:
+        call.scope(request.scope)
+        made = await self._admin.backup(request.name)
+        return ads.BackupResponse(bytes=made.bytes, backup_time=timestamp(made.backup_time_us))

@@ -40,7 +40,7 @@ Handler: TypeAlias = Callable[[Any, "Call"], Awaitable[Message]]
 Metadata: TypeAlias = Iterable[tuple[str, str | bytes]]
 
 OVERLOAD_RETRY_S = 0.1
-_BULK = frozenset({"Remember", "Forget", "Verify"})
+_BULK = frozenset({"Remember", "Forget", "Verify", "Backup"})
 _PACKAGE = "/memd.v1."
 if TYPE_CHECKING:
     _GenericHandler: TypeAlias = grpc.GenericRpcHandler[bytes, bytes]

@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from memd.domain.errors import InvalidArgument
-from memd.domain.model import NamespaceSettings, NamespaceStats, RequestKey, VerifyReport, Written
+from memd.domain.model import BackupMade, NamespaceSettings, NamespaceStats, RequestKey, VerifyReport, Written
 from memd.limits import (
     MAX_CHECKPOINT_HISTORY,
     MAX_TIER_ITEMS,
@@ -17,7 +17,7 @@ from memd.limits import (
     MAX_WORKING_ITEMS,
     MIN_TTL_US,
 )
-from memd.ports import MemoryStore, NamespaceIndex, SettingsStore
+from memd.ports import Backups, MemoryStore, NamespaceIndex, SettingsStore
 from memd.service.policy import PolicySource
 
 _VERIFY_ATTEMPTS = 3
@@ -32,12 +32,18 @@ _BOUNDS: Mapping[str, tuple[int, int]] = {
 
 class AdminService:
     def __init__(
-        self, memories: MemoryStore, store: SettingsStore, index: NamespaceIndex, settings: PolicySource
+        self,
+        memories: MemoryStore,
+        store: SettingsStore,
+        index: NamespaceIndex,
+        settings: PolicySource,
+        backups: Backups,
     ) -> None:
         self._memories = memories
         self._store = store
         self._index = index
         self._settings = settings
+        self._backups = backups
         self._updating = asyncio.Lock()
         """Read, merge, write: one at a time, or a change between would be lost."""
 
@@ -54,6 +60,10 @@ class AdminService:
             index_entries=sum(len(state.entries) for state in states),
             index_bytes=sum(state.memory_bytes for state in states),
         )
+
+    async def backup(self, name: str) -> BackupMade:
+        """A copy of all namespaces, under a name of the caller's."""
+        return await self._backups.backup(name)
 
     async def settings(self, namespace: str) -> NamespaceSettings:
         return await self._store.settings(namespace)

@@ -59,11 +59,12 @@ EVERY_CALL: list[Call[Any]] = [
     admin.namespace_settings(ADA),
     admin.update_namespace_settings(ADA),
     admin.verify(ADA),
+    admin.backup(ADA, "b"),
 ]
 
 NOT_SERVED = {
     "WatchMemories", "RunLifecycle",
-    "ExportNamespace", "ImportNamespace", "Backup", "Reembed",
+    "ExportNamespace", "ImportNamespace", "Reembed",
 }  # fmt: skip
 
 SERVICES: dict[str, Any] = {

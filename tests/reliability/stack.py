@@ -106,5 +106,5 @@ def _assembled(stores: SqliteStores, index: RustNamespaceIndex, failed: threadin
         sessions=SessionService(stores.sessions, policy),
         procedures=ProcedureService(stores.procedures, stores.memories, embedder, stores.settings, policy),
         checkpoints=CheckpointService(stores.tasks, policy),
-        admin=AdminService(stores.memories, stores.settings, index, policy),
+        admin=AdminService(stores.memories, stores.settings, index, policy, stores.backups),
     )

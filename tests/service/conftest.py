@@ -148,7 +148,7 @@ def _house(data_dir: Path, clock: SettableClock, embedder: Embedder, defaults: D
         sessions=SessionService(stores.sessions, policy),
         procedures=ProcedureService(stores.procedures, stores.memories, embedder, stores.settings, policy),
         checkpoints=CheckpointService(stores.tasks, policy),
-        admin=AdminService(stores.memories, stores.settings, index, policy),
+        admin=AdminService(stores.memories, stores.settings, index, policy, stores.backups),
         sweeper=ExpirySweeper(stores.sessions, stores.memories, stores.tasks, stores.steps),
     )
 

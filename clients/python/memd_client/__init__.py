@@ -24,6 +24,7 @@ from memd_client.step_flow import Doubt, Happened, NotDone, StepFailed, StepInDo
 from memd_client.tasks import AsyncResumableTask, ResumableTask
 from memd_client.types import (
     KEEP,
+    Backup,
     Checkpoint,
     Event,
     ForgetReceipt,
@@ -52,6 +53,7 @@ __all__ = [
     "KEEP",
     "AsyncClient",
     "AsyncResumableTask",
+    "Backup",
     "Checkpoint",
     "Client",
     "Doubt",

@@ -111,6 +111,7 @@ class AsyncClient(ClientBase):
     namespace_settings = _method(admin.namespace_settings)
     update_namespace_settings = _method(admin.update_namespace_settings)
     verify = _method(admin.verify)
+    backup = _method(admin.backup)
     health = _method(admin.health)
 
     async def close(self) -> None:

@@ -107,6 +107,7 @@ class Client(ClientBase):
     namespace_settings = _method(admin.namespace_settings)
     update_namespace_settings = _method(admin.update_namespace_settings)
     verify = _method(admin.verify)
+    backup = _method(admin.backup)
     health = _method(admin.health)
 
     def close(self) -> None:

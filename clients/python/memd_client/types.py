@@ -388,6 +388,15 @@ class NamespaceSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Backup:
+    """A copy of the store, as it was at ``backup_time``."""
+
+    name: str
+    bytes: int
+    backup_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Verification:
     """How index and rows compare: rows the index lacks, entries without a row, entries of another version."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import apsw
 
+from memd.adapters.sqlite.backup import SqliteBackups
 from memd.adapters.sqlite.checkpoint import Checkpointer
 from memd.adapters.sqlite.connection import Readers, check_library, connect, row
 from memd.adapters.sqlite.datadir import DataDir
@@ -39,7 +40,8 @@ class StoreStats:
 
 
 class SqliteStores:
-    """The embedded stores of one directory, each an attribute: sessions, memories, procedures, settings, tasks, steps."""
+    """The embedded stores of one directory, each an attribute: sessions, memories, procedures, settings, tasks, steps; and
+    backups of them all."""
 
     def __init__(
         self,
@@ -74,6 +76,7 @@ class SqliteStores:
         self.settings = SqliteSettings(self._writer, self._reads, clock)
         self.tasks = SqliteTasks(self._writer, self._reads, clock)
         self.steps = SqliteSteps(self._writer, self._reads, clock)
+        self.backups = SqliteBackups(directory.path, self._readers, clock)
         self.failed = self._writer.failed
         """Set once a commit has failed in a way that leaves its outcome unknown: the process must stop."""
 

@@ -62,7 +62,7 @@ def verify_namespace(
     connection: apsw.Connection, namespace: str, now_us: int
 ) -> tuple[int, Mapping[str, int], Sequence[str]]:
     """Change number, memory id to version, problems; the rows are one snapshot."""
-    problems = _file_problems(connection)
+    problems = file_problems(connection)
     if problems:  # what a broken file says beyond that means nothing
         return 0, {}, problems
     with transaction(connection):
@@ -84,14 +84,14 @@ def verify_offline(data_dir: Path) -> list[str]:
             connection = connect(directory.database, vfs=None, writes=True)
             try:
                 migrate(connection)
-                return _file_problems(connection) or _broken_invariants(connection, None)
+                return file_problems(connection) or _broken_invariants(connection, None)
             finally:
                 connection.close(True)
     finally:
         directory.close()
 
 
-def _file_problems(connection: apsw.Connection) -> list[str]:
+def file_problems(connection: apsw.Connection) -> list[str]:
     problems = [str(one[0]) for one in rows(connection, "PRAGMA quick_check(20)") if one[0] != "ok"]
     dangling = 0 if problems else len(rows(connection, "PRAGMA foreign_key_check"))
     return [*problems, f"{dangling} rows refer to a row that is not there"] if dangling else problems

@@ -63,6 +63,16 @@ def update_namespace_settings(
     )
 
 
+def backup(scope: t.Scope, name: str, *, timeout_s: float | None = None) -> Call[t.Backup]:
+    """Copy the whole store, all namespaces, to the directory ``backups`` of the daemon's data directory. Needs the admin
+    right. AlreadyExists when there is a backup of that name."""
+
+    def made(m: pb.BackupResponse) -> t.Backup:
+        return t.Backup(name, m.bytes, wire.moment(m.backup_time))
+
+    return _call("Backup", pb.BackupRequest(scope=wire.scope(scope), name=name), made, timeout_s)
+
+
 def verify(scope: t.Scope, *, timeout_s: float | None = None) -> Call[t.Verification]:
     """Compare the daemon's index with its rows."""
     return _call("Verify", pb.VerifyRequest(scope=wire.scope(scope)), parse.verification, timeout_s)

@@ -499,14 +499,23 @@ class BackupRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     NAME_FIELD_NUMBER: builtins.int
+    SCOPE_FIELD_NUMBER: builtins.int
     name: builtins.str
-    """Name of the backup below the daemon's backup directory; never a path."""
+    """Name of the backup below the directory "backups" of the daemon's data directory; never a path: letters, digits, dots,
+    dashes and underscores, at most MAX_BACKUP_NAME_BYTES. ALREADY_EXISTS when there is one.
+    """
+    @property
+    def scope(self) -> memd_client._proto.v1.common_pb2.Scope:
+        """Must be within what the credential allows; nothing else comes of it."""
+
     def __init__(
         self,
         *,
         name: builtins.str = ...,
+        scope: memd_client._proto.v1.common_pb2.Scope | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["scope", b"scope"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name", "scope", b"scope"]) -> None: ...
 
 global___BackupRequest = BackupRequest
 

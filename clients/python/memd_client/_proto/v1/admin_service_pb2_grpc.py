@@ -136,7 +136,8 @@ class AdminServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Backup(self, request, context):
-        """A consistent copy of the store while writes go on. Not served yet: UNIMPLEMENTED.
+        """A consistent copy of the whole store, all namespaces, while writes go on. Embedded storage only: servers have backups of
+        their own. Needs the admin right. `memd restore` brings it back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

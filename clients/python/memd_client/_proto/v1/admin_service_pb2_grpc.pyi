@@ -67,7 +67,9 @@ class AdminServiceStub:
         memd_client._proto.v1.admin_service_pb2.BackupRequest,
         memd_client._proto.v1.admin_service_pb2.BackupResponse,
     ]
-    """A consistent copy of the store while writes go on. Not served yet: UNIMPLEMENTED."""
+    """A consistent copy of the whole store, all namespaces, while writes go on. Embedded storage only: servers have backups of
+    their own. Needs the admin right. `memd restore` brings it back.
+    """
 
     Reembed: grpc.UnaryStreamMultiCallable[
         memd_client._proto.v1.admin_service_pb2.ReembedRequest,
@@ -124,7 +126,9 @@ class AdminServiceAsyncStub:
         memd_client._proto.v1.admin_service_pb2.BackupRequest,
         memd_client._proto.v1.admin_service_pb2.BackupResponse,
     ]
-    """A consistent copy of the store while writes go on. Not served yet: UNIMPLEMENTED."""
+    """A consistent copy of the whole store, all namespaces, while writes go on. Embedded storage only: servers have backups of
+    their own. Needs the admin right. `memd restore` brings it back.
+    """
 
     Reembed: grpc.aio.UnaryStreamMultiCallable[
         memd_client._proto.v1.admin_service_pb2.ReembedRequest,
@@ -197,7 +201,9 @@ class AdminServiceServicer(metaclass=abc.ABCMeta):
         request: memd_client._proto.v1.admin_service_pb2.BackupRequest,
         context: _ServicerContext,
     ) -> typing.Union[memd_client._proto.v1.admin_service_pb2.BackupResponse, collections.abc.Awaitable[memd_client._proto.v1.admin_service_pb2.BackupResponse]]:
-        """A consistent copy of the store while writes go on. Not served yet: UNIMPLEMENTED."""
+        """A consistent copy of the whole store, all namespaces, while writes go on. Embedded storage only: servers have backups of
+        their own. Needs the admin right. `memd restore` brings it back.
+        """
 
     @abc.abstractmethod
     def Reembed(
