@@ -223,10 +223,11 @@ class Connections:
             await self._give_back(connection)
 
     async def _give_back(self, connection: PoolConnectionProxy[asyncpg.Record]) -> None:
-        """A connection that is still inside a transaction is of no use to the next."""
-        if not connection.is_closed() and connection.is_in_transaction():
-            connection.terminate()
+        """A connection that is still inside a transaction is of no use to the next. One that was lost has left the pool
+        by itself; then every call of it is an InterfaceError."""
         with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            if connection.is_in_transaction():
+                connection.terminate()
             await self._pool.release(connection)
 
     @contextlib.asynccontextmanager
@@ -260,4 +261,10 @@ async def close_quietly(connection: asyncpg.Connection[asyncpg.Record]) -> None:
     try:
         await connection.close(timeout=1.0)
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        connection.terminate()
+
+
+def drop(connection: Connection) -> None:
+    """Close without a word, whatever its state: the server rolls back what it had not committed."""
+    with contextlib.suppress(asyncpg.InterfaceError):
         connection.terminate()

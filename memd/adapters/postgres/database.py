@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import asyncpg
 
-from memd.adapters.postgres.connection import Connections
+from memd.adapters.postgres.connection import Connections, drop
 from memd.adapters.postgres.detached import Detached
 from memd.adapters.postgres.errors import CONNECTION_ERRORS, is_lost, is_repeatable, translate, translated
 from memd.adapters.postgres.gate import gate_key
@@ -140,7 +140,7 @@ class Database:
         committing = asyncio.ensure_future(connection.execute("COMMIT", timeout=_NEVER_S))
         await asyncio.wait({committing}, timeout=self.connections.settings.timeout_s)
         if not committing.done():
-            connection.terminate()
+            drop(connection)
         try:
             done = await committing
         except _FOREIGN as error:
@@ -248,7 +248,7 @@ async def _rollback(connection: Connection) -> None:
         if not connection.is_closed() and connection.is_in_transaction():
             await connection.execute("ROLLBACK", timeout=1.0)
     except _FOREIGN:
-        connection.terminate()
+        drop(connection)
 
 
 @contextlib.asynccontextmanager
