@@ -74,6 +74,7 @@ MAX_OFFERED_PROCEDURES = 3  # a Recall suggests ways to do it, not a manual
 MAX_NAMESPACES_LOADED = 16_384  # indexes kept in memory; the one unused for longest goes first
 MAX_EPOCH = 2**31 - 1  # epochs are drawn at random: two stores have the same one with this chance
 MAX_CHANGE_LOG = 100_000  # changes of a namespace kept for replicas; a replica further behind reloads
+MAX_CHANGE_BATCH = 512  # lines of the change log handed to a replica at a time: their rows are held in memory
 MAX_AUDIT_ROWS = 100_000  # of the whole store, oldest go first
 TOMBSTONE_TTL_US = 3_650 * DAY_US  # how old a backup may be and still not bring back what was forgotten
 RESERVED_VERSION_TTL_US = 365 * DAY_US  # how long a deleted task's version number stays reserved
