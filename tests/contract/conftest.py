@@ -15,6 +15,7 @@ from memd.adapters.rows.memory import index_row
 from memd.adapters.rows.procedure import procedure_index_row
 from memd.adapters.sqlite import SqliteStores
 from memd.domain.model import Durability, Memory, Procedure
+from memd.limits import REPLICA_WAIT_S
 from memd.ports import (
     IndexChange,
     IndexRow,
@@ -28,6 +29,7 @@ from memd.ports import (
 )
 from tests.contract.builders import MODEL
 from tests.postgres.databases import made_database
+from tests.replica.sidecar import Sidecar
 from tests.servers.postgres import Postgres
 
 START_US = 1_700_000_000_000_000
@@ -169,6 +171,54 @@ class Served(Stores):
         await asyncio.to_thread(self._server.drop_database, self._database)
 
 
+class Replicated(IndexedStores):
+    """As a sidecar: written to Postgres, read from the replica."""
+
+    def __init__(self, server: Postgres, database: str, data_dir: Path) -> None:
+        super().__init__()
+        self._server = server
+        self._database = database
+        self._data_dir = data_dir
+
+    async def start(self) -> Replicated:
+        sidecar = await Sidecar.open(
+            self._server.url(self._database),
+            self._data_dir,
+            clock=self.clock,
+            server_clock=self.clock,
+            sink=self.changes.extend,
+        )
+        self._sidecar = sidecar
+        for namespace in ("n", "m"):  # in use, as the index that follows it is
+            await sidecar.follower.follow(namespace, 0, REPLICA_WAIT_S)
+        self.durability = sidecar.postgres.facts.durability
+        self.memories = sidecar.memories
+        self.procedures = sidecar.procedures
+        self.settings = sidecar.settings
+        self.index = sidecar.local.memories
+        return self
+
+    async def fetch(self, namespace: str, memory_ids: Sequence[str]) -> list[Memory]:
+        await self._sidecar.poll()
+        return self._sidecar.memories.fetch(namespace, memory_ids)
+
+    async def fetch_procedures(self, namespace: str, procedure_ids: Sequence[str]) -> list[Procedure]:
+        await self._sidecar.poll()
+        return self._sidecar.procedures.fetch(namespace, procedure_ids)
+
+    async def entries(self, namespace: str, kind: str) -> list[IndexRow]:
+        await self._sidecar.poll()
+        return [row for batch in self.index.load(namespace, kind)[1] for row in batch]
+
+    async def reopen(self) -> None:
+        await self._sidecar.close()
+        await self.start()
+
+    async def close(self) -> None:
+        await self._sidecar.close()
+        await asyncio.to_thread(self._server.drop_database, self._database)
+
+
 def _procedure_row(one: ReplicaProcedure) -> IndexRow:
     procedure, scope = one.procedure, one.procedure.scope
     return procedure_index_row(
@@ -191,9 +241,14 @@ async def _open_postgres(version: str, request: pytest.FixtureRequest, tmp_path:
     return await Served(server, await made_database(server)).start()
 
 
+async def _open_replicated(request: pytest.FixtureRequest, tmp_path: Path) -> Replicated:
+    server: Postgres = request.getfixturevalue("postgres_launchers")("postgres18").shared
+    return await Replicated(server, await made_database(server), tmp_path / "data").start()
+
+
 Open = Callable[[pytest.FixtureRequest, Path], Awaitable[Stores]]
 OpenIndexed = Callable[[pytest.FixtureRequest, Path], Awaitable[IndexedStores]]
-INDEXED: dict[str, OpenIndexed] = {"sqlite": _open_sqlite}
+INDEXED: dict[str, OpenIndexed] = {"sqlite": _open_sqlite, "replicated": _open_replicated}
 ADAPTERS: dict[str, Open] = {
     **INDEXED,
     "postgres15": partial(_open_postgres, "postgres15"),

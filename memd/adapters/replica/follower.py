@@ -120,6 +120,11 @@ class Follower:
         """Whether all of the namespace is here; begins to follow it."""
         return self._use(namespace).applied is not None
 
+    async def settled(self) -> None:
+        """Until every flight that is under way has ended."""
+        while flights := [one.flight for one in self._followed.values() if one.flight is not None]:
+            await asyncio.gather(*flights)
+
     def stats(self) -> FollowerStats:
         now_s = self._clock.monotonic_s()
         here = [one for one in self._followed.values() if one.applied is not None]

@@ -118,7 +118,7 @@ class SqliteReplica:
     def _finish(self, namespace: str, reached: Head, tx: Transaction) -> None:
         """The log begins with a line that says: an index from before has nothing in common with these rows."""
         _set_head(tx, namespace, reached)
-        for kind in KINDS:
+        for kind in KINDS if reached.seq else ():
             tx.log(namespace, reached.seq, kind, "", "delete_all", 0)
         tx.after_commit.append(partial(self._reset, namespace))
 
@@ -136,8 +136,8 @@ class SqliteReplica:
         """The rows of the batch in place of those of the same ids; what an index needs of memories and procedures."""
         if batch.settings is not None:
             write_settings(tx, batch.namespace, batch.settings)
-        for row in (*batch.memories, *batch.procedures):
-            self._guard.check(tx, row.embeddings)
+        for embeddings in (*(row.embeddings for row in batch.memories), *(row.embeddings for row in batch.procedures)):
+            self._guard.check(tx, embeddings)
         return [_put_memory(tx, row) for row in batch.memories], [_put_procedure(tx, row) for row in batch.procedures]
 
 
