@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
@@ -27,7 +26,7 @@ from memd.ports import (
     TaskStore,
 )
 from tests.contract.builders import MODEL
-from tests.postgres.databases import made_database
+from tests.postgres.databases import give_back, made_database
 from tests.servers.postgres import Postgres
 
 START_US = 1_700_000_000_000_000
@@ -168,7 +167,7 @@ class Served(Stores):
 
     async def close(self) -> None:
         await self._stores.close()
-        await asyncio.to_thread(self._server.drop_database, self._database)
+        await give_back(self._server, self._database)
 
 
 def _procedure_row(one: ReplicaProcedure) -> IndexRow:

@@ -86,7 +86,8 @@ class PostgresSessions:
             await tx.seal((seq, numbers))
             return Written(observed, seq, tx.durability)
 
-        return await self._write(scope, operation, request)
+        written: Written[tuple[ObservedEvent, ...]] = await self._write(scope, operation, request)
+        return written
 
     async def _write(self, scope: Scope, operation: Callable[[Transaction], Any], request: RequestKey | None) -> Any:
         key = mutex_key(STORE, scope.namespace, scope.user_id, scope.agent_id, scope.session_id)
