@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from memd.ports import (
     TaskStore,
 )
 from tests.contract.builders import MODEL
-from tests.postgres.databases import give_back, made_database
+from tests.postgres.databases import borrow, give_back
 from tests.servers.postgres import Postgres
 
 START_US = 1_700_000_000_000_000
@@ -189,29 +190,54 @@ async def _open_sqlite(request: pytest.FixtureRequest, tmp_path: Path) -> Embedd
 
 async def _open_postgres(version: str, request: pytest.FixtureRequest, tmp_path: Path) -> Served:
     server: Postgres = request.getfixturevalue("postgres_launchers")(version).shared
-    return await Served(server, await made_database(server)).start()
+    return await Served(server, await borrow(server)).start()
 
 
-Open = Callable[[pytest.FixtureRequest, Path], Awaitable[Stores]]
-OpenIndexed = Callable[[pytest.FixtureRequest, Path], Awaitable[IndexedStores]]
-INDEXED: dict[str, OpenIndexed] = {"sqlite": _open_sqlite}
-ADAPTERS: dict[str, Open] = {
-    **INDEXED,
-    "postgres15": partial(_open_postgres, "postgres15"),
-    "postgres18": partial(_open_postgres, "postgres18"),
+PORTS = frozenset({"memories", "procedures", "sessions", "settings", "tasks"})
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """``ports``: which of PORTS it implements; tests that need others do not run on it. ``indexed``: it feeds an index."""
+
+    open: Callable[[pytest.FixtureRequest, Path], Awaitable[Stores]]
+    ports: frozenset[str] = PORTS
+    indexed: bool = False
+
+
+ADAPTERS = {
+    "sqlite": Adapter(_open_sqlite, indexed=True),
+    "postgres15": Adapter(partial(_open_postgres, "postgres15")),
+    "postgres18": Adapter(partial(_open_postgres, "postgres18")),
 }
 
 
-@pytest.fixture(params=sorted(ADAPTERS))
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "ports(name, ...): the ports of the stores that a test of the contract needs")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every test of the contract runs on each adapter that has the ports it names."""
+    marker = metafunc.definition.get_closest_marker("ports")
+    needed = frozenset(marker.args) if marker else PORTS
+    names = [name for name, adapter in sorted(ADAPTERS.items()) if needed <= adapter.ports]
+    if "stores" in metafunc.fixturenames:
+        metafunc.parametrize("stores", names, indirect=True)
+    if "indexed" in metafunc.fixturenames:
+        metafunc.parametrize("indexed", [name for name in names if ADAPTERS[name].indexed], indirect=True)
+
+
+@pytest.fixture
 async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
-    opened = await ADAPTERS[request.param](request, tmp_path)
+    opened = await ADAPTERS[request.param].open(request, tmp_path)
     yield opened
     await opened.close()
 
 
-@pytest.fixture(params=sorted(INDEXED))
+@pytest.fixture
 async def indexed(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[IndexedStores]:
     """Those of the stores that feed an index: for tests of what it is told."""
-    opened = await INDEXED[request.param](request, tmp_path)
+    opened = await ADAPTERS[request.param].open(request, tmp_path)
+    assert isinstance(opened, IndexedStores)
     yield opened
     await opened.close()

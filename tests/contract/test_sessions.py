@@ -13,6 +13,8 @@ from memd.limits import TRIM_SLACK
 from tests.contract.builders import POLICY, SESSION, event, request
 from tests.contract.conftest import Stores
 
+pytestmark = pytest.mark.ports("sessions")
+
 ALL = frozenset[EventKind]()
 
 

@@ -1,7 +1,4 @@
-"""Databases of memd on a test's server, quickly: one is made the real way, lent, emptied and lent again.
-
-CREATE DATABASE takes a quarter of a second, which would be most of the time of a test; emptying takes a hundredth.
-"""
+"""Databases of memd on a test's server, quickly: one that was used before is emptied and used again."""
 
 from __future__ import annotations
 
@@ -12,26 +9,25 @@ from memd.adapters.postgres import PostgresSettings, PostgresStores
 from tests.contract.builders import MODEL
 from tests.servers.postgres import Postgres
 
-_free: defaultdict[int, list[str]] = defaultdict(list)
-"""Empty databases of each server, by port."""
-# Deleting from few rows is much quicker than TRUNCATE, which makes new files for every table and index.
+_free: dict[int, list[str]] = defaultdict(list)
+"""By the port of their server."""
 _EMPTY = (
-    "DO $$ DECLARE name text; BEGIN FOR name IN SELECT relname FROM pg_class WHERE relkind = 'r' AND relname <> 'meta'"
-    " AND relnamespace = 'memd'::regnamespace LOOP EXECUTE format('DELETE FROM memd.%I', name); END LOOP; END $$"
+    "DO $$ DECLARE name text; BEGIN FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'memd'"
+    " AND tablename <> 'meta' LOOP EXECUTE format('DELETE FROM memd.%I', name); END LOOP; END $$"
 )
 
 
-async def made_database(server: Postgres) -> str:
-    """The name of a database that holds the newest schema, frozen to MODEL, and nothing else."""
-    if not _free[server.port]:
-        name = await asyncio.to_thread(server.create_database)
-        stores = await PostgresStores.open(PostgresSettings(server.url(name)), model=MODEL)
-        await stores.close()
-        return name
-    return _free[server.port].pop()
+async def borrow(server: Postgres) -> str:
+    """The name of a database with the newest schema and no rows."""
+    if _free[server.port]:
+        return _free[server.port].pop()
+    name = await asyncio.to_thread(server.create_database)
+    stores = await PostgresStores.open(PostgresSettings(server.url(name)), model=MODEL)
+    await stores.close()
+    return name
 
 
 async def give_back(server: Postgres, name: str) -> None:
-    """Empty it for the next test. Nobody may be using it."""
+    """Nobody is connected to it any more, and its schema and model are as they were."""
     await asyncio.to_thread(server.send, _EMPTY, database=name)
     _free[server.port].append(name)
