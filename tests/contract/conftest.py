@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from memd.ports import (
     TaskStore,
 )
 from tests.contract.builders import MODEL
-from tests.postgres.databases import made_database
+from tests.postgres.databases import borrow, give_back
 from tests.replica.sidecar import Sidecar
 from tests.servers.postgres import Postgres
 
@@ -130,7 +130,7 @@ class Embedded(IndexedStores):
 
 
 class Served(Stores):
-    """Memories, procedures and settings on Postgres."""
+    """Everything on Postgres."""
 
     def __init__(self, server: Postgres, database: str) -> None:
         super().__init__()
@@ -142,9 +142,11 @@ class Served(Stores):
         stores = await PostgresStores.open(settings, model=MODEL, clock=self.clock)
         self._stores = stores
         self.durability = stores.facts.durability
+        self.sessions = stores.sessions
         self.memories = stores.memories
         self.procedures = stores.procedures
         self.settings = stores.settings
+        self.tasks = stores.tasks
         return self
 
     async def fetch(self, namespace: str, memory_ids: Sequence[str]) -> list[Memory]:
@@ -168,7 +170,7 @@ class Served(Stores):
 
     async def close(self) -> None:
         await self._stores.close()
-        await asyncio.to_thread(self._server.drop_database, self._database)
+        await give_back(self._server, self._database)
 
 
 class Replicated(IndexedStores):
@@ -195,6 +197,8 @@ class Replicated(IndexedStores):
         self.memories = sidecar.memories
         self.procedures = sidecar.procedures
         self.settings = sidecar.settings
+        self.sessions = sidecar.postgres.sessions
+        self.tasks = sidecar.postgres.tasks
         self.index = sidecar.local.memories
         return self
 
@@ -216,7 +220,7 @@ class Replicated(IndexedStores):
 
     async def close(self) -> None:
         await self._sidecar.close()
-        await asyncio.to_thread(self._server.drop_database, self._database)
+        await give_back(self._server, self._database)
 
 
 def _procedure_row(one: ReplicaProcedure) -> IndexRow:
@@ -238,34 +242,60 @@ async def _open_sqlite(request: pytest.FixtureRequest, tmp_path: Path) -> Embedd
 
 async def _open_postgres(version: str, request: pytest.FixtureRequest, tmp_path: Path) -> Served:
     server: Postgres = request.getfixturevalue("postgres_launchers")(version).shared
-    return await Served(server, await made_database(server)).start()
+    return await Served(server, await borrow(server)).start()
 
 
 async def _open_replicated(request: pytest.FixtureRequest, tmp_path: Path) -> Replicated:
     server: Postgres = request.getfixturevalue("postgres_launchers")("postgres18").shared
-    return await Replicated(server, await made_database(server), tmp_path / "data").start()
+    return await Replicated(server, await borrow(server), tmp_path / "data").start()
 
 
-Open = Callable[[pytest.FixtureRequest, Path], Awaitable[Stores]]
-OpenIndexed = Callable[[pytest.FixtureRequest, Path], Awaitable[IndexedStores]]
-INDEXED: dict[str, OpenIndexed] = {"sqlite": _open_sqlite, "replicated": _open_replicated}
-ADAPTERS: dict[str, Open] = {
-    **INDEXED,
-    "postgres15": partial(_open_postgres, "postgres15"),
-    "postgres18": partial(_open_postgres, "postgres18"),
+PORTS = frozenset({"memories", "procedures", "sessions", "settings", "tasks"})
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """``ports``: which of PORTS it implements; tests that need others do not run on it. ``indexed``: it feeds an index."""
+
+    open: Callable[[pytest.FixtureRequest, Path], Awaitable[Stores]]
+    ports: frozenset[str] = PORTS
+    indexed: bool = False
+
+
+ADAPTERS = {
+    "sqlite": Adapter(_open_sqlite, indexed=True),
+    "replicated": Adapter(_open_replicated, indexed=True),
+    "postgres15": Adapter(partial(_open_postgres, "postgres15")),
+    "postgres18": Adapter(partial(_open_postgres, "postgres18")),
 }
 
 
-@pytest.fixture(params=sorted(ADAPTERS))
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "ports(name, ...): the ports of the stores that a test of the contract needs")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every test of the contract runs on each adapter that has the ports it names."""
+    marker = metafunc.definition.get_closest_marker("ports")
+    needed = frozenset(marker.args) if marker else PORTS
+    names = [name for name, adapter in sorted(ADAPTERS.items()) if needed <= adapter.ports]
+    if "stores" in metafunc.fixturenames:
+        metafunc.parametrize("stores", names, indirect=True)
+    if "indexed" in metafunc.fixturenames:
+        metafunc.parametrize("indexed", [name for name in names if ADAPTERS[name].indexed], indirect=True)
+
+
+@pytest.fixture
 async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
-    opened = await ADAPTERS[request.param](request, tmp_path)
+    opened = await ADAPTERS[request.param].open(request, tmp_path)
     yield opened
     await opened.close()
 
 
-@pytest.fixture(params=sorted(INDEXED))
+@pytest.fixture
 async def indexed(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[IndexedStores]:
     """Those of the stores that feed an index: for tests of what it is told."""
-    opened = await INDEXED[request.param](request, tmp_path)
+    opened = await ADAPTERS[request.param].open(request, tmp_path)
+    assert isinstance(opened, IndexedStores)
     yield opened
     await opened.close()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.postgres.databases import made_database
+from tests.postgres.databases import borrow, give_back
 from tests.replica.sidecar import Sidecar
 from tests.servers.postgres import Launcher
 
@@ -19,9 +19,9 @@ OpenSidecar = Callable[..., Awaitable[Sidecar]]
 @pytest.fixture
 async def database_url(postgres18: Launcher) -> AsyncIterator[str]:
     server = await asyncio.to_thread(lambda: postgres18.shared)
-    name = await made_database(server)
+    name = await borrow(server)
     yield server.url(name)
-    await asyncio.to_thread(server.drop_database, name)
+    await give_back(server, name)
 
 
 @pytest.fixture
