@@ -141,6 +141,23 @@ REDIS_INDEX_GRACE_US = HOUR_US  # names in an index younger than this are never 
 REDIS_RECEIPT_TTL_US = 30 * DAY_US  # how long a Forget that was interrupted finds what it had done
 REDIS_BATCH = 256  # keys looked at in one round trip: the answers are small
 
+# -- Postgres
+MIN_POSTGRES = 150_000  # server_version_num of the oldest supported release, 15
+DEFAULT_POSTGRES_POOL = 8  # connections of a daemon; a fleet of a hundred stays under a thousand
+MIN_POSTGRES_POOL = 1  # slow, but it works: what is held for long has a connection of its own
+MAX_POSTGRES_POOL = 256  # more than a server gives to one client
+DEFAULT_POSTGRES_TIMEOUT_S = 5.0  # of one statement and of connecting: under the caller's own deadline
+MIN_POSTGRES_TIMEOUT_S = 0.1  # shorter than a commit on a slow disk
+MAX_POSTGRES_TIMEOUT_S = 60.0  # longer than any caller waits
+POSTGRES_STATEMENT_CACHE = 256  # prepared statements of a connection: every statement memd uses stays prepared
+POSTGRES_MIGRATION_LOCK_S = 60.0  # how long a daemon waits for another one that migrates
+POSTGRES_WRITE_ATTEMPTS = 6  # of one transaction that lost to another one, or lost its connection
+POSTGRES_RETRY_S = 0.02  # before the second attempt; doubled each time, with jitter
+POSTGRES_UNCLEAR_S = 10.0  # how long the outcome of a commit is asked for whose reply was lost
+INTERNAL_REQUEST_TTL_US = 600 * SECOND_US  # of the id that finds such an outcome where the caller gave none
+POSTGRES_ANNOUNCE_S = 0.005  # hints of as much time go out together: each is a transaction of its own
+MAX_NOTIFY_BYTES = 7_900  # Postgres takes 8,000 bytes a notification
+
 
 def _table() -> str:
     rows = ["| limit | value | why |", "|---|---|---|"]

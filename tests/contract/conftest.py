@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from memd.adapters.postgres import PostgresSettings, PostgresStores
+from memd.adapters.redis import RedisCheckpoints, RedisLink, RedisSessions, RedisSettings
+from memd.adapters.rows.memory import index_row
+from memd.adapters.rows.procedure import procedure_index_row
 from memd.adapters.sqlite import SqliteStores
-from memd.domain.model import Memory, Procedure
+from memd.domain.model import Durability, Memory, Procedure
 from memd.ports import (
     IndexChange,
     IndexRow,
     IndexSource,
     MemoryTruth,
     ProcedureTruth,
+    ReplicaProcedure,
     SessionStore,
     SettingsStore,
     TaskStore,
 )
 from tests.contract.builders import MODEL
+from tests.postgres.databases import made_database
+from tests.servers.postgres import Postgres
+from tests.servers.redis import RedisServer
 
 START_US = 1_700_000_000_000_000
 
@@ -52,6 +62,9 @@ class Stores(ABC):
     procedures: ProcedureTruth
     settings: SettingsStore
     tasks: TaskStore
+
+    durability = Durability.SYNCED
+    """What the servers of the tests promise of a commit."""
 
     def __init__(self) -> None:
         self.clock = ManualClock()
@@ -116,19 +129,124 @@ class Embedded(IndexedStores):
         self._stores.close()
 
 
+class Served(Stores):
+    """Memories, procedures and settings on Postgres."""
+
+    def __init__(self, server: Postgres, database: str) -> None:
+        super().__init__()
+        self._server = server
+        self._database = database
+
+    async def start(self) -> Served:
+        settings = PostgresSettings(self._server.url(self._database))
+        stores = await PostgresStores.open(settings, model=MODEL, clock=self.clock)
+        self._stores = stores
+        self.durability = stores.facts.durability
+        self.memories = stores.memories
+        self.procedures = stores.procedures
+        self.settings = stores.settings
+        return self
+
+    async def fetch(self, namespace: str, memory_ids: Sequence[str]) -> list[Memory]:
+        return await self._stores.memories.rows(namespace, memory_ids)
+
+    async def fetch_procedures(self, namespace: str, procedure_ids: Sequence[str]) -> list[Procedure]:
+        return await self._stores.procedures.rows(namespace, procedure_ids)
+
+    async def entries(self, namespace: str, kind: str) -> list[IndexRow]:
+        rows: list[IndexRow] = []
+        async for batch in self._stores.changes.snapshot(namespace):
+            if kind == "memory":
+                rows += [index_row(one.memory, b"".join(one.embeddings)) for one in batch.memories]
+            else:
+                rows += [_procedure_row(one) for one in batch.procedures]
+        return rows
+
+    async def reopen(self) -> None:
+        await self._stores.close()
+        await self.start()
+
+    async def close(self) -> None:
+        await self._stores.close()
+        await asyncio.to_thread(self._server.drop_database, self._database)
+
+
+class WithRedis(Embedded):
+    """Sessions and checkpoints on Redis, the rest embedded."""
+
+    def __init__(self, data_dir: Path, url: str) -> None:
+        self._redis = RedisSettings(url)
+        super().__init__(data_dir)
+
+    def _start(self) -> None:
+        super()._start()
+        self._link = RedisLink(self._redis, self.clock)
+        self.sessions = RedisSessions(self._link)
+        self.tasks = RedisCheckpoints(self._link)
+
+    async def reopen(self) -> None:
+        await self._link.close()
+        await super().reopen()
+
+    async def close(self) -> None:
+        await self._link.close()
+        await super().close()
+
+
+def _procedure_row(one: ReplicaProcedure) -> IndexRow:
+    procedure, scope = one.procedure, one.procedure.scope
+    return procedure_index_row(
+        procedure.procedure_id,
+        procedure.version,
+        procedure.key,
+        procedure.trigger,
+        b"".join(one.embeddings),
+        scope.user_id,
+        scope.agent_id,
+    )
+
+
 async def _open_sqlite(request: pytest.FixtureRequest, tmp_path: Path) -> Embedded:
     return Embedded(tmp_path / "data")
+
+
+async def _open_postgres(version: str, request: pytest.FixtureRequest, tmp_path: Path) -> Served:
+    server: Postgres = request.getfixturevalue("postgres_launchers")(version).shared
+    return await Served(server, await made_database(server)).start()
+
+
+async def _open_redis(program: str, request: pytest.FixtureRequest, tmp_path: Path) -> WithRedis:
+    server: RedisServer = request.getfixturevalue("redis_servers")(program)
+    await asyncio.to_thread(server.send, "FLUSHALL")
+    return WithRedis(tmp_path / "data", server.url)
 
 
 Open = Callable[[pytest.FixtureRequest, Path], Awaitable[Stores]]
 OpenIndexed = Callable[[pytest.FixtureRequest, Path], Awaitable[IndexedStores]]
 INDEXED: dict[str, OpenIndexed] = {"sqlite": _open_sqlite}
-ADAPTERS: dict[str, Open] = {**INDEXED}
+ADAPTERS: dict[str, Open] = {
+    **INDEXED,
+    "postgres15": partial(_open_postgres, "postgres15"),
+    "postgres18": partial(_open_postgres, "postgres18"),
+}
+
+SESSIONS_AND_TASKS: dict[str, Open] = {
+    **ADAPTERS,
+    "redis": partial(_open_redis, "redis"),
+    "valkey": partial(_open_redis, "valkey"),
+}
+"""Redis has these two ports alone."""
 
 
-@pytest.fixture(params=sorted(ADAPTERS))
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "stores" in metafunc.fixturenames:
+        both = metafunc.module.__name__.endswith((".test_sessions", ".test_tasks"))
+        metafunc.parametrize("stores", sorted(SESSIONS_AND_TASKS if both else ADAPTERS), indirect=True)
+
+
+@pytest.fixture
 async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
-    opened = await ADAPTERS[request.param](request, tmp_path)
+    opened = await SESSIONS_AND_TASKS[request.param](request, tmp_path)
     yield opened
     await opened.close()
 

@@ -296,14 +296,11 @@ class TestFence:
         await fill(stores)
         kept = (await left(stores)) - {"shared", "agent", "session", "other-agent"}
 
-        async def write(i: int) -> None:
-            fence = await stores.memories.fence("n")
-            await asyncio.sleep(0)  # where the embedding happens
-            await self.late_remember(stores, fence, f"m{i % 7}", USER)
-
         for _ in range(5):
-            writes = [asyncio.create_task(write(i)) for i in range(20)]
-            await asyncio.sleep(0)  # every writer has its fence
+            fences = [await stores.memories.fence("n") for _ in range(20)]
+            late = [self.late_remember(stores, fence, f"m{i % 7}", USER) for i, fence in enumerate(fences)]
+            writes = [asyncio.create_task(one) for one in late]
+            await asyncio.sleep(0)  # every writer is on its way
             await forget(stores, everything(USER))
             results = await asyncio.gather(*writes, return_exceptions=True)
             assert all(result is None or isinstance(result, Forgotten) for result in results)

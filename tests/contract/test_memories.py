@@ -16,7 +16,7 @@ from memd.domain.errors import (
     VersionConflict,
 )
 from memd.domain.filters import And, Compare, Filter, In
-from memd.domain.model import Durability, Memory, NewMemory, Page, RememberedMemory, Scope, SourceKind, Written
+from memd.domain.model import Memory, NewMemory, Page, RememberedMemory, Scope, SourceKind, Written
 from memd.domain.visibility import EVERYTHING, fields_of, owned
 from memd.limits import MAX_REVISIONS
 from memd.ports import IndexChange, MemoryChange
@@ -85,7 +85,7 @@ class TestRemember:
         )
         written = await remember(stores, NewMemory(memory, (vector(1), vector(2))))
         assert written.value == (RememberedMemory("m1", 1, True, 2),)
-        assert (written.seq, written.durability, written.replayed) == (1, Durability.SYNCED, False)
+        assert (written.seq, written.durability, written.replayed) == (1, stores.durability, False)
         stored = await one(stores, "m1")
         created = stored.create_time
         assert stored == replace(memory, version=1, writer="w", create_time=created, update_time=created)

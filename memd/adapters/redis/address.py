@@ -11,7 +11,7 @@ rediss+sentinel://..., rediss+cluster://...             the same over TLS
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
@@ -67,9 +67,9 @@ def parse(url: str) -> Address:
         raise _bad("a '#' in a password is written %23")
     login, _, hosts = parts.netloc.rpartition("@")
     user, _, password = login.partition(":")
-    credentials = _Credentials(unquote(user), unquote(password))
+    user, password = unquote(user), unquote(password)
     if mode == "unix":
-        return _unix(parts, hosts, credentials)
+        return replace(_unix(parts, hosts), user=user, password=password)
     if parts.query:
         raise _bad("it takes no '?' part; timeouts and TLS files are settings of their own")
     port = DEFAULT_SENTINEL_PORT if mode == "sentinel" else DEFAULT_PORT
@@ -78,17 +78,18 @@ def parse(url: str) -> Address:
     if mode == "single":
         if len(found) > 1:
             raise _bad("one server has one host; several are for redis+sentinel:// and redis+cluster://")
-        return Address(mode, tls, found, database=_database(path), **credentials)
+        return Address(mode, tls, found, database=_database(path), user=user, password=password)
     if mode == "cluster":
         if path:
             raise _bad("a cluster has no database number and no path")
-        return Address(mode, tls, found, **credentials)
+        return Address(mode, tls, found, user=user, password=password)
     if not path:
         raise _bad("redis+sentinel:// names the service after the hosts: redis+sentinel://host:26379/SERVICE")
-    return Address(mode, tls, found, service=path[0], database=_database(path[1:]), **credentials)
+    database = _database(path[1:])
+    return Address(mode, tls, found, service=path[0], database=database, user=user, password=password)
 
 
-def _unix(parts: SplitResult, hosts: str, login: _Login) -> Address:
+def _unix(parts: SplitResult, hosts: str) -> Address:
     if hosts:
         raise _bad("unix:// is followed by an absolute path: unix:///run/redis.sock")
     if not parts.path or parts.path == "/":
@@ -97,7 +98,7 @@ def _unix(parts: SplitResult, hosts: str, login: _Login) -> Address:
     database = options.pop("db", [])
     if options or len(database) > 1:
         raise _bad("unix:// takes ?db=NUMBER and nothing else")
-    return Address("unix", False, path=unquote(parts.path), database=_database(database), **credentials)
+    return Address("unix", False, path=unquote(parts.path), database=_database(database))
 
 
 def _host(text: str, default_port: int) -> tuple[str, int]:

@@ -156,11 +156,11 @@ class RedisCheckpoints:
         swept = looked = 0
         while looked < max_rows:
             due = await self._schedule.due(min(REDIS_BATCH, max_rows))
-            sizes = await self.link.commands([("HLEN", keys.task_keys(*parts)[0]) for parts, _ in due])
+            sizes = await self.link.commands([("HLEN", keys.task_keys(parts[0], parts[1])[0]) for parts, _ in due])
             fit = fitting([max(0, size - _NUMBERS) for size in sizes], max_rows - swept, swept == 0)
             seen = []
             for parts, at in due[:fit]:
-                versions, expires = await self._remove(*parts, "expired")
+                versions, expires = await self._remove(parts[0], parts[1], "expired")
                 swept += versions
                 seen.append((parts, at, expires))
                 if not expires:

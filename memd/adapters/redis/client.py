@@ -33,7 +33,7 @@ def make_client(address: Address, settings: RedisSettings, on_connect: OnConnect
         # Sentinels have no part in the data: they get neither its user nor its database.
         apart = {key: common[key] for key in ("socket_timeout", "socket_connect_timeout", "retry", "protocol")}
         tls = {key: value for key, value in common.items() if key.startswith("ssl")}
-        watchers = Sentinel(address.hosts, sentinel_kwargs={**apart, **tls}, **common)
+        watchers = Sentinel(list(address.hosts), sentinel_kwargs={**apart, **tls}, **common)  # type: ignore[no-untyped-call]
         master: Redis = watchers.master_for(address.service)
         return master
     if address.mode == "unix":

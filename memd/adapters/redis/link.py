@@ -11,6 +11,7 @@ import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, Self, TypeVar
 
 from redis.asyncio import RedisCluster
@@ -99,8 +100,8 @@ class RedisLink:
         """Replies to many commands on one key each, that may be repeated, few round trips."""
         replies: list[Any] = []
         for start in range(0, len(many), REDIS_BATCH):
-            batch = many[start : start + REDIS_BATCH]
-            replies += await self._attempts(lambda batch=batch: self._pipeline(batch), repeatable=True)  # type: ignore[misc]
+            pipelined = partial(self._pipeline, many[start : start + REDIS_BATCH])
+            replies += await self._attempts(pipelined, repeatable=True)
         return replies
 
     async def now_us(self) -> int:
@@ -129,7 +130,7 @@ class RedisLink:
     async def _pipeline(self, batch: Sequence[Sequence[Argument]]) -> list[Any]:
         async with self._client.pipeline(transaction=False) as pipeline:
             for command in batch:
-                pipeline.execute_command(*command)
+                pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
             replies: list[Any] = await pipeline.execute(raise_on_error=False)
         for reply in replies:
             if isinstance(reply, Exception):

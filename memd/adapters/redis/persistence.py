@@ -75,7 +75,8 @@ def _warnings(config: Mapping[str, str] | None) -> list[str]:
         found.append(f"Redis syncs behind its replies (appendfsync {config.get('appendfsync')}): a crash loses {lost}")
     elif config.get("no-appendfsync-on-rewrite") == "yes":
         found.append(
-            "Redis does not sync while it rewrites its file (no-appendfsync-on-rewrite yes): a crash then loses writes"
+            "Redis does not sync while it rewrites its file (no-appendfsync-on-rewrite yes): a crash loses"
+            " what was written meanwhile"
         )
     return found
 
