@@ -138,6 +138,27 @@ EMBED_WINDOW_OVERLAP_PIECES = 64  # word pieces two neighbouring windows share: 
 QUERY_CACHE_ENTRIES = 4_096  # 384 x 4 bytes each: 6 MiB of vectors
 REQUEST_RECORD_BYTES = 256 * 1024  # ids and versions a dedupe record may hold: 256 ids of the longest kind, escaped
 
+# -- Redis
+MIN_REDIS_TIMEOUT_S = 0.01  # a round trip within one data centre takes a tenth of it
+MAX_REDIS_TIMEOUT_S = 10.0  # the deadline of a call
+DEFAULT_REDIS_TIMEOUT_S = 0.5  # a slow fsync takes 0.1 s; a hung Redis costs one Recall this long
+DEFAULT_REDIS_CONNECT_TIMEOUT_S = 2.0  # a start waits this long for a server that does not answer
+DEFAULT_REDIS_POOL = 32  # commands at the same time; a Recall makes one
+MAX_REDIS_POOL = 1_024  # connections, of Redis's default 10,000 for all its clients
+DEFAULT_REDIS_RETRIES = 2  # a failover is over, or it is an outage
+MAX_REDIS_RETRIES = 10  # within a deadline of ten seconds
+REDIS_RETRY_BASE_S = 0.02  # first pause between two attempts, doubled each time, half of it drawn at random
+DEFAULT_REDIS_BREAKER_FAILURES = 3  # lost connections in a row: one may be a restart, three are an outage
+MAX_REDIS_BREAKER_FAILURES = 1_000  # as good as never
+DEFAULT_REDIS_BREAKER_COOL_DOWN_S = 0.5  # how soon after its return Redis is used again; each try is one PING
+MAX_REDIS_BREAKER_COOL_DOWN_S = 60.0  # nobody wants to wait longer for sessions to come back
+REDIS_PROBE_INTERVAL_S = 10.0  # how old what is said about the server's persistence may be
+REDIS_GRACE_US = DAY_US  # a key outlives its TTL this long; expiry itself is a stored time
+REDIS_REGISTRATION_US = 600 * SECOND_US  # within it a registered session may be opened
+REDIS_INDEX_GRACE_US = HOUR_US  # names in an index younger than this are never taken out of it
+REDIS_RECEIPT_TTL_US = 30 * DAY_US  # how long a Forget that was interrupted finds what it had done
+REDIS_BATCH = 256  # keys looked at in one round trip: the answers are small
+
 # -- Postgres
 MIN_POSTGRES = 150_000  # server_version_num of the oldest supported release, 15
 DEFAULT_POSTGRES_POOL = 8  # connections of a daemon; a fleet of a hundred stays under a thousand

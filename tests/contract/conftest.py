@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from memd.adapters.postgres import PostgresSettings, PostgresStores
+from memd.adapters.redis import RedisCheckpoints, RedisLink, RedisSessions, RedisSettings
 from memd.adapters.rows.memory import index_row
 from memd.adapters.rows.procedure import procedure_index_row
 from memd.adapters.sqlite import SqliteStores
@@ -31,6 +32,7 @@ from tests.contract.builders import MODEL
 from tests.postgres.databases import borrow, give_back
 from tests.replica.sidecar import Sidecar
 from tests.servers.postgres import Postgres
+from tests.servers.redis import RedisServer
 
 START_US = 1_700_000_000_000_000
 
@@ -223,6 +225,28 @@ class Replicated(IndexedStores):
         await give_back(self._server, self._database)
 
 
+class WithRedis(Embedded):
+    """Sessions and checkpoints on Redis, the rest embedded."""
+
+    def __init__(self, data_dir: Path, url: str) -> None:
+        self._redis = RedisSettings(url)
+        super().__init__(data_dir)
+
+    def _start(self) -> None:
+        super()._start()
+        self._link = RedisLink(self._redis, self.clock)
+        self.sessions = RedisSessions(self._link)
+        self.tasks = RedisCheckpoints(self._link)
+
+    async def reopen(self) -> None:
+        await self._link.close()
+        await super().reopen()
+
+    async def close(self) -> None:
+        await self._link.close()
+        await super().close()
+
+
 def _procedure_row(one: ReplicaProcedure) -> IndexRow:
     procedure, scope = one.procedure, one.procedure.scope
     return procedure_index_row(
@@ -250,7 +274,14 @@ async def _open_replicated(request: pytest.FixtureRequest, tmp_path: Path) -> Re
     return await Replicated(server, await borrow(server), tmp_path / "data").start()
 
 
+async def _open_redis(program: str, request: pytest.FixtureRequest, tmp_path: Path) -> WithRedis:
+    server: RedisServer = request.getfixturevalue("redis_servers")(program)
+    await asyncio.to_thread(server.send, "FLUSHALL")
+    return WithRedis(tmp_path / "data", server.url)
+
+
 PORTS = frozenset({"memories", "procedures", "sessions", "settings", "tasks"})
+SESSIONS_AND_TASKS = frozenset({"sessions", "tasks"})
 
 
 @dataclass(frozen=True)
@@ -267,6 +298,8 @@ ADAPTERS = {
     "replicated": Adapter(_open_replicated, indexed=True),
     "postgres15": Adapter(partial(_open_postgres, "postgres15")),
     "postgres18": Adapter(partial(_open_postgres, "postgres18")),
+    "redis": Adapter(partial(_open_redis, "redis"), SESSIONS_AND_TASKS),
+    "valkey": Adapter(partial(_open_redis, "valkey"), SESSIONS_AND_TASKS),
 }
 
 
