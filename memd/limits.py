@@ -76,6 +76,10 @@ MAX_OFFERED_PROCEDURES = 3  # a Recall suggests ways to do it, not a manual
 MAX_NAMESPACES_LOADED = 16_384  # indexes kept in memory; the one unused for longest goes first
 MAX_EPOCH = 2**31 - 1  # epochs are drawn at random: two stores have the same one with this chance
 MAX_CHANGE_LOG = 100_000  # changes of a namespace kept for replicas; a replica further behind reloads
+MAX_CHANGE_BATCH = 512  # lines of the change log handed to a replica at a time: their rows are held in memory
+MAX_NAMESPACES_FOLLOWED = (
+    1_024  # namespaces a replica keeps: each poll asks for all; the one unused for longest goes first
+)
 MAX_AUDIT_ROWS = 100_000  # of the whole store, oldest go first
 TOMBSTONE_TTL_US = 3_650 * DAY_US  # how old a backup may be and still not bring back what was forgotten
 RESERVED_VERSION_TTL_US = 365 * DAY_US  # how long a deleted task's version number stays reserved
@@ -98,6 +102,21 @@ MAX_CONFIG_FILE_BYTES = 1024 * 1024  # read whole at start
 MAX_MANIFEST_BYTES = 64 * 1024  # of a backup; it has a few hundred bytes
 MAX_MODEL_FILE_BYTES = 100_000_000  # the authentic weights have 90,868,376
 MODEL_DOWNLOAD_TIMEOUT_S = 600.0  # `memd model install` on a slow line
+
+# -- servers
+DEFAULT_REPLICA_POLL_S = 0.25  # between two looks at what changed in Postgres, without hints
+MIN_REPLICA_POLL_S = 0.01  # more often would load Postgres for nothing: hints come sooner
+MAX_REPLICA_POLL_S = 30.0  # half of the default max_stale
+DEFAULT_MAX_STALE_S = 60.0  # reads go on that long without Postgres: so long may a Forget take to bind a sidecar
+MIN_MAX_STALE_S = 1.0  # a failover takes longer than less
+MAX_MAX_STALE_S = 86_400.0  # what is older than a day is another truth
+REPLICA_LAGS_AFTER_S = (
+    1.0  # an answer from rows not known to be current for this long is DEGRADED: a poll or two were lost
+)
+REPLICA_LOADS = 2  # namespaces loaded at the same time; each holds a connection and a snapshot of Postgres
+REPLICA_NOTE_S = 5.0  # how precisely a restarted daemon without Postgres knows how old its rows are
+REPLICA_VERIFY_ATTEMPTS = 5  # rows are compared with Postgres at one change number; writers may be in between
+REPLICA_WAIT_S = 1.0  # a first use of a namespace waits so long for its rows; a larger one is loaded behind the answers
 
 # -- queues and caches
 INDEX_LOAD_INLINE_ROWS = 20_000  # a namespace up to this size is loaded within its first search: 0.5 s at most
@@ -128,6 +147,44 @@ EMBED_QUERIES_BEFORE_WRITE = 16  # queries embedded in a row while a write waits
 EMBED_WINDOW_OVERLAP_PIECES = 64  # word pieces two neighbouring windows share: a long sentence lies whole in one
 QUERY_CACHE_ENTRIES = 4_096  # 384 x 4 bytes each: 6 MiB of vectors
 REQUEST_RECORD_BYTES = 256 * 1024  # ids and versions a dedupe record may hold: 256 ids of the longest kind, escaped
+
+# -- Redis
+MIN_REDIS_TIMEOUT_S = 0.01  # a round trip within one data centre takes a tenth of it
+MAX_REDIS_TIMEOUT_S = 10.0  # the deadline of a call
+DEFAULT_REDIS_TIMEOUT_S = 0.5  # a slow fsync takes 0.1 s; a hung Redis costs one Recall this long
+DEFAULT_REDIS_CONNECT_TIMEOUT_S = 2.0  # a start waits this long for a server that does not answer
+DEFAULT_REDIS_POOL = 32  # commands at the same time; a Recall makes one
+MAX_REDIS_POOL = 1_024  # connections, of Redis's default 10,000 for all its clients
+DEFAULT_REDIS_RETRIES = 2  # a failover is over, or it is an outage
+MAX_REDIS_RETRIES = 10  # within a deadline of ten seconds
+REDIS_RETRY_BASE_S = 0.02  # first pause between two attempts, doubled each time, half of it drawn at random
+DEFAULT_REDIS_BREAKER_FAILURES = 3  # lost connections in a row: one may be a restart, three are an outage
+MAX_REDIS_BREAKER_FAILURES = 1_000  # as good as never
+DEFAULT_REDIS_BREAKER_COOL_DOWN_S = 0.5  # how soon after its return Redis is used again; each try is one PING
+MAX_REDIS_BREAKER_COOL_DOWN_S = 60.0  # nobody wants to wait longer for sessions to come back
+REDIS_PROBE_INTERVAL_S = 10.0  # how old what is said about the server's persistence may be
+REDIS_GRACE_US = DAY_US  # a key outlives its TTL this long; expiry itself is a stored time
+REDIS_REGISTRATION_US = 600 * SECOND_US  # within it a registered session may be opened
+REDIS_INDEX_GRACE_US = HOUR_US  # names in an index younger than this are never taken out of it
+REDIS_RECEIPT_TTL_US = 30 * DAY_US  # how long a Forget that was interrupted finds what it had done
+REDIS_BATCH = 256  # keys looked at in one round trip: the answers are small
+
+# -- Postgres
+MIN_POSTGRES = 150_000  # server_version_num of the oldest supported release, 15
+DEFAULT_POSTGRES_POOL = 8  # connections of a daemon; a fleet of a hundred stays under a thousand
+MIN_POSTGRES_POOL = 1  # slow, but it works: what is held for long has a connection of its own
+MAX_POSTGRES_POOL = 256  # more than a server gives to one client
+DEFAULT_POSTGRES_TIMEOUT_S = 5.0  # of one statement and of connecting: under the caller's own deadline
+MIN_POSTGRES_TIMEOUT_S = 0.1  # shorter than a commit on a slow disk
+MAX_POSTGRES_TIMEOUT_S = 60.0  # longer than any caller waits
+POSTGRES_STATEMENT_CACHE = 256  # prepared statements of a connection: every statement memd uses stays prepared
+POSTGRES_MIGRATION_LOCK_S = 60.0  # how long a daemon waits for another one that migrates
+POSTGRES_WRITE_ATTEMPTS = 6  # of one transaction that lost to another one, or lost its connection
+POSTGRES_RETRY_S = 0.02  # before the second attempt; doubled each time, with jitter
+POSTGRES_UNCLEAR_S = 10.0  # how long the outcome of a commit is asked for whose reply was lost
+INTERNAL_REQUEST_TTL_US = 600 * SECOND_US  # of the id that finds such an outcome where the caller gave none
+POSTGRES_ANNOUNCE_S = 0.005  # hints of as much time go out together: each is a transaction of its own
+MAX_NOTIFY_BYTES = 7_900  # Postgres takes 8,000 bytes a notification
 
 
 def _table() -> str:

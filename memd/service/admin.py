@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from memd.domain.errors import InvalidArgument
+from memd.domain.errors import InvalidArgument, WrongState
 from memd.domain.model import BackupMade, NamespaceSettings, NamespaceStats, RequestKey, VerifyReport, Written
 from memd.limits import (
     MAX_CHECKPOINT_HISTORY,
@@ -37,8 +37,9 @@ class AdminService:
         store: SettingsStore,
         index: NamespaceIndex,
         settings: PolicySource,
-        backups: Backups,
+        backups: Backups | None = None,
     ) -> None:
+        """``backups`` None: the rows are on a server, which has backups of its own."""
         self._memories = memories
         self._store = store
         self._index = index
@@ -63,6 +64,8 @@ class AdminService:
 
     async def backup(self, name: str) -> BackupMade:
         """A copy of all namespaces, under a name of the caller's."""
+        if self._backups is None:
+            raise WrongState("the rows are on Postgres: back it up with its own tools")
         return await self._backups.backup(name)
 
     async def settings(self, namespace: str) -> NamespaceSettings:

@@ -8,10 +8,12 @@ from dataclasses import replace
 import pytest
 
 from memd.domain.errors import InvalidArgument, NotFound, RequestIdReused
-from memd.domain.model import Durability, Event, EventKind, Outcome, Scope
+from memd.domain.model import Event, EventKind, Outcome, Scope
 from memd.limits import TRIM_SLACK
 from tests.contract.builders import POLICY, SESSION, event, request
 from tests.contract.conftest import Stores
+
+pytestmark = pytest.mark.ports("sessions")
 
 ALL = frozenset[EventKind]()
 
@@ -47,7 +49,7 @@ class TestAppend:
             metadata={"a": 1, "b": [True, False], "c": "x", "d": 0.1},
         )
         written = await stores.sessions.append(SESSION, [full], POLICY, None)
-        assert written.durability is Durability.SYNCED
+        assert written.durability is stores.durability
         assert not written.replayed
         working = await stores.sessions.working(SESSION, POLICY)
         assert working.items == (full,)
@@ -91,7 +93,7 @@ class TestAppend:
 
     async def test_a_repeat_is_merged_after_a_restart(self, stores: Stores) -> None:
         await stores.sessions.append(SESSION, [event("a", "same")], POLICY, None)
-        stores.reopen()
+        await stores.reopen()
         merged = await stores.sessions.append(SESSION, [event("b", "same")], POLICY, None)
         assert merged.value[0].merged
         assert merged.value[0].event_id == "a"
@@ -153,7 +155,7 @@ class TestRequests:
         await stores.sessions.append(SESSION, [event("c")], POLICY, None)
         again = await stores.sessions.append(SESSION, [event("a"), event("b")], POLICY, request("r"))
         assert again == replace(first, replayed=True)
-        stores.reopen()
+        await stores.reopen()
         assert await stores.sessions.append(SESSION, [event("a"), event("b")], POLICY, request("r")) == again
         assert await episode_ids(stores) == ["c", "b", "a"]
 
@@ -225,7 +227,7 @@ class TestWorking:
 
     async def test_it_survives_a_restart(self, stores: Stores) -> None:
         await stores.sessions.append(SESSION, [event(c) for c in "abcd"], POLICY, None)
-        stores.reopen()
+        await stores.reopen()
         assert ids((await stores.sessions.working(SESSION, POLICY)).items) == ["b", "c", "d"]
         await stores.sessions.append(SESSION, [event("e")], POLICY, None)
         assert ids((await stores.sessions.working(SESSION, POLICY)).items) == ["c", "d", "e"]

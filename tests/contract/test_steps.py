@@ -48,7 +48,7 @@ class TestBegin:
     async def test_the_intent_outlives_a_restart(self, stores: Stores) -> None:
         step = (await begin(stores, intent())).value
         assert step.state is StepState.RUN
-        stores.reopen()
+        await stores.reopen()
         assert (await begin(stores, intent())).value.state is StepState.LEASED
         stores.clock.advance(LEASE_US)
         doubt = (await begin(stores, intent())).value
@@ -106,7 +106,7 @@ class TestOutcome:
     async def test_a_completed_step_answers_with_its_result(self, stores: Stores) -> None:
         step = (await begin(stores, intent())).value
         await complete(stores, step, b"\0result\xff")
-        stores.reopen()
+        await stores.reopen()
         answer = (await begin(stores, intent())).value
         assert (answer.state, answer.result) == (StepState.COMPLETED, b"\0result\xff")
         await complete(stores, step, b"\0result\xff")

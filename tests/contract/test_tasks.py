@@ -13,6 +13,8 @@ from memd.domain.model import Checkpoint, RequestKey, Written
 from tests.contract.builders import request
 from tests.contract.conftest import Stores
 
+pytestmark = pytest.mark.ports("tasks")
+
 TTL_US = 1_000_000
 
 
@@ -40,7 +42,7 @@ class TestSave:
         saved = await save(stores, state)
         assert (saved.value.version, saved.value.state, saved.value.size_bytes) == (1, b"", len(state))
         assert saved.value.sha256 == hashlib.sha256(state).digest()
-        stores.reopen()
+        await stores.reopen()
         assert await stores.tasks.load("n", "t", 0) == replace(saved.value, state=state)
         assert await stores.tasks.load("n", "t", 1) == replace(saved.value, state=state)
 

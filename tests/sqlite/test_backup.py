@@ -48,7 +48,8 @@ def bring_back(backup: Path, data_dir: Path, *, replace: bool = False) -> Restor
 
 async def remember(stores: SqliteStores, *ids: str, content: str = "") -> None:
     drafts = [draft(one, content) for one in ids]
-    await stores.memories.remember("n", drafts, fence=stores.memories.fence(), writer="t", request=None)
+    fence = await stores.memories.fence("n")
+    await stores.memories.remember("n", drafts, fence=fence, writer="t", request=None)
 
 
 def ids_of(data_dir: Path) -> set[str]:

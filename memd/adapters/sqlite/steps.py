@@ -5,28 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import apsw
 
+from memd.adapters.rows.cursors import decode_cursor, encode_cursor
+from memd.adapters.rows.step import STEP_COLUMNS, decode_step, encode_step
 from memd.adapters.sqlite import effects, requests
 from memd.adapters.sqlite.connection import row, rows
-from memd.adapters.sqlite.cursors import decode_cursor, encode_cursor
 from memd.adapters.sqlite.reads import ReadPool
 from memd.adapters.sqlite.transaction import Transaction
 from memd.adapters.sqlite.writer import Writer
 from memd.domain import steps as rules
 from memd.domain.errors import IdempotencyKeyReused, LimitExceeded
 from memd.domain.model import Durability, Page, RequestKey, Written
-from memd.domain.steps import Step, StepIntent, StepState
+from memd.domain.steps import Step, StepIntent
 from memd.limits import MAX_STEPS_PER_TASK, STEP_PAGE_BYTES
 from memd.ports import Clock
 
 STORE = "steps"
-_COLUMNS = (
-    "step_id, idempotency_key, input_sha256, state, fencing_token, lease_expire_time, begin_time, complete_time,"
-    " result, error_reason"
-)
 _LIVE = "step s JOIN step_task t ON t.pk = s.step_task_pk WHERE t.namespace = ? AND t.task_id = ? AND t.expire_time > ?"
 
 
@@ -132,8 +128,8 @@ def _written(step: Step, *, replayed: bool = False) -> Written[Step]:
 
 
 def _find(tx: Transaction, namespace: str, task_id: str, step_id: str) -> Step | None:
-    found = tx.row(f"SELECT {_COLUMNS} FROM {_LIVE} AND step_id = ?", (namespace, task_id, tx.now_us, step_id))
-    return _step(task_id, found) if found else None
+    found = tx.row(f"SELECT {STEP_COLUMNS} FROM {_LIVE} AND step_id = ?", (namespace, task_id, tx.now_us, step_id))
+    return decode_step(task_id, found) if found else None
 
 
 def _check_new(tx: Transaction, namespace: str, intent: StepIntent) -> None:
@@ -161,23 +157,11 @@ def _store(tx: Transaction, namespace: str, step: Step, ttl_us: int, *, new: boo
     )
     assert task is not None
     tx.execute(
-        f"INSERT INTO step (step_task_pk, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        f"INSERT INTO step (step_task_pk, {STEP_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (step_task_pk, step_id) DO UPDATE SET state = excluded.state,"
         " fencing_token = excluded.fencing_token, lease_expire_time = excluded.lease_expire_time,"
         " complete_time = excluded.complete_time, result = excluded.result, error_reason = excluded.error_reason",
-        (
-            task[0],
-            step.step_id,
-            step.idempotency_key,
-            step.input_sha256,
-            step.state.value,
-            step.fencing_token,
-            step.lease_expire_time,
-            step.begin_time,
-            step.complete_time,
-            step.result,
-            step.error_reason,
-        ),
+        (task[0], *encode_step(step)),
     )
 
 
@@ -185,11 +169,11 @@ def _page(
     connection: apsw.Connection, namespace: str, task_id: str, now_us: int, *, size: int, after: int
 ) -> Page[Step]:
     """A page ends early where its results would not fit a message. Tokens are their holders' alone."""
-    sql = f"SELECT s.pk, {_COLUMNS} FROM {_LIVE} AND s.pk > ? ORDER BY s.pk LIMIT ?"
+    sql = f"SELECT s.pk, {STEP_COLUMNS} FROM {_LIVE} AND s.pk > ? ORDER BY s.pk LIMIT ?"
     items: list[Step] = []
     last, room = 0, STEP_PAGE_BYTES
     for pk, *columns in rows(connection, sql, (namespace, task_id, now_us, after, size + 1)):
-        step = rules.seen(_step(task_id, columns), now_us)
+        step = rules.seen(decode_step(task_id, columns), now_us)
         room -= len(step.result)
         if items and (len(items) == size or room < 0):
             return Page(tuple(items), encode_cursor(last))
@@ -218,20 +202,3 @@ def _sweep(tx: Transaction, max_rows: int) -> int:
     )
     tx.erases_later = tx.erases_later or gone > 0
     return gone
-
-
-def _step(task_id: str, found: Sequence[Any]) -> Step:
-    step_id, key, input_sha256, state, token, lease, begun, completed, result, reason = found
-    return Step(
-        task_id=task_id,
-        step_id=step_id,
-        idempotency_key=key,
-        input_sha256=input_sha256,
-        state=StepState(state),
-        fencing_token=token,
-        lease_expire_time=lease,
-        begin_time=begun,
-        complete_time=completed,
-        result=result,
-        error_reason=reason,
-    )
