@@ -67,6 +67,16 @@ impl Fixture {
         }
         hits as f64 / wanted as f64
     }
+
+    /// Nearly all is found and the graph is sound, before and after maintenance.
+    fn check_recall_around_settling(&self, queries: &[Vec<f32>]) {
+        for _ in 0..2 {
+            let recall = self.recall(queries, 10, &everything());
+            assert!(recall >= 0.98, "{recall}");
+            self.settle();
+            self.with(check);
+        }
+    }
 }
 
 const EXACT: SearchOptions = SearchOptions { ef: None, exact: true };
@@ -318,12 +328,7 @@ fn a_forgotten_region_leaves_the_rest_findable() {
     }
     // Dead rows lie close together where the query is, before and after the repair.
     let queries: Vec<_> = (0..100).map(|at| clusters.near(at)).collect();
-    for _ in 0..2 {
-        let recall = fixture.recall(&queries, 10, &everything());
-        assert!(recall >= 0.98, "{recall}");
-        fixture.settle();
-        fixture.with(check);
-    }
+    fixture.check_recall_around_settling(&queries);
 }
 
 #[test]
@@ -393,13 +398,12 @@ fn a_new_row_is_found_at_once_and_searches_go_on_while_others_link() {
 
 /// Filters of every selectivity, at random, of what is near the query and of what is far from it: the way chosen may cost
 /// at most twice what the better one does, and finds what there is.
-#[test]
-fn the_planner_is_never_wrong_by_more_than_two() {
+fn never_wrong_by_more_than_two(clusters: usize) {
     const ROWS: u32 = 20_000;
-    let mut clusters = Clusters::new(8, 40);
-    let vectors = clusters.vectors(ROWS as usize);
+    let mut made = Clusters::new(8, clusters);
+    let vectors = made.vectors(ROWS as usize);
     let fixture = filled(&vectors);
-    for query in clusters.vectors(10) {
+    for query in made.vectors(10) {
         let near = fixture.find(&query, ROWS as usize, &everything(), EXACT).0;
         for share in [0.0001, 0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 0.99, 1.0] {
             let chosen = (f64::from(ROWS) * share) as usize;
@@ -424,4 +428,14 @@ fn the_planner_is_never_wrong_by_more_than_two() {
             }
         }
     }
+}
+
+#[test]
+fn the_planner_is_never_wrong_by_more_than_two_where_walks_are_short() {
+    never_wrong_by_more_than_two(40);
+}
+
+#[test]
+fn the_planner_is_never_wrong_by_more_than_two_where_walks_are_long() {
+    never_wrong_by_more_than_two(20_000);
 }
