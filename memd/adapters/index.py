@@ -150,7 +150,7 @@ class RustNamespaceIndex:
         done = 0
         for namespace in namespaces:
             if done >= MAX_NAMESPACES_LOADED or self._memory() > self._memory_bytes:
-                return
+                break
             for kind in INDEX_KINDS:
                 self._slot(namespace, kind).wait()
             done += 1
@@ -203,7 +203,7 @@ class RustNamespaceIndex:
             unused = [(key, slot) for key, slot in list(self._slots.items())[:-1] if slot.ready]
         for key, slot in unused:
             if excess <= 0:
-                break
+                return
             # While it still takes changes: what is deleted meanwhile takes the file along.
             self._upkeep.save_if_worth(slot)
             with self._lock:

@@ -372,6 +372,26 @@ fn equal_vectors_do_not_slow_it_down() {
 }
 
 #[test]
+fn a_million_duplicates_are_one_place_in_the_graph() {
+    const COPIES: u32 = 1_000_000;
+    let fixture = Fixture::new(2);
+    (0..COPIES).for_each(|slot| fixture.insert(slot, &[vec![1.0, 1.0]]));
+    fixture.insert(COPIES, &[vec![1.0, -1.0]]);
+    fixture.settle();
+    for (query, first) in [([1.0, 1.0], 0), ([1.0, -1.0], COPIES)] {
+        let (hits, spent) = fixture.find(&query, 10, &everything(), SearchOptions::default());
+        assert!(hits.len() == 10 && hits[0].1 > 0.99 && spent < 100, "{hits:?} for {spent}");
+        assert!(first == 0 || hits[0].0 == first);
+    }
+    (0..COPIES - 5).for_each(|slot| assert!(fixture.remove(slot)));
+    fixture.settle();
+    let hits = fixture.find(&[1.0, 1.0], 10, &everything(), SearchOptions::default()).0;
+    let mut slots: Vec<u32> = hits.iter().map(|hit| hit.0).collect();
+    slots.sort_unstable();
+    assert_eq!(slots, (COPIES - 5..=COPIES).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_new_row_is_found_at_once_and_searches_go_on_while_others_link() {
     let mut clusters = Clusters::new(7, 30);
     let fixture = filled(&clusters.vectors(2000));
