@@ -296,6 +296,9 @@ fn turn_over(memories: u32, queries: usize) {
     let (churned, new) = (fixture.recall(&queries, 10, &everything()), fresh.recall(&queries, 10, &everything()));
     assert!(churned >= new - 0.02, "recall {churned}, of a fresh build {new}");
     let bytes = |fixture: &Fixture| fixture.with(|index| index.memory_bytes()) as f64;
+    let size = |fixture: &Fixture| fixture.with(|index| (index.counts, index.end, index.table.capacity() / block::ROWS));
+    println!("churned: recall {churned}, {:?}, {} bytes", size(&fixture), bytes(&fixture));
+    println!("fresh: recall {new}, {:?}, {} bytes", size(&fresh), bytes(&fresh));
     let spare = (block::ROWS * 700) as f64;
     assert!(bytes(&fixture) <= 1.05 * bytes(&fresh) + spare, "{} and {} bytes", bytes(&fixture), bytes(&fresh));
 }
