@@ -26,6 +26,14 @@ class Resident:
     anon_mb: float
 
 
+def resident(pid: int) -> Resident:
+    """Of a process, as /proc tells it now."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    kb = dict(line.split(":", 1) for line in status.splitlines() if line.startswith(("VmRSS", "RssAnon")))
+    whole, anonymous = (int(kb[field].split()[0]) * 1024 / 1e6 for field in ("VmRSS", "RssAnon"))
+    return Resident(whole, anonymous)
+
+
 class MeasuredDaemon(Daemon):
     """``python -m memd serve`` on ``directory/data``; the data outlives a stop, so it can be started again."""
 
@@ -45,10 +53,7 @@ class MeasuredDaemon(Daemon):
 
     def resident(self) -> Resident:
         """As /proc tells it now."""
-        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
-        kb = dict(line.split(":", 1) for line in status.splitlines() if line.startswith(("VmRSS", "RssAnon")))
-        whole, anonymous = (int(kb[field].split()[0]) * 1024 / 1e6 for field in ("VmRSS", "RssAnon"))
-        return Resident(whole, anonymous)
+        return resident(self.pid)
 
     def _serving(self) -> bool:
         try:

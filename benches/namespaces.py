@@ -1,15 +1,17 @@
 """Many small namespaces: what their indexes cost in memory beyond the data itself, and what it costs to come back.
 
 Stores and index as in the daemon, in this process; embeddings are random unit vectors, since only their size matters here.
-Every namespace is filled and searched, then some are searched at random under ``--memory-mb``. *Data* is what the memories
-themselves are: float32 vectors, texts and ids. ``index_mb`` is the growth of anonymous memory without a limit and
-``beyond_data_mb`` what of it is not data; ``limited_most_mb`` is the most it grows with the limit, when all are asked.
+Every namespace is filled and searched as a recall does it, for memories and for procedures (of which there are none), then
+some are searched at random under ``--memory-mb``. *Data* is what the memories themselves are: float32 vectors, texts and
+ids. ``index_mb`` is the growth of anonymous memory without a limit and ``beyond_data_mb`` what of it is not data;
+``limited_most_mb`` is the most it grows with the limit, when all are asked.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import random
 import tempfile
 import time
@@ -22,6 +24,7 @@ import numpy as np
 
 from benches import report
 from benches.corpus import Corpus
+from benches.daemon import resident
 from benches.report import Figure, Target, median, percentile, progress
 from memd.adapters.clock import SystemClock
 from memd.adapters.index import IndexFeed, RustNamespaceIndex
@@ -30,13 +33,14 @@ from memd.adapters.sqlite import SqliteStores
 from memd.domain.model import EmbeddingModel, Memory, NewMemory, Scope
 from memd.domain.visibility import visible
 from memd.limits import INDEX_UPKEEP_INTERVAL_S, MEGABYTE
-from memd.ports import SearchOptions
+from memd.ports import INDEX_KINDS, SearchOptions
 
-TARGETS = (Target("limited_most_mb", "<=", 150.0),)
+TARGETS = (Target("beyond_data_mb", "<=", 150.0), Target("limited_most_mb", "<=", 150.0))
 DIMENSIONS = 384
 VECTOR_BYTES = DIMENSIONS * 4
 MODEL = EmbeddingModel("bench/random", "0" * 64, DIMENSIONS, "fp32", 256)
 USER = "ada"
+ID_BYTES = 20
 AT_ONCE = 32
 """Namespaces filled at a time, so that they share commits."""
 
@@ -76,11 +80,12 @@ async def fill(stores: SqliteStores, args: argparse.Namespace) -> Data:
         )
         if start % (AT_ONCE * 64) == 0:
             progress(f"{start} of {len(names)} namespaces filled")
-    return Data(names, sum(len(text.encode()) + len(text) + VECTOR_BYTES for text in texts))
+    return Data(names, sum(len(text.encode()) + ID_BYTES + VECTOR_BYTES for text in texts))
 
 
 def _draft(namespace: str, text: str, rng: np.random.Generator) -> NewMemory:
-    return NewMemory(Memory(f"m-{rng.integers(1 << 60)}", Scope(namespace, USER), text), (vector(rng),))
+    memory_id = f"{rng.integers(1 << 62):0{ID_BYTES}}"
+    return NewMemory(Memory(memory_id, Scope(namespace, USER), text), (vector(rng),))
 
 
 @contextmanager
@@ -102,7 +107,8 @@ def searcher(index: RustNamespaceIndex, seed: int) -> Callable[[str], float]:
         where = visible(Scope(namespace, USER), at_us=1 << 60, now_us=0)
         query = vector(rng)
         started = time.perf_counter()
-        index.search(namespace, "memory", "harbour", query, where, options)
+        for kind in INDEX_KINDS:
+            index.search(namespace, kind, "harbour", query, where, options)
         return (time.perf_counter() - started) * 1e3
 
     return search
@@ -110,8 +116,7 @@ def searcher(index: RustNamespaceIndex, seed: int) -> Callable[[str], float]:
 
 def anonymous_mb() -> float:
     """Memory of this process that no file stands behind."""
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon"))
+    return resident(os.getpid()).anon_mb * 1e6 / MEGABYTE
 
 
 async def measure(args: argparse.Namespace, directory: Path) -> dict[str, Figure]:

@@ -11,6 +11,9 @@ __version__: str
 def simd_level() -> str:
     """The instruction set the scan kernels use on this machine: ``avx512``, ``avx2`` or ``portable``."""
 
+def give_back_memory() -> None:
+    """Give what the allocator holds and nobody uses back to the system. Takes milliseconds; any thread."""
+
 @final
 class TokenCounter:
     """Exact byte-pair token counts. ``encoding`` is ``o200k_base`` or ``cl100k_base``; ValueError otherwise."""

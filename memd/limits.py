@@ -123,6 +123,7 @@ INDEX_LOAD_INLINE_ROWS = 20_000  # a namespace up to this size is loaded within 
 INDEX_LOAD_THREADS = 2  # namespaces loaded at the same time
 MAX_INDEX_BACKLOG = 100_000  # commits that may wait for a loading index; beyond it the load starts again
 DEFAULT_INDEX_MEMORY_MB = 1_024  # a million memories; a sidecar in a small pod sets less
+INDEX_GIVE_BACK_SHARE = 0.1  # of the limit, evicted before free memory goes back to the system: that takes milliseconds
 MIN_INDEX_MEMORY_MB = 16  # less would load one namespace after the other anew
 MAX_INDEX_MEMORY_MB = 1_048_576  # more than a machine has
 INDEX_UPKEEP_INTERVAL_S = 0.2  # how soon a changed index is looked at: to be linked, to be saved, is there memory left

@@ -157,6 +157,10 @@ class PendingForget:
     plan: ForgetPlan
 
 
+INDEX_KINDS = ("memory", "procedure")
+"""What has an index, and so a watermark to keep in step with the namespace's change number."""
+
+
 @dataclass(frozen=True, slots=True)
 class IndexRow:
     """What the index needs of one row. ``embeddings`` are concatenated float32; ``fields`` is the JSON of _core."""

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from memd import _core
-from memd.adapters.index_files import KINDS, IndexFiles
+from memd.adapters.index_files import IndexFiles
 from memd.adapters.index_scan import scan
 from memd.adapters.index_slot import IndexSlot
 from memd.adapters.index_upkeep import IndexUpkeep
@@ -23,12 +23,13 @@ from memd.domain.errors import InvalidArgument, NotReady
 from memd.domain.filters import Filter, to_json
 from memd.limits import (
     DEFAULT_INDEX_MEMORY_MB,
+    INDEX_GIVE_BACK_SHARE,
     INDEX_LOAD_INLINE_ROWS,
     INDEX_LOAD_THREADS,
     MAX_NAMESPACES_LOADED,
     MEGABYTE,
 )
-from memd.ports import IndexAnswer, IndexChange, IndexHit, IndexSource, IndexState, SearchOptions
+from memd.ports import INDEX_KINDS, IndexAnswer, IndexChange, IndexHit, IndexSource, IndexState, SearchOptions
 
 NOTHING_BELOW = 0.42
 """As ``nothing_cosine`` of _core.RankingOptions (``tests/index/test_index.py`` compares)."""
@@ -74,6 +75,8 @@ class RustNamespaceIndex:
         self._dimensions = dimensions
         self._files = files
         self._memory_bytes = memory_bytes
+        self._evicted_bytes = 0
+        """Since free memory was last given back."""
         self._inline_rows = inline_rows
         self._lock = threading.Lock()
         self._slots: OrderedDict[tuple[str, str], IndexSlot] = OrderedDict()
@@ -119,7 +122,7 @@ class RustNamespaceIndex:
         new: set[tuple[str, str]] = set()
         with self._lock:
             for change in changes:
-                for kind in KINDS:
+                for kind in INDEX_KINDS:
                     slot = self._slots.get((change.namespace, kind))
                     if slot is not None:
                         offers.setdefault(slot, []).append(change)
@@ -164,7 +167,7 @@ class RustNamespaceIndex:
         for namespace in namespaces:
             if done >= MAX_NAMESPACES_LOADED or self._memory() > self._memory_bytes:
                 break
-            for kind in KINDS:
+            for kind in INDEX_KINDS:
                 self._slot(namespace, kind).wait()
             done += 1
         return done
@@ -183,7 +186,7 @@ class RustNamespaceIndex:
                 self._slots.move_to_end(key)
                 return slot
             slot = self._slots[key] = IndexSlot(namespace, kind, self._dimensions, self._files)
-            while len(self._slots) > MAX_NAMESPACES_LOADED * len(KINDS):
+            while len(self._slots) > MAX_NAMESPACES_LOADED * len(INDEX_KINDS):
                 self._upkeep.dropped(self._slots.popitem(last=False)[1])
         loading = self._loaders.submit(slot.load, self._source)
         loading.add_done_callback(slot.settle)
@@ -203,7 +206,14 @@ class RustNamespaceIndex:
             return sum(slot.memory_bytes for slot in self._slots.values())
 
     def _evict(self) -> None:
-        """Save and let go of what was unused for longest until the rest fits; called by upkeep."""
+        """Let go of what is too much, and of its memory; called by upkeep."""
+        self._evict_unused()
+        if self._evicted_bytes > self._memory_bytes * INDEX_GIVE_BACK_SHARE:
+            self._evicted_bytes = 0
+            _core.give_back_memory()
+
+    def _evict_unused(self) -> None:
+        """Save and let go of what was unused for longest until the rest fits."""
         with self._lock:
             excess = sum(slot.memory_bytes for slot in self._slots.values()) - self._memory_bytes
             unused = [(key, slot) for key, slot in list(self._slots.items())[:-1] if slot.ready]
@@ -217,6 +227,7 @@ class RustNamespaceIndex:
                     del self._slots[key]
             self._upkeep.dropped(slot)
             excess -= slot.memory_bytes
+            self._evicted_bytes += slot.memory_bytes
 
 
 def _ranking(options: SearchOptions) -> _core.RankingOptions:

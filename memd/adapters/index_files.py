@@ -1,9 +1,9 @@
 """Saved indexes: files that spare a start the work of building an index from its rows.
 
 One file an index, ``KEY.SEQ.MARK.index``: KEY is a digest of namespace and kind, SEQ the change number it was saved at, MARK
-that of the change log there. The core writes it to a temporary name, syncs it and renames it. A file is a cache and never
-trusted: one of another model, format or history is deleted, a damaged one is put aside as ``KEY.damaged``, and the rows
-are read instead. A file holds words of the memories in it, so it goes as soon as one of them is deleted.
+that of the change log there. The core writes it to a temporary name, syncs it, renames it and syncs the directory. A file is
+a cache and never trusted: one of another model, format or history is deleted, a damaged one is put aside as ``KEY.damaged``,
+and the rows are read instead. A file holds words of the memories in it, so it goes as soon as one of them is deleted.
 """
 
 from __future__ import annotations
@@ -11,22 +11,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import os
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from memd import _core
+from memd.ports import INDEX_KINDS
 
-KINDS = ("memory", "procedure")
 DIRECTORY = "index"
 DIRECTORY_MODE = 0o700
 _KEY_DIGITS = 32
 _SAVED = ".index"
 _NO_MARK = "-"
 _DAMAGED = ".damaged"
-_SAVING = ".saving"
 log = logging.getLogger(__name__)
 
 
@@ -75,24 +73,28 @@ class IndexFiles:
                 return SavedIndex(core, *parts)
         return None
 
-    def write(self, namespace: str, kind: str, core: _core.NamespaceIndex, seq: int) -> Path:
-        """Blocking. Save under a name of its own; ``publish`` makes it count. ``seq``: what ``core`` surely includes. Raises
-        OSError."""
-        path = self._directory / f"{_key(namespace, kind)}{_SAVING}"
-        core.save(path, self._model, _subject(namespace, kind), seq)
+    def write(self, namespace: str, kind: str, core: _core.NamespaceIndex, seq: int, mark: str) -> Path:
+        """Blocking. Save beside what is there: ``publish`` or ``discard`` must follow. ``seq``: what ``core`` surely
+        includes. Raises OSError, and nothing is left then."""
+        path = self._directory / f"{_key(namespace, kind)}.{seq}.{mark or _NO_MARK}{_SAVED}"
+        try:
+            core.save(path, self._model, _subject(namespace, kind), seq)
+        except OSError:
+            self.discard(path)  # the directory may not have been synced
+            raise
         return path
 
-    def publish(self, written: Path, namespace: str, kind: str, seq: int, mark: str) -> None:
-        """What was written replaces what was saved before. Raises OSError."""
-        key = _key(namespace, kind)
-        path = self._directory / f"{key}.{seq}.{mark or _NO_MARK}{_SAVED}"
-        written.replace(path)
+    def publish(self, written: Path) -> None:
+        """What was written replaces what was saved before."""
         with self._lock:
-            old = self._paths.get(key, set()) - {path}
-            self._paths[key] = {path}
-        for one in old:
-            one.unlink(missing_ok=True)
-        self._sync()
+            old = self._paths.get(_key_of(written), set()) - {written}
+            self._paths[_key_of(written)] = {written}
+        for path in old:
+            self._unlink(path)
+
+    def discard(self, written: Path) -> None:
+        """What was written is not wanted any more."""
+        self._unlink(written)
 
     def remove(self, namespace: str, kind: str) -> None:
         """Delete what is saved, damaged files too; at once where there is nothing."""
@@ -104,7 +106,7 @@ class IndexFiles:
     def reconcile(self, namespaces: Iterable[str], erased: Callable[[str, str, int], bool]) -> None:
         """Blocking; at start. Delete what a daemon that fell had no time to: files of no namespace there is, and those
         from before something was ``erased`` (namespace, kind, change number)."""
-        known = {_key(namespace, kind): (namespace, kind) for namespace in namespaces for kind in KINDS}
+        known = {_key(namespace, kind): (namespace, kind) for namespace in namespaces for kind in INDEX_KINDS}
         for key in list(self._paths):
             for path in self._saved(key):
                 if key not in known or erased(*known[key], _seq(path)):
@@ -128,13 +130,6 @@ class IndexFiles:
             path.unlink(missing_ok=True)
         except OSError as exc:
             log.error("a saved index could not be deleted: %s", exc.strerror)
-
-    def _sync(self) -> None:
-        directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
 
 
 def _key(namespace: str, kind: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from itertools import zip_longest
 from time import monotonic
@@ -19,7 +19,33 @@ log = logging.getLogger(__name__)
 
 
 class IndexSlot:
-    """One Rust index and how far it is. Searches read it without a lock; whoever changes it holds the condition."""
+    """One Rust index and how far it is. Searches read it without a lock; whoever changes it holds the lock.
+
+    There are two for each of many thousand small namespaces: what only a load needs goes with its end.
+    """
+
+    __slots__ = (
+        "_backlog",
+        "_core",
+        "_deletions",
+        "_dimensions",
+        "_error",
+        "_files",
+        "_loaded_seq",
+        "_loading",
+        "_lock",
+        "_may_be_saved",
+        "_ready",
+        "_rows",
+        "_saved_at_s",
+        "_seq",
+        "_unsaved",
+        "failed",
+        "kind",
+        "memory_bytes",
+        "namespace",
+        "retired",
+    )
 
     def __init__(self, namespace: str, kind: str, dimensions: int, files: IndexFiles | None) -> None:
         self.namespace = namespace
@@ -31,7 +57,9 @@ class IndexSlot:
         """When upkeep last looked."""
         self._dimensions = dimensions
         self._files = files
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._loading: threading.Condition | None = threading.Condition(self._lock)
+        """Told of what a load does, until it is over."""
         self._core = _core.NamespaceIndex(dimensions)
         self._seq = 0
         self._loaded_seq = 0
@@ -65,18 +93,21 @@ class IndexSlot:
 
     def wait(self) -> None:
         """Until loaded. Corruption when it cannot be, NotReady when it has to start again."""
-        if not self._ready:
-            with self._changed:
-                self._changed.wait_for(lambda: self._ready or self.failed)
-            self._check()
+        self._wait_until(lambda: False)
 
     def wait_inline(self, rows: int) -> bool:
         """Until loaded, or (False) until more than ``rows`` rows were seen. Errors as ``wait``."""
-        if not self._ready:
-            with self._changed:
-                self._changed.wait_for(lambda: self._ready or self.failed or self._rows > rows)
-            self._check()
+        self._wait_until(lambda: self._rows > rows)
         return self._ready
+
+    def _wait_until(self, enough: Callable[[], bool]) -> None:
+        """Until the load is over or ``enough`` is there."""
+        loading = self._loading
+        if loading is not None:
+            with loading:
+                loading.wait_for(lambda: self._ready or self.failed or enough())
+        if not self._ready:
+            self._check()
 
     def _check(self) -> None:
         if self._error is not None:
@@ -92,7 +123,7 @@ class IndexSlot:
         if seq is None:
             seq, batches = source.load(self.namespace, self.kind)
             self._unsaved += self._fill(batches, seq)
-        with self._changed:
+        with self._lock:
             self._seq = self._loaded_seq = seq
             if self._backlog:
                 self._take(self._backlog)
@@ -120,23 +151,28 @@ class IndexSlot:
         for rows in batches:
             self._core.upsert([_entry(row) for row in rows], seq)
             filled += len(rows)
-            with self._changed:
+            with self._lock:
                 self._rows = filled
-                self._changed.notify_all()
+                self._notify()
         return filled
 
     def settle(self, loading: Future[None]) -> None:
         """The load is over, well or not: wake those who wait."""
-        with self._changed:
+        with self._lock:
             self._error = None if loading.cancelled() else loading.exception()
             self.failed = self.failed or not self._ready
-            self._changed.notify_all()
+            self._notify()
+            self._loading = None
+
+    def _notify(self) -> None:
+        if self._loading is not None:
+            self._loading.notify_all()
 
     # -- changes
 
     def offer(self, changes: Sequence[IndexChange]) -> bool:
         """Take the changes of one commit, or keep them until the load is done. False: the slot is broken."""
-        with self._changed:
+        with self._lock:
             if not self._ready:
                 self._backlog.extend(changes)
                 self.failed = len(self._backlog) > MAX_INDEX_BACKLOG
@@ -174,17 +210,17 @@ class IndexSlot:
         """Blocking; by one thread at a time. What is deleted while it runs is not in the file: then there is none."""
         if self._files is None:
             return
-        with self._changed:
+        with self._lock:
             core, deletions, unsaved = self._core, self._deletions, self._unsaved
             seq = core.applied_seq
         try:
             mark = source.mark(self.namespace, seq)
-            written = self._files.write(self.namespace, self.kind, core, seq)
-            with self._changed:
+            written = self._files.write(self.namespace, self.kind, core, seq, mark)
+            with self._lock:
                 if self.retired or deletions != self._deletions or core is not self._core:
-                    written.unlink()
+                    self._files.discard(written)
                     return
-                self._files.publish(written, self.namespace, self.kind, seq, mark)
+                self._files.publish(written)
                 self._may_be_saved = True
                 self._unsaved -= unsaved
         except OSError as exc:

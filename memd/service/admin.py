@@ -17,7 +17,7 @@ from memd.limits import (
     MAX_WORKING_ITEMS,
     MIN_TTL_US,
 )
-from memd.ports import Backups, MemoryStore, NamespaceIndex, SettingsStore
+from memd.ports import INDEX_KINDS, Backups, MemoryStore, NamespaceIndex, SettingsStore
 from memd.service.policy import PolicySource
 
 _VERIFY_ATTEMPTS = 3
@@ -50,7 +50,7 @@ class AdminService:
 
     async def stats(self, namespace: str) -> NamespaceStats:
         counts = await self._store.counts(namespace)
-        states = [await asyncio.to_thread(self._index.state, namespace, kind) for kind in ("memory", "procedure")]
+        states = [await asyncio.to_thread(self._index.state, namespace, kind) for kind in INDEX_KINDS]
         return NamespaceStats(
             memories=counts["memories"],
             procedures=counts["procedures"],

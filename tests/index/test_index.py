@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import random
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -17,6 +18,8 @@ from memd.domain.errors import Corruption, InvalidArgument
 from memd.domain.filters import Compare, Filter
 from memd.ports import IndexChange, IndexRow, SearchOptions
 from tests.index.rows import ALL, DIMENSIONS, MANY, Rows, row, vector
+
+TIMEOUT_S = 30.0
 
 
 @pytest.fixture
@@ -172,6 +175,34 @@ def test_the_namespace_unused_for_longest_leaves_memory(
     assert rows.loads == loads, "a was used more recently than b"
     index.state("b", "memory")
     assert rows.loads == loads + 1
+
+
+def test_over_the_memory_limit_the_one_in_use_stays_and_the_others_come_back(rows: Rows) -> None:
+    names = ("a", "b", "c")
+    for name in names:
+        rows.put(row(f"of {name}", 1), namespace=name)
+    index = RustNamespaceIndex(rows, DIMENSIONS, memory_bytes=1)
+    try:
+        for name in names:
+            index.state(name, "memory")
+        until(lambda: index.loaded() == 1)
+        loads = rows.loads
+        assert index.state("c", "memory").versions == {"of c": 1}
+        assert rows.loads == loads, "the one in use stays, however large"
+        assert index.state("a", "memory").versions == {"of a": 1}
+        assert rows.loads == loads + 1
+        index.apply([rows.put(row("later", 2), namespace="b"), rows.put(row("later", 2), namespace="a")])
+        assert all(index.state(name, "memory").versions == {f"of {name}": 1, "later": 1} for name in ("a", "b"))
+    finally:
+        index.close()
+
+
+def until(done: Callable[[], bool]) -> None:
+    """Wait for a background thread."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_an_empty_namespace_answers_that_nothing_is_relevant(rows: Rows, index: RustNamespaceIndex) -> None:

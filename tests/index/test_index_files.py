@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from memd._core import NamespaceIndex
 from memd.adapters import index_upkeep
 from memd.adapters.index import RustNamespaceIndex
 from memd.adapters.index_files import DIRECTORY, IndexFiles
@@ -186,7 +187,8 @@ def test_a_file_of_another_model_or_history_or_name_is_not_used(
     path, _ = saved(start, directory)
     rows.put(row("stranger", 5), namespace="elsewhere")
     files_of = IndexFiles(tmp_path, MODEL, DIMENSIONS)
-    files_of.publish(path, "elsewhere", "memory", int(path.name.split(".")[1]), "")
+    named = files_of.write("elsewhere", "memory", NamespaceIndex(DIMENSIONS), int(path.name.split(".")[1]), "")
+    path.replace(named)
     assert IndexFiles(tmp_path, MODEL, DIMENSIONS).load("elsewhere", "memory") is None
 
 

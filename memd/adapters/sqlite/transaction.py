@@ -12,10 +12,8 @@ import apsw
 
 from memd.adapters.sqlite.connection import Row, row, rows
 from memd.limits import MAX_EPOCH
-from memd.ports import IndexChange, IndexRow
+from memd.ports import INDEX_KINDS, IndexChange, IndexRow
 
-KINDS = ("memory", "procedure")
-"""What has an index, and so a watermark to keep in step with the namespace's change number."""
 _WIDTHS = (1, 2, 4, 8, 16, 32, 64)
 """Rows of a many-row insert: few shapes, so that each stays prepared; the rows that are missing are NULL and left out."""
 
@@ -134,7 +132,7 @@ class Transaction:
         changes = list(self.changes)
         for namespace, seq in self._bumped.items():
             told = {change.kind for change in changes if change.namespace == namespace}
-            changes.extend(IndexChange(namespace, kind, seq) for kind in KINDS if kind not in told)
+            changes.extend(IndexChange(namespace, kind, seq) for kind in INDEX_KINDS if kind not in told)
         self.changes = []
         self._bumped = {}
         return tuple(changes)

@@ -30,10 +30,16 @@ fn simd_level() -> &'static str {
     memd_core::index::kernels::Level::detect().name()
 }
 
+#[pyfunction]
+fn give_back_memory(py: Python<'_>) {
+    py.detach(memd_core::heap::give_back);
+}
+
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_function(wrap_pyfunction!(simd_level, module)?)?;
+    module.add_function(wrap_pyfunction!(give_back_memory, module)?)?;
     module.add_function(wrap_pyfunction!(pack::pack_context, module)?)?;
     module.add("SnapshotStale", module.py().get_type::<snapshot::SnapshotStale>())?;
     module.add("SnapshotCorrupt", module.py().get_type::<snapshot::SnapshotCorrupt>())?;

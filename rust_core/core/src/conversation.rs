@@ -95,6 +95,13 @@ impl Conversations {
         [step(before, 0), before, behind, step(behind, 1)].map(|near| (near != NONE).then_some(near))
     }
 
+    /// Keep no room for more, where that matters: in a small index.
+    pub fn shrink_to_fit(&mut self) {
+        self.sessions.shrink_to_fit();
+        self.places.shrink_to_fit();
+        self.links.shrink_to_fit();
+    }
+
     /// Estimate of the heap it holds.
     pub fn memory_bytes(&self) -> usize {
         // A node of a BTreeSet is half to entirely full.

@@ -2,9 +2,7 @@
 
 mod snapshot;
 
-use std::sync::Arc;
-
-use rustc_hash::FxHashMap;
+use crate::strings::StringTable;
 
 /// Number of an interned string; 0 is never given out, so columns can use it for "absent".
 pub type StringId = u32;
@@ -14,31 +12,22 @@ pub const ABSENT: StringId = 0;
 /// A table of strings in use.
 #[derive(Default)]
 pub struct Interner {
-    ids: FxHashMap<Arc<str>, StringId>,
-    strings: Vec<Option<Arc<str>>>,
+    /// By id - 1.
+    strings: StringTable,
     uses: Vec<u32>,
-    free: Vec<StringId>,
-    bytes: usize,
 }
 
 impl Interner {
     /// The number of a string, one more user counted.
     pub fn acquire(&mut self, string: &str) -> StringId {
-        if let Some(&id) = self.ids.get(string) {
-            self.uses[id as usize - 1] += 1;
-            return id;
+        if let Some(at) = self.strings.find(string) {
+            self.uses[at as usize] += 1;
+            return at + 1;
         }
-        let shared: Arc<str> = string.into();
-        self.bytes += string.len();
-        let id = self.free.pop().unwrap_or_else(|| {
-            self.strings.push(None);
-            self.uses.push(0);
-            self.strings.len() as StringId
-        });
-        self.strings[id as usize - 1] = Some(shared.clone());
-        self.uses[id as usize - 1] = 1;
-        self.ids.insert(shared, id);
-        id
+        let at = self.strings.insert(string);
+        self.uses.resize(self.strings.end(), 0);
+        self.uses[at as usize] = 1;
+        at + 1
     }
 
     /// One user less; at none the number is free again. `ABSENT` is ignored. True when it was the last user.
@@ -51,38 +40,55 @@ impl Interner {
         if self.uses[at] > 0 {
             return false;
         }
-        if let Some(string) = self.strings[at].take() {
-            self.bytes -= string.len();
-            self.ids.remove(&string);
-        }
-        self.free.push(id);
+        self.strings.remove(id - 1);
         true
     }
 
     /// The number of a string in use.
     pub fn find(&self, string: &str) -> Option<StringId> {
-        self.ids.get(string).copied()
+        self.strings.find(string).map(|at| at + 1)
     }
 
     /// The string of a number in use.
     pub fn get(&self, id: StringId) -> Option<&str> {
-        self.strings.get((id as usize).checked_sub(1)?)?.as_deref()
+        self.strings.get(id.checked_sub(1)?)
+    }
+
+    /// How many use a string in use.
+    pub fn users_of(&self, id: StringId) -> usize {
+        self.uses[id as usize - 1] as usize
+    }
+
+    /// How many use each string, by number - 1.
+    pub fn users(&self) -> impl Iterator<Item = u32> {
+        self.uses.iter().copied()
+    }
+
+    /// Strings in use.
+    pub fn len(&self) -> usize {
+        self.strings.len()
+    }
+
+    /// Strings in use with their numbers, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = (StringId, &str)> {
+        (1..).zip(self.strings.iter()).filter_map(|(id, string)| Some((id, string?)))
     }
 
     /// Whether no string is in use.
     #[cfg(test)]
     pub fn is_empty(&self) -> bool {
-        self.ids.is_empty()
+        self.strings.len() == 0
+    }
+
+    /// Keep no room for more.
+    pub fn shrink_to_fit(&mut self) {
+        self.strings.shrink_to_fit();
+        self.uses.shrink_to_fit();
     }
 
     /// Estimate of the heap it holds.
     pub fn memory_bytes(&self) -> usize {
-        // String header of an Arc: two counters.
-        self.bytes
-            + self.ids.len() * 16
-            + self.ids.capacity() * 25
-            + self.strings.capacity() * 16
-            + self.uses.capacity() * 4
+        self.strings.memory_bytes() + self.uses.capacity() * 4
     }
 }
 

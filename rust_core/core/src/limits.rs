@@ -3,6 +3,10 @@
 
 /// Largest vector: far above any sentence encoder, small enough that integer dot products cannot overflow 32 bits.
 pub const MAX_DIMENSIONS: usize = 16_384;
+/// UTF-8 bytes of a string in a table: an id, a term, a value of a field.
+pub const MAX_STRING_BYTES: usize = 12 << 20;
+/// UTF-8 bytes of a memory's id or text. Folding the case of a text makes it three times as long at most.
+pub const MAX_TEXT_BYTES: usize = 4 << 20;
 /// Windows of one memory. The daemon cuts long texts into at most 16.
 pub const MAX_WINDOWS: usize = 64;
 /// UTF-8 bytes of a filter in JSON.

@@ -1,4 +1,7 @@
 //! Columns over slots. Fixed fields are dense; tags and metadata are sparse, since keys are the caller's and may be many.
+//!
+//! A dense column ends with the last value that was put into it; what is behind is absent. Most namespaces use few of the
+//! fields, and a column nobody uses takes nothing.
 
 mod snapshot;
 
@@ -49,8 +52,22 @@ pub struct Columns {
     sparse: Vec<SparseColumn>,
     keys: FxHashMap<String, u32>,
     free_columns: Vec<u32>,
-    /// By slot: sparse column and position in it, sorted by column.
+    /// By slot: sparse column and position in it, sorted by column. Ends as the dense columns do.
     entries: Vec<Box<[(u32, u32)]>>,
+    /// Slots there are, used or not.
+    len: usize,
+}
+
+/// Set the value of a slot in a dense column.
+fn set<T: Clone>(column: &mut Vec<T>, at: usize, value: Option<T>, absent: T) {
+    match (column.get_mut(at), value) {
+        (Some(place), value) => *place = value.unwrap_or(absent),
+        (None, None) => {}
+        (None, Some(value)) => {
+            column.resize(at, absent);
+            column.push(value);
+        }
+    }
 }
 
 /// The sparse column of `tags`.
@@ -64,12 +81,12 @@ impl Columns {
 
     /// Slots there are, used or not.
     pub fn len(&self) -> usize {
-        self.pinned.len()
+        self.len
     }
 
     /// Whether there are no slots.
     pub fn is_empty(&self) -> bool {
-        self.pinned.is_empty()
+        self.len == 0
     }
 
     /// The tags of the slots that have any.
@@ -85,16 +102,16 @@ impl Columns {
     /// Set the fields of a slot, replacing what it had.
     pub fn insert(&mut self, slot: u32, fields: &Fields) {
         self.remove(slot);
-        self.grow(slot as usize + 1);
         let at = slot as usize;
+        self.len = self.len.max(at + 1);
         for (column, string) in self.string_columns.iter_mut().zip(&fields.strings) {
-            column[at] = string.as_deref().map_or(ABSENT, |s| self.strings.acquire(s));
+            set(column, at, string.as_deref().map(|s| self.strings.acquire(s)), ABSENT);
         }
         for (column, integer) in self.integer_columns.iter_mut().zip(&fields.integers) {
-            column[at] = integer.unwrap_or(NO_INTEGER);
+            set(column, at, *integer, NO_INTEGER);
         }
-        self.importance[at] = fields.importance.unwrap_or(f64::NAN);
-        self.pinned[at] = fields.pinned.map_or(BOOL_ABSENT, |b| if b { BOOL_TRUE } else { BOOL_FALSE });
+        set(&mut self.importance, at, fields.importance, f64::NAN);
+        set(&mut self.pinned, at, fields.pinned.map(|b| if b { BOOL_TRUE } else { BOOL_FALSE }), BOOL_ABSENT);
         let mut entries = Vec::with_capacity(fields.metadata.len() + 1);
         if let Some(tags) = &fields.tags {
             entries.push(self.put(slot, TAGS, tags));
@@ -104,7 +121,7 @@ impl Columns {
             entries.push(self.put(slot, column, cell));
         }
         entries.sort_unstable();
-        self.entries[at] = entries.into();
+        set(&mut self.entries, at, (!entries.is_empty()).then(|| entries.into()), Box::default());
     }
 
     /// The number of a slot's string; `ABSENT` for none. `field` is a place in `STRING_FIELDS`.
@@ -115,17 +132,6 @@ impl Columns {
     /// A slot's integer. `field` is a place in `INTEGER_FIELDS`.
     pub fn integer(&self, field: usize, slot: u32) -> Option<i64> {
         self.integer_columns[field].get(slot as usize).copied().filter(|integer| *integer != NO_INTEGER)
-    }
-
-    fn grow(&mut self, len: usize) {
-        if len <= self.len() {
-            return;
-        }
-        self.string_columns.iter_mut().for_each(|column| column.resize(len, ABSENT));
-        self.integer_columns.iter_mut().for_each(|column| column.resize(len, NO_INTEGER));
-        self.importance.resize(len, f64::NAN);
-        self.pinned.resize(len, BOOL_ABSENT);
-        self.entries.resize(len, Box::default());
     }
 
     fn column(&mut self, key: &str) -> u32 {
@@ -152,16 +158,13 @@ impl Columns {
     /// Forget the fields of a slot.
     pub fn remove(&mut self, slot: u32) {
         let at = slot as usize;
-        if at >= self.len() {
-            return;
+        for string in self.string_columns.iter_mut().filter_map(|column| column.get_mut(at)) {
+            self.strings.release(std::mem::replace(string, ABSENT));
         }
-        for column in &mut self.string_columns {
-            self.strings.release(std::mem::replace(&mut column[at], ABSENT));
-        }
-        self.integer_columns.iter_mut().for_each(|column| column[at] = NO_INTEGER);
-        self.importance[at] = f64::NAN;
-        self.pinned[at] = BOOL_ABSENT;
-        for (column, position) in std::mem::take(&mut self.entries[at]) {
+        self.integer_columns.iter_mut().for_each(|column| set(column, at, None, NO_INTEGER));
+        set(&mut self.importance, at, None, f64::NAN);
+        set(&mut self.pinned, at, None, BOOL_ABSENT);
+        for (column, position) in self.entries.get_mut(at).map(std::mem::take).unwrap_or_default() {
             self.take(column, position);
         }
     }
@@ -191,9 +194,27 @@ impl Columns {
         self.strings.is_empty() && self.keys.is_empty() && self.sparse.iter().all(|column| column.slots.is_empty())
     }
 
+    /// Keep no room for more, where that matters: in a small index.
+    pub fn shrink_to_fit(&mut self) {
+        self.strings.shrink_to_fit();
+        self.string_columns.iter_mut().for_each(Vec::shrink_to_fit);
+        self.integer_columns.iter_mut().for_each(Vec::shrink_to_fit);
+        self.importance.shrink_to_fit();
+        self.pinned.shrink_to_fit();
+        self.entries.shrink_to_fit();
+        for column in &mut self.sparse {
+            column.slots.shrink_to_fit();
+            column.cells.shrink_to_fit();
+        }
+    }
+
     /// Estimate of the heap it holds.
     pub fn memory_bytes(&self) -> usize {
-        let dense = self.pinned.capacity() * (4 * STRING_FIELDS.len() + 8 * INTEGER_FIELDS.len() + 8 + 1 + 16);
+        let dense = 4 * self.string_columns.iter().map(Vec::capacity).sum::<usize>()
+            + 8 * self.integer_columns.iter().map(Vec::capacity).sum::<usize>()
+            + 8 * self.importance.capacity()
+            + self.pinned.capacity()
+            + self.entries.capacity() * size_of::<Box<[(u32, u32)]>>();
         let cells = self.sparse.iter().map(|column| {
             let lists = column.cells.iter().map(|cell| match cell {
                 Cell::Many(values) => size_of_val::<[Scalar<StringId>]>(values),

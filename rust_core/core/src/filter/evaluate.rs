@@ -4,7 +4,7 @@ use rustc_hash::FxHashSet;
 
 use super::ranges::{equal_integer, integer_range};
 use super::{Field, Filter, Order};
-use crate::bitmap::Bitmap;
+use crate::bitmap::{Bitmap, WORD_BITS};
 use crate::fields::{
     BOOL_ABSENT, BOOL_FALSE, BOOL_TRUE, Cell, Columns, NO_INTEGER, Number, Scalar, SparseColumn, Text,
 };
@@ -53,7 +53,9 @@ impl Evaluation<'_> {
         })
     }
 
-    fn bits(&self, words: Vec<u64>) -> Bitmap {
+    /// Of a column that may end early: what is behind it does not pass.
+    fn bits(&self, mut words: Vec<u64>) -> Bitmap {
+        words.resize(self.columns.len().div_ceil(WORD_BITS), 0);
         Bitmap::from_words(words, self.columns.len())
     }
 
@@ -171,9 +173,11 @@ impl Evaluation<'_> {
         match field {
             Field::MemoryId => Bitmap::ones(self.columns.len()),
             Field::String(at) => {
-                let mut absent = self.bits(equal_u32(self.level, &self.columns.string_columns[*at], ABSENT));
-                absent.not();
-                absent
+                let column = &self.columns.string_columns[*at];
+                let mut there = Bitmap::from_words(equal_u32(self.level, column, ABSENT), column.len());
+                there.not();
+                there.grow(self.columns.len());
+                there
             }
             Field::Integer(at) => {
                 let column = &self.columns.integer_columns[*at];

@@ -35,7 +35,8 @@ impl RowList {
     }
 }
 
-/// Exact search over contiguous vectors: an integer pass that certifies what cannot be among the best, then float32.
+/// Exact search over contiguous vectors: an integer pass that certifies what cannot be among the best, then float32. With
+/// few rows float32 alone.
 pub struct FlatIndex {
     pub(super) level: Level,
     pub(super) rows: Rows,
@@ -53,6 +54,18 @@ impl FlatIndex {
     /// The same on a given instruction set.
     pub fn with_level(dimensions: usize, level: Level) -> Self {
         Self { level, rows: Rows::new(dimensions), rows_of: Vec::new(), many: 0 }
+    }
+
+    /// Make room for so many more rows of so many slots.
+    pub fn reserve(&mut self, slots: usize, rows: usize) {
+        self.rows.reserve(rows);
+        self.rows_of.reserve_exact(slots);
+    }
+
+    /// Keep no room for more.
+    pub fn shrink_to_fit(&mut self) {
+        self.rows.shrink_to_fit();
+        self.rows_of.shrink_to_fit();
     }
 
     /// Cosine of the query and a row, by the float kernel.

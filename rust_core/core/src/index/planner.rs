@@ -9,6 +9,8 @@ pub struct Counts {
     pub linked: usize,
     /// Candidates a walk keeps.
     pub ef: usize,
+    /// Evaluations of a walk without a filter for each candidate it keeps: what the vectors themselves decide.
+    pub effort: f32,
 }
 
 /// A way to search.
@@ -24,8 +26,11 @@ pub enum Plan {
     },
 }
 
-/// Evaluations of a walk for each candidate it keeps, at least: below that scanning is as good.
-const LEAST_EVALUATIONS_PER_CANDIDATE: usize = 5;
+/// Getting near takes as many evaluations as so many more candidates would.
+const CANDIDATES_TO_GET_NEAR: usize = 10;
+/// A scan may cost so many times what a walk would cost at least: as rare as the visible rows are, the walk may well cost
+/// several times that, which nobody knows before.
+const MOST_OVER_BEST: f32 = 2.0;
 /// A scan reads memory in order and keeps no queue: it evaluates this many rows in the time a walk evaluates one.
 const SCAN_SPEED: usize = 4;
 
@@ -34,9 +39,14 @@ pub fn scan_cost(rows: usize) -> usize {
     rows / SCAN_SPEED
 }
 
+/// What a walk costs at least: when all rows near the query are visible.
+fn least_walk_cost(ef: usize, effort: f32) -> f32 {
+    (ef + CANDIDATES_TO_GET_NEAR) as f32 * effort
+}
+
 /// Choose.
 pub fn choose(counts: Counts) -> Plan {
     let scan = scan_cost(counts.matching);
-    let least_walk = counts.ef * LEAST_EVALUATIONS_PER_CANDIDATE;
-    if scan <= least_walk || counts.linked == 0 { Plan::Scan } else { Plan::Walk { budget: scan } }
+    let most = MOST_OVER_BEST * least_walk_cost(counts.ef, counts.effort);
+    if scan as f32 <= most || counts.linked == 0 { Plan::Scan } else { Plan::Walk { budget: scan } }
 }

@@ -53,7 +53,11 @@ pub struct PreparedQuery {
 impl Prepared {
     /// From finite components. A vector of length 0 stays 0: its cosine with everything is 0.
     pub fn new(vector: &[f32]) -> Self {
-        let unit = normalize(vector);
+        Self::of_unit(normalize(vector))
+    }
+
+    /// From a vector of length 1, or all 0: the one that `new` made of another.
+    pub fn of_unit(unit: Vec<f32>) -> Self {
         let scale = step(&unit);
         let codes: Vec<i8> = unit.iter().map(|&x| coarse(x, scale)).collect();
         let residual = norm(unit.iter().zip(&codes).map(|(&x, &c)| f64::from(x) - f64::from(scale) * f64::from(c)));

@@ -23,13 +23,23 @@ pub fn search(
     if top_k == 0 || index.rows.len() == 0 {
         return Vec::new();
     }
-    let mask = visible_rows(index, visible);
-    let mut scored = rescore(index, query, top_k, candidates(index, query, top_k, &mask));
+    let mut scored = if index.rows.are_coded() {
+        let mask = visible_rows(index, visible);
+        rescore(index, query, top_k, candidates(index, query, top_k, &mask))
+    } else {
+        floats(index, query, visible)
+    };
     if index.many > 0 {
         keep_best_window(&mut scored);
     }
     keep_best(&mut scored, top_k, tie);
     scored
+}
+
+/// The float cosines of all visible rows, by slot.
+fn floats(index: &FlatIndex, query: &PreparedQuery, visible: &Bitmap) -> Vec<(u32, f32)> {
+    let rows = (0..index.rows.len() as u32).map(|row| (row, index.rows.owner(row).slot));
+    rows.filter(|&(_, slot)| visible.get(slot)).map(|(row, slot)| (slot, index.row_cosine(row, query))).collect()
 }
 
 /// One bit per row, in whole blocks.

@@ -5,6 +5,7 @@ use super::VectorIndex;
 use super::flat::{FlatIndex, RowList};
 use super::kernels::{BLOCK_ROWS, CODE_ALIGN};
 use super::quantize::Prepared;
+use super::rows::FEW_ROWS;
 use crate::bitmap::Bitmap;
 use crate::limits::MAX_WINDOWS;
 use crate::snapshot::{Error, Reader, Writer, corrupt};
@@ -21,16 +22,18 @@ const LANES: usize = 8;
 impl FlatIndex {
     /// What `decode` reads.
     pub(crate) fn encode(&self, out: &mut Writer) {
-        let (count, dimensions) = (self.rows.len(), self.dimensions());
-        let rows = || (0..count as u32).map(|row| self.rows.owner(row));
-        let blocks = || (0..count.div_ceil(BLOCK_ROWS)).map(|block| self.rows.block(block));
+        let with_codes = (!self.rows.are_coded()).then(|| self.rows.with_codes());
+        let all = with_codes.as_ref().unwrap_or(&self.rows);
+        let (count, dimensions) = (all.len(), self.dimensions());
+        let rows = || (0..count as u32).map(|row| all.owner(row));
+        let blocks = || (0..count.div_ceil(BLOCK_ROWS)).map(|block| all.block(block));
         out.reserve(8 + count * row_bytes(dimensions));
         out.count(count);
         out.u32s(rows().map(|owner| owner.slot));
         rows().for_each(|owner| out.u8(owner.first.into()));
         blocks().for_each(|block| out.f32s(block.scales));
         blocks().for_each(|block| out.f32s(block.residuals));
-        (0..count).for_each(|row| out.f32s(self.rows.vector(row)));
+        (0..count).for_each(|row| out.f32s(all.vector(row)));
         let codes = |codes: &[i8]| {
             codes.chunks_exact(dimensions.next_multiple_of(CODE_ALIGN)).for_each(|row| out.i8s(&row[..dimensions]))
         };
@@ -48,6 +51,9 @@ impl FlatIndex {
         reader.finish()?;
         let mut made = Self::new(dimensions);
         (made.rows_of, made.many) = row_lists(&slots, firsts, live)?;
+        if count > FEW_ROWS {
+            made.rows.make_codes();
+        }
         let mut row = Prepared { unit: Vec::new(), codes: Vec::new(), scale: 0.0, residual: 0.0 };
         let owners = slots.into_iter().zip(firsts);
         for (((slot, first), (scale, residual)), (unit, codes)) in

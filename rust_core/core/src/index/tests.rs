@@ -63,12 +63,15 @@ proptest! {
 
     #[test]
     fn search_is_the_exact_scan_after_any_changes(
-        steps in steps(), query in vector(), k in 0usize..50, shown in vec(any::<bool>(), 45),
+        steps in steps(), query in vector(), k in 0usize..50, shown in vec(any::<bool>(), 45), coded_from in 0usize..100,
     ) {
         for level in Level::available() {
             let mut index = FlatIndex::with_level(DIMENSIONS, level);
             let mut model = std::collections::BTreeMap::new();
-            for step in &steps {
+            for (at, step) in steps.iter().enumerate() {
+                if at == coded_from {
+                    index.rows.make_codes();
+                }
                 match step {
                     Step::Insert(slot, windows) => {
                         index.insert(*slot, &prepare(windows));

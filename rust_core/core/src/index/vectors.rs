@@ -57,6 +57,20 @@ impl Vectors {
         self.flat_max_rows = flat_max_rows;
     }
 
+    /// Make room for a batch of so many rows of so many slots, where a little matters: in a small index.
+    pub fn reserve(&mut self, slots: usize, rows: usize) {
+        if let Form::Flat(flat) = &mut self.form {
+            flat.reserve(slots, rows);
+        }
+    }
+
+    /// Keep no room for more, where that matters: in a small index.
+    pub fn shrink_to_fit(&mut self) {
+        if let Form::Flat(flat) = &mut self.form {
+            flat.shrink_to_fit();
+        }
+    }
+
     pub(crate) fn encode(&self, out: &mut Writer) {
         match &self.form {
             Form::Flat(flat) => {
@@ -115,6 +129,7 @@ impl VectorIndex for Vectors {
             // What the slot has does not count twice.
             flat.remove(slot);
             if flat.rows.len() + windows.len() > self.flat_max_rows {
+                flat.rows.make_codes();
                 self.form = Form::Graph(Box::new(to_graph(flat)));
             }
         }

@@ -1,17 +1,14 @@
 //! An interner in a snapshot: the strings in use, numbered anew without gaps. Who uses them is counted while that is read.
 
-use std::sync::Arc;
-
-use rustc_hash::FxHashMap;
-
 use super::{ABSENT, Interner, StringId};
 use crate::snapshot::{Error, Reader, Writer, corrupt};
+use crate::strings::StringTable;
 
 impl Interner {
     /// Returns the new number of each old one (`ABSENT` stays); the order is kept.
     pub(crate) fn encode(&self, out: &mut Writer) -> Vec<StringId> {
-        out.count(self.ids.len());
-        out.strings(self.strings.iter().filter_map(Option::as_deref));
+        out.count(self.strings.len());
+        out.strings(self.strings.iter().flatten());
         let mut last = ABSENT;
         let numbers = self.strings.iter().map(|string| {
             last += StringId::from(string.is_some());
@@ -26,18 +23,12 @@ impl Interner {
         if StringId::try_from(count).is_err() {
             return corrupt("there are too many strings");
         }
-        let mut ids = FxHashMap::with_capacity_and_hasher(count, Default::default());
-        let mut strings = Vec::with_capacity(count);
-        let mut bytes = 0;
-        for (at, string) in reader.strings(count)?.into_iter().enumerate() {
-            let shared: Arc<str> = string.into();
-            bytes += string.len();
-            if ids.insert(shared.clone(), at as StringId + 1).is_some() {
-                return corrupt("a string stands twice");
-            }
-            strings.push(Some(shared));
+        let all = reader.strings(count)?;
+        let mut strings = StringTable::with_numbers(count, all.iter().map(|string| string.len()).sum());
+        if !(0..).zip(all).all(|(at, string)| strings.place(at, string)) {
+            return corrupt("a string stands twice or is too long");
         }
-        Ok(Self { ids, strings, uses: vec![0; count], free: Vec::new(), bytes })
+        Ok(Self { strings, uses: vec![0; count] })
     }
 
     /// Count a user of a number read from a file.
@@ -50,11 +41,6 @@ impl Interner {
             }
             _ => corrupt("a string has no such number"),
         }
-    }
-
-    /// How often each string is used, by number - 1.
-    pub(crate) fn uses(&self) -> &[u32] {
-        &self.uses
     }
 
     /// A string nobody uses would never be freed.

@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::fields::{Fields, parse_fields};
 use crate::index::{Prepared, decode_vectors};
-use crate::limits::MAX_WINDOWS;
+use crate::limits::{MAX_TEXT_BYTES, MAX_WINDOWS};
 use crate::text::{TermCounts, TextTraits, analyze};
 
 /// One memory.
@@ -31,6 +31,9 @@ pub struct Ready {
 
 impl Entry {
     pub(super) fn prepare(&self, dimensions: usize) -> Result<Ready, Error> {
+        if self.memory_id.len().max(self.text.len()) > MAX_TEXT_BYTES {
+            return Err(Error::OutOfRange { what: "an id or a text", bounds: "at most 4194304 bytes" });
+        }
         let vectors = decode_vectors(dimensions, &self.embeddings)?;
         if vectors.len() > MAX_WINDOWS {
             return Err(Error::OutOfRange { what: "the number of embeddings", bounds: "at most 64" });

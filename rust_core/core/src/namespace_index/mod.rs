@@ -34,6 +34,10 @@ pub struct NamespaceIndex {
     applied_seq: AtomicI64,
 }
 
+/// Memories up to which nothing is left in reserve after maintenance: a daemon has many small namespaces, and making room
+/// anew costs their next write microseconds.
+const TIGHT_MEMORIES: usize = 1_000;
+
 struct State {
     ids: Ids,
     vectors: Vectors,
@@ -46,6 +50,15 @@ struct State {
 }
 
 impl State {
+    fn shrink_to_fit(&mut self) {
+        self.ids.shrink_to_fit();
+        self.vectors.shrink_to_fit();
+        self.words.shrink_to_fit();
+        self.fields.shrink_to_fit();
+        self.conversations.shrink_to_fit();
+        self.traits.shrink_to_fit();
+    }
+
     /// The memories that pass; None lets all pass.
     fn visible(&self, filter: Option<&Filter>) -> Bitmap {
         let Some(filter) = filter else { return self.ids.live().clone() };
@@ -136,13 +149,18 @@ impl NamespaceIndex {
     /// Keep vector search fast: link at most `max_rows` vectors that wait for it and look at no more for repair, in `threads`
     /// threads. To be called behind the requests for as long as something is left; searches and changes go on meanwhile.
     pub fn maintain(&self, max_rows: usize, threads: usize) -> Result<Work, Error> {
-        self.maintenance.run(&self.state, |state| &mut state.vectors, max_rows, threads)
+        let work = self.maintenance.run(&self.state, |state| &mut state.vectors, max_rows, threads)?;
+        if self.len() <= TIGHT_MEMORIES {
+            self.write()?.shrink_to_fit();
+        }
+        Ok(work)
     }
 
-    /// Estimate of the heap it holds.
+    /// Estimate of the memory it holds.
     pub fn memory_bytes(&self) -> Result<usize, Error> {
         let state = self.read()?;
-        Ok(state.ids.memory_bytes()
+        Ok(size_of::<Self>()
+            + state.ids.memory_bytes()
             + state.vectors.memory_bytes()
             + state.words.memory_bytes()
             + state.fields.memory_bytes()

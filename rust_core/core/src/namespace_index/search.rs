@@ -95,7 +95,7 @@ impl State {
 
     /// Equal scores go by id, so that the answer does not depend on the order of insertion.
     fn by_id(&self, a: u32, b: u32) -> Ordering {
-        let id = |slot| self.ids.get(slot).map(|entry| &entry.id);
+        let id = |slot| self.ids.get(slot).map(|entry| entry.id);
         id(a).cmp(&id(b))
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::limits::MAX_TEXT_BYTES;
 use crate::rank::RankingOptions;
 
 fn entry(id: &str, text: &str, vector: &[f32], fields: &str) -> Entry {
@@ -79,6 +80,39 @@ fn a_filter_is_applied_inside_the_search() {
         index.search("words", Some(&bytes(&[1.0, 0.0])), Some(br#"{"eq":["user_id","ada"]}"#), &options).unwrap();
     assert_eq!((ids(&found), found.visible), (vec!["m499"], 1));
     assert!(matches!(index.search("", None, Some(b"{}"), &options), Err(Error::Filter(_))));
+}
+
+#[test]
+fn a_filter_that_matches_nothing_finds_nothing_in_any_form() {
+    // Scanned in float32, scanned by codes, and a graph.
+    for (memories, graph) in [(5, false), (500, false), (500, true)] {
+        let index = NamespaceIndex::new(2).unwrap();
+        let index = if graph { index.with_flat_max_rows(0) } else { index };
+        let entries: Vec<Entry> =
+            (0..memories).map(|i| entry(&format!("m{i}"), "tea", &[1.0, i as f32], r#"{"user_id":"u"}"#)).collect();
+        index.upsert(&entries.iter().collect::<Vec<_>>(), 1).unwrap();
+        while index.maintain(usize::MAX, 1).unwrap().left > 0 {}
+        for nothing in [r#"{"eq":["user_id","v"]}"#, r#"{"or":[]}"#, r#"{"not":{"exists":"memory_id"}}"#] {
+            let query = bytes(&[1.0, 0.0]);
+            let found = index.search("tea", Some(&query), Some(nothing.as_bytes()), &everything()).unwrap();
+            assert_eq!((found.hits, found.visible, found.nothing_relevant), (vec![], 0, true), "{nothing}");
+        }
+    }
+}
+
+#[test]
+fn ids_and_texts_of_any_size_are_taken_or_refused() {
+    let index = NamespaceIndex::new(2).unwrap();
+    let long = "ab ".repeat(MAX_TEXT_BYTES / 3);
+    for taken in [entry(&long, "", &[], "{}"), entry("one word", &"b".repeat(MAX_TEXT_BYTES), &[], "{}")] {
+        index.upsert(&[&taken], 1).unwrap();
+        assert!(index.contains(&taken.memory_id).unwrap());
+    }
+    let longer = "x".repeat(MAX_TEXT_BYTES + 1);
+    for refused in [entry(&longer, "", &[], "{}"), entry("a", &longer, &[], "{}")] {
+        assert!(matches!(index.upsert(&[&refused], 1), Err(Error::OutOfRange { .. })));
+    }
+    assert_eq!(index.len(), 2);
 }
 
 #[test]

@@ -18,6 +18,9 @@ impl NamespaceIndex {
     pub fn upsert(&self, entries: &[&Entry], applied_seq: i64) -> Result<(), Error> {
         let ready = prepare(entries, self.dimensions)?;
         let mut state = self.write()?;
+        if state.ids.len() == 0 {
+            state.vectors.reserve(ready.len(), ready.iter().map(|ready| ready.windows.len()).sum());
+        }
         for (entry, ready) in entries.iter().zip(&ready) {
             state.apply(entry, ready);
         }

@@ -4,6 +4,7 @@
 //! `idf(t) = ln(1 + (N - df + 0.5) / (df + 0.5))` (Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and
 //! Beyond", 2009, in the form Lucene uses: never negative, without the constant factor k1 + 1).
 
+mod postings;
 mod snapshot;
 
 use std::cmp::Ordering;
@@ -14,17 +15,12 @@ use super::spelling::Spellings;
 use crate::bitmap::Bitmap;
 use crate::index::keep_best;
 use crate::interner::{Interner, StringId};
+use postings::{Posting, Postings};
 
 /// Measured on conversations (docs/adr/0007-ranking-defaults.md): turns are short, a repeated word says little.
 pub const K1: f32 = 0.9;
 /// As `K1`: length says little.
 pub const B: f32 = 0.4;
-
-#[derive(Clone, Copy, Debug)]
-struct Posting {
-    slot: u32,
-    count: u32,
-}
 
 /// A term of a document and where its posting stands.
 #[derive(Clone, Copy, Debug)]
@@ -46,8 +42,7 @@ struct Document {
 #[derive(Default)]
 pub struct LexicalIndex {
     terms: Interner,
-    /// By term number - 1.
-    postings: Vec<Vec<Posting>>,
+    postings: Postings,
     /// By slot.
     documents: Vec<Document>,
     count: usize,
@@ -121,20 +116,15 @@ impl LexicalIndex {
         self.documents[slot as usize] = Document { terms: terms.into(), length: text.total, present: true };
         self.count += 1;
         self.total_length += u64::from(text.total);
+        self.postings.keep_up(self.count, &mut self.documents, &self.terms);
     }
 
     fn post(&mut self, slot: u32, term: &str, count: u32) -> DocTerm {
-        let text = term;
-        let term = self.terms.acquire(text);
-        if self.postings.len() < term as usize {
-            self.postings.push(Vec::new());
+        let term = self.terms.acquire(term);
+        if self.terms.users_of(term) == 1 {
+            self.spellings.add(term, &self.terms);
         }
-        let postings = &mut self.postings[term as usize - 1];
-        if postings.is_empty() {
-            self.spellings.add(term, text);
-        }
-        postings.push(Posting { slot, count });
-        DocTerm { term, count, position: postings.len() as u32 - 1 }
+        DocTerm { term, count, position: self.postings.push(term, Posting { slot, count }) }
     }
 
     /// Forget a slot; false when it had no text.
@@ -153,19 +143,15 @@ impl LexicalIndex {
     }
 
     fn unpost(&mut self, entry: DocTerm) {
-        let postings = &mut self.postings[entry.term as usize - 1];
-        postings.swap_remove(entry.position as usize);
-        if let Some(moved) = postings.get(entry.position as usize) {
-            let terms = &mut self.documents[moved.slot as usize].terms;
+        if let Some(moved) = self.postings.take(entry) {
+            let terms = &mut self.documents[moved as usize].terms;
             let at = terms.binary_search_by_key(&entry.term, |t| t.term).expect("a posting has its document");
             terms[at].position = entry.position;
         }
-        if self.postings[entry.term as usize - 1].is_empty() {
-            self.spellings.remove(entry.term, self.terms.get(entry.term).unwrap_or_default());
+        if self.terms.users_of(entry.term) == 1 {
+            self.spellings.remove(entry.term, &self.terms);
         }
-        if self.terms.release(entry.term) {
-            self.postings[entry.term as usize - 1] = Vec::new();
-        }
+        self.terms.release(entry.term);
     }
 
     /// Weigh the terms of a query against what the index holds now. Terms that occur nowhere are left out, or give way to
@@ -199,12 +185,12 @@ impl LexicalIndex {
     /// Put a term of the query, or what stands for it, into `terms`; its weight, also when nothing does.
     fn weigh(&self, term: &str, factor: f32, spelling: f32, terms: &mut Vec<(StringId, f32)>) -> f32 {
         if let Some(id) = self.terms.find(term) {
-            let weight = factor * self.idf(self.postings[id as usize - 1].len());
+            let weight = factor * self.idf(self.terms.users_of(id));
             terms.push((id, weight));
             return weight;
         }
         let near = if spelling > 0.0 { self.spellings.near(term, &self.terms) } else { Vec::new() };
-        let weigh = |id: StringId| (id, factor * spelling * self.idf(self.postings[id as usize - 1].len()));
+        let weigh = |id: StringId| (id, factor * spelling * self.idf(self.terms.users_of(id)));
         let first = terms.len();
         terms.extend(near.into_iter().map(weigh));
         let best = terms[first..].iter().map(|t| t.1).max_by(f32::total_cmp);
@@ -227,10 +213,18 @@ impl LexicalIndex {
         if top_k == 0 || query.is_empty() {
             return Vec::new();
         }
+        let mut scored =
+            if self.postings.are_kept() { self.look_up(query, visible) } else { self.scan(query, visible) };
+        keep_best(&mut scored, top_k, tie);
+        scored
+    }
+
+    /// The visible slots that have a term of the query, by the inverted lists.
+    fn look_up(&self, query: &QueryTerms, visible: &Bitmap) -> Vec<(u32, f32)> {
         let mut scores = vec![0f32; self.documents.len()];
         let mut touched = Vec::new();
         for &(term, weight) in &query.terms {
-            for posting in &self.postings[term as usize - 1] {
+            for posting in self.postings.of(term).unwrap_or_default() {
                 if !visible.get(posting.slot) {
                     continue;
                 }
@@ -241,9 +235,14 @@ impl LexicalIndex {
                 *score += query.part(weight, posting.count, self.documents[posting.slot as usize].length);
             }
         }
-        let mut scored: Vec<(u32, f32)> = touched.into_iter().map(|slot| (slot, scores[slot as usize])).collect();
-        keep_best(&mut scored, top_k, tie);
-        scored
+        touched.into_iter().map(|slot| (slot, scores[slot as usize])).collect()
+    }
+
+    /// The same by looking at every document.
+    fn scan(&self, query: &QueryTerms, visible: &Bitmap) -> Vec<(u32, f32)> {
+        let shown = (0..self.documents.len() as u32).filter(|&slot| visible.get(slot));
+        let scored = shown.map(|slot| (slot, self.score(slot, query)));
+        scored.filter(|(_, (_, matched))| *matched > 0).map(|(slot, (score, _))| (slot, score)).collect()
     }
 
     /// The score of one slot, equal to the bit to what `search` gives it, and how many query terms it has.
@@ -302,12 +301,17 @@ impl LexicalIndex {
         if all == 0 { 0.0 } else { shared as f32 / all as f32 }
     }
 
+    /// Keep no room for more, where that matters: in a small index.
+    pub fn shrink_to_fit(&mut self) {
+        self.terms.shrink_to_fit();
+        self.documents.shrink_to_fit();
+    }
+
     /// Estimate of the heap it holds.
     pub fn memory_bytes(&self) -> usize {
         self.terms.memory_bytes()
             + self.spellings.memory_bytes()
-            + self.postings.capacity() * size_of::<Vec<Posting>>()
-            + self.postings.iter().map(|p| p.capacity() * size_of::<Posting>()).sum::<usize>()
+            + self.postings.memory_bytes()
             + self.documents.capacity() * size_of::<Document>()
             + self.documents.iter().map(|d| d.terms.len() * size_of::<DocTerm>()).sum::<usize>()
     }
@@ -356,10 +360,14 @@ mod tests {
             query in vec(0u8..10, 0..6),
             shown in vec(any::<bool>(), 12),
             k in 0usize..14,
+            listed_from in 0usize..90,
         ) {
             let mut index = LexicalIndex::default();
             let mut model = std::collections::BTreeMap::new();
-            for (slot, change) in changes {
+            for (changed, (slot, change)) in changes.into_iter().enumerate() {
+                if changed == listed_from {
+                    index.postings.make(&mut index.documents, &index.terms);
+                }
                 match change {
                     Some(words) => {
                         index.insert(slot, &counts(&words));

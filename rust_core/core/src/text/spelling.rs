@@ -1,5 +1,7 @@
 //! Terms that nearly are a word of the query: a misspelt word occurs nowhere, the meant one mostly does.
 
+use std::ops::RangeInclusive;
+
 use rustc_hash::FxHashMap;
 
 use crate::interner::{Interner, StringId};
@@ -15,10 +17,14 @@ const MAX_ALTERNATIVES: usize = 4;
 /// Terms compared for one unknown word: keeps a query cheap whatever the vocabulary is.
 const MAX_COMPARED: usize = 2_000;
 
+/// Terms up to which all are looked at: a table of them would take more memory than they do.
+const FEW_TERMS: usize = 512;
+
 /// Terms by first letter and length: a mistake in the first letter is rare and not looked for.
 #[derive(Default)]
 pub struct Spellings {
-    by_shape: FxHashMap<(char, usize), Vec<StringId>>,
+    /// None while there are few terms.
+    by_shape: Option<FxHashMap<(char, usize), Vec<StringId>>>,
 }
 
 /// The key of a term that may be looked for; None for numbers, codes and what is too short.
@@ -29,20 +35,58 @@ fn shape(term: &str) -> Option<(char, usize)> {
 }
 
 impl Spellings {
-    /// A term has come into the index.
-    pub fn add(&mut self, id: StringId, term: &str) {
-        if let Some(shape) = shape(term) {
-            self.by_shape.entry(shape).or_default().push(id);
+    /// Of all terms in use.
+    pub fn of(terms: &Interner) -> Self {
+        let mut made = Self::default();
+        if terms.len() > FEW_TERMS {
+            made.list(terms);
+        }
+        made
+    }
+
+    fn list(&mut self, terms: &Interner) {
+        let mut by_shape: FxHashMap<_, Vec<StringId>> = FxHashMap::default();
+        for (id, term) in terms.iter() {
+            if let Some(shape) = shape(term) {
+                by_shape.entry(shape).or_default().push(id);
+            }
+        }
+        self.by_shape = Some(by_shape);
+    }
+
+    /// A term has come into use.
+    pub fn add(&mut self, id: StringId, terms: &Interner) {
+        match &mut self.by_shape {
+            None if terms.len() > FEW_TERMS => self.list(terms),
+            None => {}
+            Some(by_shape) => {
+                if let Some(shape) = terms.get(id).and_then(shape) {
+                    by_shape.entry(shape).or_default().push(id);
+                }
+            }
         }
     }
 
-    /// The last use of a term has gone.
-    pub fn remove(&mut self, id: StringId, term: &str) {
-        let Some(shape) = shape(term) else { return };
-        if let Some(ids) = self.by_shape.get_mut(&shape) {
+    /// A term is about to go out of use.
+    pub fn remove(&mut self, id: StringId, terms: &Interner) {
+        let (Some(by_shape), Some(shape)) = (&mut self.by_shape, terms.get(id).and_then(shape)) else { return };
+        if let Some(ids) = by_shape.get_mut(&shape) {
             ids.retain(|known| *known != id);
             if ids.is_empty() {
-                self.by_shape.remove(&shape);
+                by_shape.remove(&shape);
+            }
+        }
+    }
+
+    /// The known terms of a first letter whose length is one of a range.
+    fn of_shape(&self, first: char, lengths: RangeInclusive<usize>, terms: &Interner) -> Vec<StringId> {
+        match &self.by_shape {
+            Some(by_shape) => {
+                lengths.filter_map(|l| by_shape.get(&(first, l))).flatten().copied().take(MAX_COMPARED).collect()
+            }
+            None => {
+                let fits = |term: &str| shape(term).is_some_and(|(f, l)| f == first && lengths.contains(&l));
+                terms.iter().filter(|(_, term)| term.starts_with(first) && fits(term)).map(|(id, _)| id).collect()
             }
         }
     }
@@ -53,9 +97,8 @@ impl Spellings {
         let most = if length >= LONG_CHARS { 2 } else { 1 };
         let wanted: Vec<char> = term.chars().collect();
         let (mut best, mut found) = (most, Vec::new());
-        let ids = (length - most..=length + most).filter_map(|l| self.by_shape.get(&(first, l))).flatten();
         let wanted_letters = letters(term);
-        for &id in ids.take(MAX_COMPARED) {
+        for id in self.of_shape(first, length - most..=length + most, terms) {
             let known = terms.get(id).unwrap_or_default();
             // A mistake takes one letter out of the set and brings one in at most.
             if (wanted_letters ^ letters(known)).count_ones() as usize > 2 * best {
@@ -78,7 +121,8 @@ impl Spellings {
 
     /// Estimate of the heap it holds.
     pub fn memory_bytes(&self) -> usize {
-        self.by_shape.capacity() * 48 + self.by_shape.values().map(|ids| ids.capacity() * 4).sum::<usize>()
+        let Some(by_shape) = &self.by_shape else { return 0 };
+        by_shape.capacity() * 48 + by_shape.values().map(|ids| ids.capacity() * 4).sum::<usize>()
     }
 }
 
@@ -139,33 +183,60 @@ mod tests {
         }
     }
 
-    fn known(terms: &[&str]) -> (Interner, Spellings) {
-        let (mut interner, mut spellings) = (Interner::default(), Spellings::default());
-        for term in terms {
-            let id = interner.acquire(term);
-            spellings.add(id, term);
-        }
-        (interner, spellings)
+    /// With a table of them and without.
+    fn known(terms: &[&str]) -> [(Interner, Spellings); 2] {
+        [false, true].map(|listed| {
+            let (mut interner, mut spellings) = (Interner::default(), Spellings::default());
+            if listed {
+                spellings.list(&interner);
+            }
+            for term in terms {
+                let id = interner.acquire(term);
+                spellings.add(id, &interner);
+            }
+            (interner, spellings)
+        })
+    }
+
+    fn near<'a>((terms, spellings): &'a (Interner, Spellings), word: &str) -> Vec<&'a str> {
+        spellings.near(word, terms).into_iter().filter_map(|id| terms.get(id)).collect()
     }
 
     #[test]
     fn the_nearest_terms_are_found_and_short_ones_left_alone() {
-        let (terms, spellings) = known(&["guitar", "guitars", "violin", "tea", "restaurant", "restart"]);
-        let near = |word| spellings.near(word, &terms).into_iter().filter_map(|id| terms.get(id)).collect::<Vec<_>>();
-        assert_eq!(near("guitr"), ["guitar"]);
-        assert_eq!(near("gutiar"), ["guitar"]);
-        assert_eq!(near("restuarent"), ["restaurant"]);
-        assert_eq!(near("tee"), Vec::<&str>::new());
-        assert_eq!(near("piano"), Vec::<&str>::new());
-        assert_eq!(near("x0000"), Vec::<&str>::new());
+        for known in known(&["guitar", "guitars", "violin", "tea", "restaurant", "restart"]) {
+            assert_eq!(near(&known, "guitr"), ["guitar"]);
+            assert_eq!(near(&known, "gutiar"), ["guitar"]);
+            assert_eq!(near(&known, "restuarent"), ["restaurant"]);
+            assert_eq!(near(&known, "tee"), Vec::<&str>::new());
+            assert_eq!(near(&known, "piano"), Vec::<&str>::new());
+            assert_eq!(near(&known, "x0000"), Vec::<&str>::new());
+        }
     }
 
     #[test]
     fn a_term_that_went_is_not_found() {
-        let (terms, mut spellings) = known(&["guitar"]);
-        spellings.remove(terms.find("guitar").unwrap(), "guitar");
-        assert!(spellings.near("guitr", &terms).is_empty());
-        assert!(spellings.by_shape.is_empty());
+        for (mut terms, mut spellings) in known(&["guitar"]) {
+            let guitar = terms.find("guitar").unwrap();
+            spellings.remove(guitar, &terms);
+            terms.release(guitar);
+            assert!(spellings.near("guitr", &terms).is_empty());
+            assert!(spellings.by_shape.is_none_or(|shapes| shapes.is_empty()));
+        }
+    }
+
+    #[test]
+    fn many_terms_are_listed_and_found_as_few_were() {
+        let (mut terms, mut spellings) = (Interner::default(), Spellings::default());
+        for number in 0..=FEW_TERMS {
+            assert!(spellings.by_shape.is_none());
+            let letters = [b'a', b'c'].map(|first| char::from(first + (number % 23) as u8));
+            let id = terms.acquire(&format!("{}{}{}", letters[0], letters[1], "ab".repeat(2 + number / 23)));
+            spellings.add(id, &terms);
+        }
+        let listed = spellings.near("acababb", &terms);
+        assert!(spellings.by_shape.is_some() && !listed.is_empty());
+        assert_eq!(listed, Spellings::default().near("acababb", &terms));
     }
 
     proptest! {

@@ -1,9 +1,9 @@
 //! Fields in a snapshot: the dense columns over the slots in use, then the sparse ones with their slots. Which cells a slot
 //! has is made from those.
 
-use super::{BOOL_ABSENT, BOOL_TRUE, Columns, SparseColumn, TAGS};
+use super::{BOOL_ABSENT, BOOL_TRUE, Columns, SparseColumn, TAGS, set};
 use crate::bitmap::Bitmap;
-use crate::fields::{Cell, INTEGER_FIELDS, Number, STRING_FIELDS, Scalar};
+use crate::fields::{Cell, INTEGER_FIELDS, NO_INTEGER, Number, STRING_FIELDS, Scalar};
 use crate::interner::{ABSENT, Interner, StringId};
 use crate::limits::MAX_LIST_VALUES;
 use crate::snapshot::{Error, Reader, Writer, corrupt};
@@ -26,13 +26,13 @@ impl Columns {
         let slots = || live.iter().map(|slot| slot as usize);
         out.reserve(live.count() * DENSE_BYTES);
         for column in &self.string_columns {
-            out.u32s(slots().map(|slot| numbers[column[slot] as usize]));
+            out.u32s(slots().map(|slot| numbers[column.get(slot).copied().unwrap_or(ABSENT) as usize]));
         }
         for column in &self.integer_columns {
-            out.i64s(slots().map(|slot| column[slot]));
+            out.i64s(slots().map(|slot| column.get(slot).copied().unwrap_or(NO_INTEGER)));
         }
-        slots().for_each(|slot| out.f64(self.importance[slot]));
-        slots().for_each(|slot| out.u8(self.pinned[slot]));
+        slots().for_each(|slot| out.f64(self.importance.get(slot).copied().unwrap_or(f64::NAN)));
+        slots().for_each(|slot| out.u8(self.pinned.get(slot).copied().unwrap_or(BOOL_ABSENT)));
         let metadata = || self.sparse[TAGS as usize + 1..].iter().filter(|column| !column.slots.is_empty());
         out.count(metadata().count());
         out.strings(metadata().map(|column| column.key.as_str()));
@@ -42,7 +42,7 @@ impl Columns {
     /// The opposite of `encode`.
     pub(crate) fn decode(mut reader: Reader, live: &Bitmap) -> Result<Self, Error> {
         let mut made = Self { strings: Interner::decode(&mut reader)?, ..Self::new() };
-        made.grow(live.len());
+        made.len = live.len();
         made.read_dense(&mut reader, live)?;
         let keys = reader.count(4)?;
         let keys = reader.strings(keys)?;
@@ -65,23 +65,25 @@ impl Columns {
                 if string != ABSENT {
                     self.strings.reuse(string)?;
                 }
-                column[slot as usize] = string;
+                set(column, slot as usize, (string != ABSENT).then_some(string), ABSENT);
             }
         }
         for column in &mut self.integer_columns {
-            live.iter().zip(reader.i64s(count)?).for_each(|(slot, integer)| column[slot as usize] = integer);
+            for (slot, integer) in live.iter().zip(reader.i64s(count)?) {
+                set(column, slot as usize, (integer != NO_INTEGER).then_some(integer), NO_INTEGER);
+            }
         }
         for (slot, importance) in live.iter().zip(reader.f64s(count)?) {
             if importance.is_infinite() {
                 return corrupt("an importance is not finite");
             }
-            self.importance[slot as usize] = importance;
+            set(&mut self.importance, slot as usize, (!importance.is_nan()).then_some(importance), f64::NAN);
         }
         for (slot, &pinned) in live.iter().zip(reader.bytes(count)?) {
             if !(BOOL_ABSENT..=BOOL_TRUE).contains(&pinned) {
                 return corrupt("a bool is neither true nor false");
             }
-            self.pinned[slot as usize] = pinned;
+            set(&mut self.pinned, slot as usize, (pinned != BOOL_ABSENT).then_some(pinned), BOOL_ABSENT);
         }
         Ok(())
     }
@@ -116,6 +118,8 @@ impl Columns {
                 list.push((number, position));
             }
         }
+        let end = lists.iter().rposition(|list| !list.is_empty()).map_or(0, |last| last + 1);
+        lists.truncate(end);
         self.entries = lists.into_iter().map(Vec::into_boxed_slice).collect();
         Ok(())
     }
@@ -200,7 +204,6 @@ fn decode_scalar(kind: u8, reader: &mut Reader, strings: &mut Interner) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fields::parse::NO_INTEGER;
 
     /// One memory; its `pinned`, and metadata keys, each with true for the memories listed.
     fn refused(pinned: u8, keys: &[(&str, &[u32])]) -> bool {

@@ -111,6 +111,9 @@ fn choose(view: View<'_>, row: u32, level: usize, enter: Enter, scratch: &mut Sc
             scratch.pool.insert(row, cosine);
         }
         view.search_layer(&probe, level, scratch);
+        if level == 0 {
+            view.graph.note_effort(scratch.evaluations, scratch.pool.found().len());
+        }
         let found: Vec<Found> = scratch
             .pool
             .found()

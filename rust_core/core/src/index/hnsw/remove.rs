@@ -155,7 +155,7 @@ impl Repair {
         let kept: Vec<u32> = links.iter().copied().filter(|&row| !self.dead.get(row)).collect();
         let candidates = ranked(view, node, &self.candidates(view, node, level, &kept, &links));
         if candidates.is_empty() {
-            view.table.set_links(node, level, &[]);
+            self.keep_living(view, node, level);
             relink(view, node, level, scratch);
             return;
         }
@@ -174,6 +174,13 @@ impl Repair {
         for &row in chosen.iter().filter(|row| !kept.contains(row)) {
             add_link(view, row, node, level);
         }
+    }
+
+    /// Let go of the links to dead rows, though not of those others made meanwhile.
+    fn keep_living(&self, view: View<'_>, node: u32, level: usize) {
+        let _writing = view.graph.lock_links(node);
+        let living: Vec<u32> = view.table.neighbours(node, level).filter(|&row| !self.dead.get(row)).collect();
+        view.table.set_links(node, level, &living);
     }
 
     /// What it links to, and the nearest living rows behind the dead ones.

@@ -2,7 +2,7 @@
 
 use super::HnswIndex;
 use crate::bitmap::{Bitmap, set_bits};
-use crate::index::kernels::{BLOCK_ROWS, BlockDots, dot_codes};
+use crate::index::kernels::{BLOCK_ROWS, BlockDots, ROWS_AHEAD, dot_codes};
 use crate::index::quantize::PreparedQuery;
 use crate::index::scan::Bar;
 
@@ -47,13 +47,18 @@ impl HnswIndex {
         let mut bar = Bar::new(top_k);
         let mut scored: Vec<(u32, f32)> = Vec::new();
         let mut dots = BlockDots { high: [0; BLOCK_ROWS], low: [0; BLOCK_ROWS] };
-        for (step, mask) in mask.chunks_exact(STEP_WORDS).enumerate() {
-            if mask.iter().all(|&word| word == 0) {
+        for (step, words) in mask.chunks_exact(STEP_WORDS).enumerate() {
+            let first = step * BLOCK_ROWS;
+            let ahead = mask[(step + 1) * STEP_WORDS..].iter().take(STEP_WORDS).enumerate();
+            ahead
+                .flat_map(|(at, &word)| set_bits(word).map(move |bit| at as u32 * 64 + bit))
+                .take(ROWS_AHEAD)
+                .for_each(|row| self.table.prefetch_codes((first + BLOCK_ROWS) as u32 + row));
+            if words.iter().all(|&word| word == 0) {
                 continue;
             }
-            let first = step * BLOCK_ROWS;
-            dot_codes(self.kernels, self.table.codes_of(first, BLOCK_ROWS), &query.codes, mask, &mut dots);
-            for (at, &word) in mask.iter().enumerate() {
+            dot_codes(self.kernels, self.table.codes_of(first, BLOCK_ROWS), &query.codes, words, &mut dots);
+            for (at, &word) in words.iter().enumerate() {
                 for bit in set_bits(word) {
                     let at = at * 64 + bit as usize;
                     let row = (first + at) as u32;

@@ -48,7 +48,7 @@ impl HnswIndex {
             return Default::default();
         }
         let ef = options.ef.unwrap_or_else(|| default_ef(top_k)).max(top_k);
-        let plan = choose(Counts { matching, linked: self.counts.linked, ef });
+        let plan = choose(Counts { matching, linked: self.counts.linked, ef, effort: self.graph.effort() });
         let mut spent = 0;
         let mut scored = None;
         if let (Plan::Walk { budget }, false) = (plan, options.exact) {

@@ -10,7 +10,7 @@ use std::cmp::Reverse;
 use super::HnswIndex;
 use super::block::Owner;
 use super::graph::Enter;
-use super::params::{M, M0, NONE, level_of};
+use super::params::{EF_CONSTRUCTION, M, M0, NONE, level_of};
 use crate::bitmap::Bitmap;
 use crate::index::kernels::CODE_ALIGN;
 use crate::index::quantize::Coded;
@@ -26,6 +26,9 @@ use sound::Sound;
 const WAITING: u8 = 0;
 const NODE: u8 = 1;
 const TWIN: u8 = 2;
+
+/// Walks that tell what a search costs here: a few milliseconds.
+const EFFORT_SAMPLES: usize = 32;
 
 /// Numbers are packed with a bit beside them.
 const MAX_ROWS: usize = (1 << 31) - 1;
@@ -82,7 +85,22 @@ impl HnswIndex {
         made.read_enter(&mut reader, &nodes)?;
         made.read_links(&mut reader, &nodes)?;
         reader.finish()?;
+        made.measure_effort(&nodes);
         Ok(made)
+    }
+
+    /// Walks as linking would take them, from a few nodes that lie anywhere.
+    fn measure_effort(&self, nodes: &[u32]) {
+        let (view, Some(enter)) = (self.view(), self.graph.enter()) else { return };
+        for &row in nodes.iter().step_by((nodes.len() / EFFORT_SAMPLES).max(1)) {
+            let probe = self.table.probe(row);
+            let start = view.descend(&probe, enter, 0);
+            self.graph.with_scratch(|scratch| {
+                view.begin(start, EF_CONSTRUCTION, scratch);
+                view.search_layer(&probe, 0, scratch);
+                self.graph.note_effort(scratch.evaluations, scratch.pool.found().len());
+            });
+        }
     }
 
     fn make_room(&mut self, end: usize) {

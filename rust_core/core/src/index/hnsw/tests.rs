@@ -67,6 +67,16 @@ impl Fixture {
         }
         hits as f64 / wanted as f64
     }
+
+    /// Nearly all is found and the graph is sound, before and after maintenance.
+    fn check_recall_around_settling(&self, queries: &[Vec<f32>]) {
+        for _ in 0..2 {
+            let recall = self.recall(queries, 10, &everything());
+            assert!(recall >= 0.98, "{recall}");
+            self.settle();
+            self.with(check);
+        }
+    }
 }
 
 const EXACT: SearchOptions = SearchOptions { ef: None, exact: true };
@@ -286,6 +296,9 @@ fn turn_over(memories: u32, queries: usize) {
     let (churned, new) = (fixture.recall(&queries, 10, &everything()), fresh.recall(&queries, 10, &everything()));
     assert!(churned >= new - 0.02, "recall {churned}, of a fresh build {new}");
     let bytes = |fixture: &Fixture| fixture.with(|index| index.memory_bytes()) as f64;
+    let size = |fixture: &Fixture| fixture.with(|index| (index.counts, index.end, index.table.capacity() / block::ROWS));
+    println!("churned: recall {churned}, {:?}, {} bytes", size(&fixture), bytes(&fixture));
+    println!("fresh: recall {new}, {:?}, {} bytes", size(&fresh), bytes(&fresh));
     let spare = (block::ROWS * 700) as f64;
     assert!(bytes(&fixture) <= 1.05 * bytes(&fresh) + spare, "{} and {} bytes", bytes(&fixture), bytes(&fresh));
 }
@@ -318,12 +331,7 @@ fn a_forgotten_region_leaves_the_rest_findable() {
     }
     // Dead rows lie close together where the query is, before and after the repair.
     let queries: Vec<_> = (0..100).map(|at| clusters.near(at)).collect();
-    for _ in 0..2 {
-        let recall = fixture.recall(&queries, 10, &everything());
-        assert!(recall >= 0.98, "{recall}");
-        fixture.settle();
-        fixture.with(check);
-    }
+    fixture.check_recall_around_settling(&queries);
 }
 
 #[test]
@@ -367,6 +375,26 @@ fn equal_vectors_do_not_slow_it_down() {
 }
 
 #[test]
+fn a_million_duplicates_are_one_place_in_the_graph() {
+    const COPIES: u32 = 1_000_000;
+    let fixture = Fixture::new(2);
+    (0..COPIES).for_each(|slot| fixture.insert(slot, &[vec![1.0, 1.0]]));
+    fixture.insert(COPIES, &[vec![1.0, -1.0]]);
+    fixture.settle();
+    for (query, first) in [([1.0, 1.0], 0), ([1.0, -1.0], COPIES)] {
+        let (hits, spent) = fixture.find(&query, 10, &everything(), SearchOptions::default());
+        assert!(hits.len() == 10 && hits[0].1 > 0.99 && spent < 100, "{hits:?} for {spent}");
+        assert!(first == 0 || hits[0].0 == first);
+    }
+    (0..COPIES - 5).for_each(|slot| assert!(fixture.remove(slot)));
+    fixture.settle();
+    let hits = fixture.find(&[1.0, 1.0], 10, &everything(), SearchOptions::default()).0;
+    let mut slots: Vec<u32> = hits.iter().map(|hit| hit.0).collect();
+    slots.sort_unstable();
+    assert_eq!(slots, (COPIES - 5..=COPIES).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_new_row_is_found_at_once_and_searches_go_on_while_others_link() {
     let mut clusters = Clusters::new(7, 30);
     let fixture = filled(&clusters.vectors(2000));
@@ -393,13 +421,12 @@ fn a_new_row_is_found_at_once_and_searches_go_on_while_others_link() {
 
 /// Filters of every selectivity, at random, of what is near the query and of what is far from it: the way chosen may cost
 /// at most twice what the better one does, and finds what there is.
-#[test]
-fn the_planner_is_never_wrong_by_more_than_two() {
+fn never_wrong_by_more_than_two(clusters: usize) {
     const ROWS: u32 = 20_000;
-    let mut clusters = Clusters::new(8, 40);
-    let vectors = clusters.vectors(ROWS as usize);
+    let mut made = Clusters::new(8, clusters);
+    let vectors = made.vectors(ROWS as usize);
     let fixture = filled(&vectors);
-    for query in clusters.vectors(10) {
+    for query in made.vectors(10) {
         let near = fixture.find(&query, ROWS as usize, &everything(), EXACT).0;
         for share in [0.0001, 0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 0.99, 1.0] {
             let chosen = (f64::from(ROWS) * share) as usize;
@@ -424,4 +451,14 @@ fn the_planner_is_never_wrong_by_more_than_two() {
             }
         }
     }
+}
+
+#[test]
+fn the_planner_is_never_wrong_by_more_than_two_where_walks_are_short() {
+    never_wrong_by_more_than_two(40);
+}
+
+#[test]
+fn the_planner_is_never_wrong_by_more_than_two_where_walks_are_long() {
+    never_wrong_by_more_than_two(20_000);
 }

@@ -2,44 +2,37 @@
 
 use std::arch::x86_64::*;
 
-use super::{BlockDots, QueryCodes, portable};
+use super::{BLOCK_ROWS, BlockDots, QueryCodes, ROWS_AHEAD, list_rows, portable, prefetch};
 
 /// # Safety
 /// AVX-512 F, BW, VNNI; rows, mask and `out` as `super::dot_codes` asserts.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 pub unsafe fn dot_codes(codes: &[i8], query: &QueryCodes, mask: &[u64], out: &mut BlockDots) {
     let stride = query.high.len();
-    for (at, &word) in mask.iter().enumerate() {
-        let mut left = word;
-        while left != 0 {
-            let bit = left.trailing_zeros() as usize;
-            let row = at * 64 + bit;
-            // SAFETY: the caller made sure that every row with a set bit is a whole row of `codes`.
-            let first = unsafe { codes.as_ptr().add(row * stride) };
-            if left >> bit & 0b1111 == 0b1111 {
-                // SAFETY: four set bits in a row are four whole rows.
-                let dots = unsafe { dot_rows::<4>(first, query) };
-                for (next, dots) in dots.into_iter().enumerate() {
-                    (out.high[row + next], out.low[row + next]) = dots;
-                }
-                left &= !(0b1111 << bit);
-            } else {
-                // SAFETY: one set bit is one whole row.
-                [(out.high[row], out.low[row])] = unsafe { dot_rows::<1>(first, query) };
-                left &= left - 1;
-            }
+    let mut listed = [0; BLOCK_ROWS];
+    let listed = list_rows(mask, &mut listed);
+    let (fours, rest) = listed.as_chunks::<4>();
+    let rest = rest.last().map(|&last| std::array::from_fn(|at| rest.get(at).copied().unwrap_or(last)));
+    for (number, rows) in fours.iter().chain(&rest).enumerate() {
+        for &ahead in listed.iter().skip(4 * number + ROWS_AHEAD).take(4) {
+            prefetch(&codes[usize::from(ahead) * stride..][..stride]);
+        }
+        // SAFETY: the caller made sure that every row with a set bit is a whole row of `codes`.
+        let dots = unsafe { dot_rows(rows.map(|row| codes.as_ptr().add(usize::from(row) * stride)), query) };
+        for (&row, dots) in rows.iter().zip(dots) {
+            (out.high[usize::from(row)], out.low[usize::from(row)]) = dots;
         }
     }
 }
 
-/// Several rows at a time, so that the query is read once for all of them and the sums do not wait for each other.
+/// Four rows at a time, so that the query is read once for all of them and the sums do not wait for each other.
 ///
 /// `vpdpbusd` needs one unsigned side: x + 128 (a flipped top bit), and 128 times the sum of the query is taken off again.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn dot_rows<const ROWS: usize>(first: *const i8, query: &QueryCodes) -> [(i32, i32); ROWS] {
+unsafe fn dot_rows(rows: [*const i8; 4], query: &QueryCodes) -> [(i32, i32); 4] {
     let stride = query.high.len();
     let top_bit = _mm512_set1_epi8(i8::MIN);
-    let mut sums = [(_mm512_setzero_si512(), _mm512_setzero_si512()); ROWS];
+    let (mut highs, mut lows) = ([_mm512_setzero_si512(); 4], [_mm512_setzero_si512(); 4]);
     for at in (0..stride).step_by(64) {
         // SAFETY: both digits have `stride` codes, a multiple of 64.
         let (high, low) = unsafe {
@@ -48,20 +41,16 @@ unsafe fn dot_rows<const ROWS: usize>(first: *const i8, query: &QueryCodes) -> [
                 _mm512_loadu_si512(query.low.as_ptr().add(at).cast()),
             )
         };
-        for (row, sum) in sums.iter_mut().enumerate() {
-            // SAFETY: `ROWS` rows of `stride` codes begin at `first`.
-            let x = unsafe { _mm512_loadu_si512(first.add(row * stride + at).cast()) };
+        for (row, (high_sum, low_sum)) in rows.iter().zip(highs.iter_mut().zip(&mut lows)) {
+            // SAFETY: each row has `stride` codes.
+            let x = unsafe { _mm512_loadu_si512(row.add(at).cast()) };
             let x = _mm512_xor_si512(x, top_bit);
-            sum.0 = _mm512_dpbusd_epi32(sum.0, x, high);
-            sum.1 = _mm512_dpbusd_epi32(sum.1, x, low);
+            *high_sum = _mm512_dpbusd_epi32(*high_sum, x, high);
+            *low_sum = _mm512_dpbusd_epi32(*low_sum, x, low);
         }
     }
-    let mut dots = [(0, 0); ROWS];
-    for (dot, (high, low)) in dots.iter_mut().zip(sums) {
-        dot.0 = _mm512_reduce_add_epi32(high) - 128 * query.high_sum;
-        dot.1 = _mm512_reduce_add_epi32(low) - 128 * query.low_sum;
-    }
-    dots
+    let (highs, lows) = (sum_four(highs, 128 * query.high_sum), sum_four(lows, 128 * query.low_sum));
+    std::array::from_fn(|row| (highs[row], lows[row]))
 }
 
 /// # Safety
@@ -98,12 +87,18 @@ unsafe fn dot_four(probe: &[i8], probe_sum: i32, rows: &[*const i8; 4]) -> [i32;
             }
         }
     }
+    sum_four(sums, 128 * probe_sum)
+}
+
+/// The sums of the lanes of four registers, less what the flipped bits added.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn sum_four(sums: [__m512i; 4], excess: i32) -> [i32; 4] {
     let [a, b, c, d] = sums.map(|sum| {
         let half = _mm256_add_epi32(_mm512_castsi512_si256(sum), _mm512_extracti64x4_epi64::<1>(sum));
         _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256::<1>(half))
     });
     let sums = _mm_hadd_epi32(_mm_hadd_epi32(a, b), _mm_hadd_epi32(c, d));
-    let sums = _mm_sub_epi32(sums, _mm_set1_epi32(128 * probe_sum));
+    let sums = _mm_sub_epi32(sums, _mm_set1_epi32(excess));
     let mut dots = [0; 4];
     // SAFETY: four integers of 32 bits.
     unsafe { _mm_storeu_si128(dots.as_mut_ptr().cast(), sums) };

@@ -1,12 +1,9 @@
 //! Ids in a snapshot: memories in the order of their insertion, and the free slots.
 
-use std::sync::Arc;
-
-use rustc_hash::FxHashMap;
-
-use super::{Ids, Slot};
+use super::{Entry, Ids};
 use crate::bitmap::Bitmap;
 use crate::snapshot::{Error, Reader, Writer, corrupt};
+use crate::strings::StringTable;
 
 impl Ids {
     pub fn encode(&self, out: &mut Writer) {
@@ -15,9 +12,9 @@ impl Ids {
         out.count(order.len());
         out.u32s(order.iter().copied());
         out.i64s(entries().map(|entry| entry.version));
-        out.strings(entries().map(|entry| &*entry.id));
-        out.count(self.free.len());
-        out.u32s(self.free.iter().copied());
+        out.strings(entries().map(|entry| entry.id));
+        out.count(self.ids.free().len());
+        out.u32s(self.ids.free().iter().copied());
     }
 
     /// Every slot is used by one memory or free, each id stands once.
@@ -33,38 +30,19 @@ impl Ids {
             return corrupt("there are too many slots");
         }
         let mut made = Self {
-            slots: FxHashMap::with_capacity_and_hasher(used, Default::default()),
-            entries: Vec::new(),
+            ids: StringTable::with_numbers(len, ids.iter().map(|id| id.len()).sum()),
+            entries: vec![Entry::default(); len],
             live: Bitmap::zeros(len),
-            free: Vec::new(),
             inserted: used as u64,
         };
-        made.entries.resize_with(len, || None);
         for ((slot, version), (ordinal, id)) in order.zip(versions).zip((0..).zip(ids)) {
-            let Some(entry @ None) = made.entries.get_mut(slot as usize) else {
-                return corrupt("a slot is out of range or used twice");
-            };
-            let id: Arc<str> = id.into();
-            *entry = Some(Slot { id: id.clone(), version, ordinal });
+            if !made.ids.place(slot, id) {
+                return corrupt("a slot is out of range or used twice, or an id stands twice");
+            }
+            made.entries[slot as usize] = Entry { version, ordinal };
             made.live.set(slot);
-            if made.slots.insert(id, slot).is_some() {
-                return corrupt("an id stands twice");
-            }
         }
-        made.free_slots(free)?;
-        Ok(made)
-    }
-
-    fn free_slots(&mut self, free: Vec<u32>) -> Result<(), Error> {
-        let mut taken = self.live.clone();
-        for &slot in &free {
-            if slot as usize >= taken.len() || taken.get(slot) {
-                return corrupt("a free slot is out of range, used or free twice");
-            }
-            taken.set(slot);
-        }
-        self.free = free;
-        Ok(())
+        if made.ids.set_free(free) { Ok(made) } else { corrupt("a free slot is out of range, used or free twice") }
     }
 }
 

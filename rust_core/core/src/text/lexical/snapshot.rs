@@ -1,9 +1,9 @@
 //! Words in a snapshot: the terms, and for each memory which of them it has and how often. The inverted lists are made from
 //! that: it takes a few tens of milliseconds for a million postings, and they cannot contradict the documents.
 
-use super::{DocTerm, Document, LexicalIndex, Posting};
+use super::{DocTerm, Document, LexicalIndex};
 use crate::bitmap::Bitmap;
-use crate::interner::{Interner, StringId};
+use crate::interner::Interner;
 use crate::snapshot::{Error, Reader, Writer, corrupt};
 use crate::text::spelling::Spellings;
 
@@ -29,19 +29,15 @@ impl LexicalIndex {
         numbers.clone().try_for_each(|number| terms.reuse(number))?;
         terms.all_used()?;
         let mut made = Self {
-            postings: terms.uses().iter().map(|&uses| Vec::with_capacity(uses as usize)).collect(),
+            spellings: Spellings::of(&terms),
             terms,
             documents: vec![Document::default(); live.len()],
-            count: 0,
-            total_length: 0,
-            spellings: Spellings::default(),
+            ..Self::default()
         };
-        for term in 1..=made.postings.len() as StringId {
-            made.spellings.add(term, made.terms.get(term).unwrap_or_default());
-        }
         for (slot, length) in live.iter().zip(lengths) {
             made.read_document(slot, (&mut numbers).zip(&mut counts).take(length as usize))?;
         }
+        made.postings.keep_up(made.count, &mut made.documents, &made.terms);
         Ok(made)
     }
 
@@ -55,9 +51,8 @@ impl LexicalIndex {
                 return corrupt("the terms of a text are not in order, or not counted");
             };
             (last, length) = (term, sum);
-            let postings = &mut self.postings[term as usize - 1];
-            postings.push(Posting { slot, count });
-            Ok(DocTerm { term, count, position: postings.len() as u32 - 1 })
+            // Positions are known when the lists are made.
+            Ok(DocTerm { term, count, position: 0 })
         };
         let terms = terms.map(read).collect::<Result<_, Error>>()?;
         self.documents[slot as usize] = Document { terms, length, present: true };

@@ -69,12 +69,7 @@ fn a_graph_with_dead_rows_is_still_one_when_loaded() {
     assert_eq!(loaded.live, saved.live);
     assert!(loaded.tail <= saved.tail + saved.live / 50, "{loaded:?} of {saved:?}");
     let queries: Vec<_> = (0..100).map(|at| clusters.near(at)).collect();
-    for _ in 0..2 {
-        let recall = fixture.recall(&queries, 10, &everything());
-        assert!(recall >= 0.98, "{recall}");
-        fixture.settle();
-        fixture.with(check);
-    }
+    fixture.check_recall_around_settling(&queries);
 }
 
 #[test]
@@ -203,4 +198,19 @@ fn a_link_to_a_node_of_a_lower_level_is_refused() {
     };
     assert!(!forged(vec![]).refused());
     assert!(forged(vec![high + 1]).refused());
+}
+
+#[test]
+fn what_a_walk_costs_is_known_when_linked_and_when_loaded() {
+    let mut clusters = Clusters::new(11, 20_000);
+    let fixture = filled(&clusters.vectors(3000));
+    let effort = fixture.with(|index| index.graph.effort());
+    let ef = 80;
+    let options = SearchOptions { ef: Some(ef), exact: false };
+    let queries = clusters.vectors(50);
+    let spent: usize = queries.iter().map(|q| fixture.find(q, 10, &everything(), options).1).sum();
+    let each = spent as f32 / (queries.len() * ef) as f32;
+    assert!((0.5..1.2).contains(&(effort / each)), "{effort} expected, {each} needed");
+    let loaded = reloaded(&fixture).with(|index| index.graph.effort());
+    assert!((0.8..1.25).contains(&(loaded / effort)), "{effort} when linked, {loaded} when loaded");
 }
