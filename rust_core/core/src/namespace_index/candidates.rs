@@ -21,9 +21,8 @@ const EXPECTED: usize = 512;
 const MAX_WITH_NEIGHBOURS: usize = 10;
 
 /// A query, read once.
-pub struct Query<'a> {
+pub struct Query {
     pub terms: QueryTerms,
-    pub embedding: Option<&'a PreparedQuery>,
     /// Its words in lower case, for the names of speakers.
     pub words: Vec<String>,
     /// The time it asks about.
@@ -31,12 +30,11 @@ pub struct Query<'a> {
 }
 
 impl State {
-    pub fn query<'a>(&self, text: &str, embedding: Option<&'a PreparedQuery>, options: &RankingOptions) -> Query<'a> {
+    pub fn query(&self, text: &str, options: &RankingOptions) -> Query {
         let cues = &options.cues;
         let asks_when = cues.date > 0.0;
         Query {
             terms: self.words.resolve(&analyze(text), &WordOptions { names: cues.names, spelling: cues.spelling }),
-            embedding,
             words: if cues.speaker > 0.0 { names_in(text) } else { Vec::new() },
             dates: if asks_when { spoken_dates(text, options.now_us.and_then(day_of)) } else { Vec::new() },
         }
@@ -45,7 +43,8 @@ impl State {
     /// What was found by either side and what stands beside it, each once, by slot; with both exact scores.
     pub fn candidates(
         &self,
-        query: &Query<'_>,
+        query: &Query,
+        embedding: Option<&PreparedQuery>,
         found: [&[(u32, f32)]; 2],
         visible: &Bitmap,
         options: &RankingOptions,
@@ -69,7 +68,7 @@ impl State {
         let mut candidates = Vec::with_capacity(slots.len());
         for (at, &slot) in slots.iter().enumerate() {
             let mut candidate = around.words_of(slot, options);
-            candidate.cosine = query.embedding.and_then(|query| self.vectors.cosine(slot, query));
+            candidate.cosine = embedding.and_then(|query| self.vectors.cosine(slot, query));
             candidate.traits = self.traits(slot, query, &mut speakers);
             candidate.traits.beside_only = at >= searched;
             if options.cues.look_beside() {
@@ -82,7 +81,7 @@ impl State {
         candidates
     }
 
-    fn traits(&self, slot: u32, query: &Query<'_>, speakers: &mut FxHashMap<StringId, bool>) -> Traits {
+    fn traits(&self, slot: u32, query: &Query, speakers: &mut FxHashMap<StringId, bool>) -> Traits {
         let fields = &self.fields;
         let speaker = fields.string(column::SPEAKER, slot);
         let time_us = fields.integer(column::EVENT_TIME, slot).or_else(|| fields.integer(column::CREATE_TIME, slot));
