@@ -75,6 +75,11 @@ impl Rows {
         &self.vectors[at / BLOCK_ROWS][start..start + self.dimensions]
     }
 
+    /// The codes of all rows, block by block.
+    pub fn codes(&self) -> impl Iterator<Item = &[i8]> {
+        self.codes.iter().map(Vec::as_slice)
+    }
+
     pub fn coded(&self, at: usize) -> Coded<'_> {
         let start = at % BLOCK_ROWS * self.stride;
         Coded { codes: &self.codes[at / BLOCK_ROWS][start..start + self.stride], scale: self.scales[at] }

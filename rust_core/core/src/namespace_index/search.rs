@@ -6,7 +6,7 @@
 use std::cmp::Ordering;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::candidates::Query;
+use super::candidates::{Parts, Query};
 use super::{NamespaceIndex, State};
 use crate::bitmap::Bitmap;
 use crate::error::Error;
@@ -74,6 +74,7 @@ impl NamespaceIndex {
         let filter = filter.map(parse_filter).transpose()?;
         let state = self.read()?;
         let words = state.words_half(query, filter.as_ref(), options);
+        state.vectors.warm(&mut words.found.iter().map(|&(slot, _)| slot));
         let changes = self.changes.load(Relaxed);
         Ok(PreparedSearch { text: query.into(), filter, options: *options, thoroughly: *thoroughly, words, changes })
     }
@@ -108,6 +109,8 @@ struct WordsHalf {
     visible: Bitmap,
     /// Best first.
     found: Vec<(u32, f32)>,
+    /// Of what was found and what stands beside it.
+    parts: Parts,
 }
 
 fn one_vector(dimensions: usize, bytes: &[u8]) -> Result<PreparedQuery, Error> {
@@ -122,7 +125,8 @@ impl State {
         let visible = self.visible(filter);
         let query = self.query(text, options);
         let found = self.words.search(&query.terms, options.candidates, &visible, &|a, b| self.by_id(a, b));
-        WordsHalf { query, visible, found }
+        let parts = self.parts(&query.terms, &found, &visible);
+        WordsHalf { query, visible, found, parts }
     }
 
     fn finish(
@@ -132,11 +136,11 @@ impl State {
         options: &RankingOptions,
         thoroughly: &SearchOptions,
     ) -> SearchResult {
-        let WordsHalf { query, visible, found } = words;
+        let WordsHalf { query, visible, found, parts } = words;
         let tie = |a: u32, b: u32| self.by_id(a, b);
         let by_vector =
             embedding.map_or(Vec::new(), |q| self.vectors.search(q, options.candidates, visible, thoroughly, &tie));
-        let candidates = self.candidates(query, embedding, [found, &by_vector], visible, options);
+        let candidates = self.candidates(query, embedding, parts.clone(), [found, &by_vector], visible, options);
         let likeness = |a: u32, b: u32| self.words.likeness(a, b);
         let (ranked, nothing_relevant) = rank(candidates, options, &Between { tie: &tie, likeness: &likeness });
         let hits = ranked.into_iter().filter_map(|ranked| self.hit(ranked)).collect();

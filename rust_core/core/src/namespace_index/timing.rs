@@ -89,7 +89,14 @@ fn ranking_takes_no_longer_than_it_may() {
                 state.vectors.search(&prepared, options.candidates, &visible, &SearchOptions::default(), &tie);
             for repeat in 0..3 {
                 let started = Instant::now();
-                let candidates = state.candidates(&query, Some(&prepared), [&by_words, &by_vector], &visible, &options);
+                let candidates = state.candidates(
+                    &query,
+                    Some(&prepared),
+                    Default::default(),
+                    [&by_words, &by_vector],
+                    &visible,
+                    &options,
+                );
                 candidates_seen += candidates.len();
                 let found = rank(candidates, &options, &Between { tie: &tie, likeness: &likeness });
                 let took = started.elapsed().as_secs_f64() * 1e6;
