@@ -36,6 +36,8 @@ class Section:
     """
 
     def __init__(self, heading: str, items: Sequence[str], share: float, reverse: bool = False) -> None: ...
+    def count(self, counter: TokenCounter) -> None:
+        """Count it now and remember that, so that packing it with ``counter`` has less to do."""
 
 @final
 class Packed:
@@ -124,6 +126,10 @@ class SnapshotCorrupt(Exception):
     """The snapshot is not what was written: put the file aside and build the index from the rows."""
 
 @final
+class PreparedSearch:
+    """A search that waits for its embedding; only the index that made it can finish it, as often as asked."""
+
+@final
 class NamespaceIndex:
     """Vectors, words and filterable fields of one namespace, kept in step. Searches run concurrently with each other.
 
@@ -141,6 +147,10 @@ class NamespaceIndex:
     ) -> SearchResult:
         """``embedding``: one float32 vector, little-endian, or None for words only. ``filter``: UTF-8 JSON, see
         ``memd/domain/filters.py`` for the grammar, None for everything."""
+    def prepare(self, query: str, filter: bytes | None, options: RankingOptions) -> PreparedSearch:
+        """The half of ``search`` that needs no embedding, for the time in which that is made."""
+    def finish(self, prepared: PreparedSearch, embedding: bytes | None) -> SearchResult:
+        """What ``search`` finds now: changes since ``prepare`` are seen."""
     def matching(self, filter: bytes | None) -> list[str]:
         """Ids of the memories that pass the filter, in insertion order."""
     def versions(self) -> dict[str, int]:

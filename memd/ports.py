@@ -567,6 +567,12 @@ class NamespaceIndex(Protocol):
     ) -> IndexAnswer:
         """Blocking; loads the namespace on first use."""
 
+    def prepare(
+        self, namespace: str, kind: str, query: str, where: Filter, options: SearchOptions
+    ) -> Callable[[bytes | None], IndexAnswer]:
+        """Blocking: ``search`` in two halves, for the time in which the embedding is made. The result is the other half,
+        blocking too, and sees what was changed in between."""
+
     def state(self, namespace: str, kind: str) -> IndexState:
         """Blocking. For Verify and GetStats; loads the namespace."""
 
@@ -598,8 +604,11 @@ class Embedder(Protocol):
     def model(self) -> EmbeddingModel | None:
         """None while there is no usable model."""
 
-    async def query(self, text: str, use: Callable[[bytes], T], *, cache: bool = True) -> T:
-        """Embed and run ``use`` on the same worker thread right after, while the caches are warm."""
+    async def query(
+        self, text: str, use: Callable[[bytes], T], *, meanwhile: Callable[[], None] | None = None, cache: bool = True
+    ) -> T:
+        """Embed and run ``use`` on a worker thread. ``meanwhile`` runs before ``use``, on another worker thread while the
+        model runs where one is free."""
 
     async def memories(self, texts: Sequence[str]) -> list[tuple[bytes, ...]]:
         """One embedding a window of each text."""
@@ -686,7 +695,10 @@ class PackedContext:
 class ContextPacker(Protocol):
     """Sections to one Markdown block. Blocking, pure, thread-safe."""
 
-    def pack(self, sections: Sequence[ContextSection], budget_tokens: int) -> PackedContext:
+    def ready(self, section: ContextSection, *, count: bool) -> Any:
+        """A section as ``pack`` takes it; with ``count`` its tokens are counted now, so that ``pack`` need not."""
+
+    def pack(self, ready: Sequence[Any], budget_tokens: int) -> PackedContext:
         """Exactly counted, never over the budget; empty sections left out; an item goes in whole or not at all."""
 
 

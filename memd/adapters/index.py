@@ -8,10 +8,11 @@ for longest leave when there are too many or they take too much memory.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from memd import _core
@@ -91,20 +92,43 @@ class RustNamespaceIndex:
 
         While a namespace of more than ``inline_rows`` is being loaded, an exact scan answers, DEGRADED INDEX_LOADING.
         """
+        return self.prepare(namespace, kind, query, where, options)(embedding)
+
+    def prepare(
+        self, namespace: str, kind: str, query: str, where: Filter, options: SearchOptions
+    ) -> Callable[[bytes | None], IndexAnswer]:
+        """``search`` in two halves, with the same errors and the same answer for a namespace that is being loaded."""
         slot = self._slot(namespace, kind)
         if not slot.wait_inline(self._inline_rows):
-            return scan(self._source.load(namespace, kind), embedding, where, options)
-        seq, core = slot.current()
-        if not len(core):
-            return IndexAnswer((), nothing_relevant=True, seq=seq)
+            return lambda embedding: scan(self._source.load(namespace, kind), embedding, where, options)
+        _, core = slot.current()
+        conditions, ranking = to_json(where), _ranking(options)
+        with self._told(slot):
+            prepared = core.prepare(query, conditions, ranking)
+
+        def finish(embedding: bytes | None) -> IndexAnswer:
+            seq, now = slot.current()
+            if not len(now):
+                return IndexAnswer((), nothing_relevant=True, seq=seq)
+            with self._told(slot):
+                if now is core:
+                    result = core.finish(prepared, embedding)
+                else:  # everything was deleted in between, and a new index begun
+                    result = now.search(query, embedding, conditions, ranking)
+            return IndexAnswer(tuple([_hit(h) for h in result.hits]), result.nothing_relevant, seq)
+
+        return finish
+
+    @contextlib.contextmanager
+    def _told(self, slot: IndexSlot) -> Iterator[None]:
+        """The errors of the core as memd's; a broken index is dropped."""
         try:
-            result = core.search(query, embedding, to_json(where), _ranking(options))
+            yield
         except ValueError as exc:
             raise InvalidArgument("the search was refused by the index") from exc
         except RuntimeError as exc:
             self._drop(slot)
             raise NotReady("an index broke and is being loaded again") from exc
-        return IndexAnswer(tuple([_hit(h) for h in result.hits]), result.nothing_relevant, seq)
 
     def state(self, namespace: str, kind: str) -> IndexState:
         slot = self._slot(namespace, kind)

@@ -14,7 +14,12 @@ class RustContextPacker:
     def __init__(self, counter: TokenCounter) -> None:
         self._counter = counter
 
-    def pack(self, sections: Sequence[ContextSection], budget_tokens: int) -> PackedContext:
-        core = [Section(s.heading, s.items, s.share, s.reverse) for s in sections]
-        packed = pack_context(self._counter, core, budget_tokens)
+    def ready(self, section: ContextSection, *, count: bool) -> Section:
+        made = Section(section.heading, section.items, section.share, section.reverse)
+        if count:
+            made.count(self._counter)
+        return made
+
+    def pack(self, ready: Sequence[Section], budget_tokens: int) -> PackedContext:
+        packed = pack_context(self._counter, ready, budget_tokens)
         return PackedContext(packed.text, packed.tokens, tuple(map(len, packed.taken)))

@@ -36,7 +36,8 @@ from memd.rpc.page_tokens import Pager
 from memd.rpc.request_keys import request_key
 from memd.rpc.status import Failure, settle
 
-Handler: TypeAlias = Callable[[Any, "Call"], Awaitable[Message]]
+Handler: TypeAlias = Callable[[Any, "Call"], Awaitable[Message | bytes]]
+"""Bytes are a reply that was serialised already."""
 Metadata: TypeAlias = Iterable[tuple[str, str | bytes]]
 
 OVERLOAD_RETRY_S = 0.1
@@ -176,7 +177,8 @@ class Calls(_GenericHandler):
         try:
             async with asyncio.timeout(limit_s) as timeout:
                 call = Call(method, caller, timeout.when() or 0.0)
-                reply = (await handler(_parse(request_class, raw), call)).SerializeToString()
+                made = await handler(_parse(request_class, raw), call)
+                reply = made if isinstance(made, bytes) else made.SerializeToString()
         except TimeoutError as exc:
             if not timeout.expired():
                 raise

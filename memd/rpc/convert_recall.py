@@ -92,26 +92,43 @@ def _options(message: ms.RecallRequest, limit: int, min_relevance: float | None)
     return replace(options, nothing_below=nothing_below, **given)
 
 
-def recall_response(reply: RecallReply, *, explain: bool) -> ms.RecallResponse:
-    made = ms.RecallResponse(
+def recall_response(reply: RecallReply) -> bytes:
+    """Serialised. The fields ``found`` has written stand first: messages of one type, one after the other, are their merge."""
+    rest = ms.RecallResponse(
         context=reply.context,
         tokens=reply.tokens,
         nothing_relevant=reply.nothing_relevant,
         seq=reply.seq,
         omitted=reply.omitted,
     )
-    put_duration(made.elapsed, reply.elapsed_us)
-    for value in reply.working:
-        put_event(made.working.add(), value)
-    for value in reply.episodes:
-        put_event(made.episodes.add(), value)
-    for found, hit in reply.memories:
-        _put_hit(made.memories.add(), found, hit, explain=explain)
-    for how_to, relevance in reply.procedures:
-        made.procedures.append(procedure(how_to, relevance))
+    put_duration(rest.elapsed, reply.elapsed_us)
     for answer in reply.answers:
-        _put_status(made.tier_status.add(), answer)
-    return made
+        _put_status(rest.tier_status.add(), answer)
+    return b"".join([*reply.shown, rest.SerializeToString()])
+
+
+def found(answer: TierAnswer) -> bytes:
+    """What a tier found, as a part of the serialised response: made while the model still runs for other tiers."""
+    return _found(answer, explain=False)
+
+
+def found_and_explained(answer: TierAnswer) -> bytes:
+    return _found(answer, explain=True)
+
+
+def _found(answer: TierAnswer, *, explain: bool) -> bytes:
+    made = ms.RecallResponse()
+    match answer.tier:
+        case TierName.WORKING | TierName.EPISODIC:
+            events = made.working if answer.tier is TierName.WORKING else made.episodes
+            for value in answer.found:
+                put_event(events.add(), value)
+        case TierName.SEMANTIC:
+            for memory, hit in answer.found:
+                _put_hit(made.memories.add(), memory, hit, explain=explain)
+        case TierName.PROCEDURAL:
+            made.procedures.extend([procedure(how_to, relevance) for how_to, relevance in answer.found])
+    return made.SerializeToString()
 
 
 def _put_hit(target: ms.MemoryHit, found: Memory, hit: IndexHit, *, explain: bool) -> None:

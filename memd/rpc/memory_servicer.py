@@ -32,11 +32,12 @@ class MemoryServicer:
         self._remember = remember
         self._forget = forget
 
-    async def Recall(self, request: ms.RecallRequest, call: Call) -> ms.RecallResponse:
+    async def Recall(self, request: ms.RecallRequest, call: Call) -> bytes:
         asked = convert_recall.recall_request(request, call.scope(request.scope))
-        reply = await self._recall.recall(asked, call.remaining_s())
+        show = convert_recall.found_and_explained if request.explain else convert_recall.found
+        reply = await self._recall.recall(asked, call.remaining_s(), show)
         self._metrics.recalled(reply.answers)
-        return convert_recall.recall_response(reply, explain=request.explain)
+        return convert_recall.recall_response(reply)
 
     async def Observe(self, request: ms.ObserveRequest, call: Call) -> ms.ObserveResponse:
         scope = call.session(request.scope)

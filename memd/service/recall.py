@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
 
 from memd.domain.errors import DeadlineExceeded, InvalidArgument, MemdError, NotReady
 from memd.domain.filters import Filter
@@ -77,6 +78,20 @@ class RecallReply:
     seq: int
     omitted: int
     elapsed_us: int
+    shown: tuple[bytes, ...] = ()
+    """What ``show`` made of the answers that came."""
+
+
+Show: TypeAlias = Callable[[TierAnswer], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A tier's answer with what is made of it while the model still runs for the others."""
+
+    answer: TierAnswer
+    sections: tuple[Any, ...] = ()
+    shown: bytes = b""
 
 
 class RecallService:
@@ -88,17 +103,18 @@ class RecallService:
         self._settings = settings
         self._clock = clock
 
-    async def recall(self, request: RecallRequest, deadline_s: float) -> RecallReply:
-        """InvalidArgument for what a tier refuses as malformed, NotReady when ``min_seq`` is not reached."""
+    async def recall(self, request: RecallRequest, deadline_s: float, show: Show | None = None) -> RecallReply:
+        """``show`` is called with each answer as soon as it is there, its latency unset. InvalidArgument for what a tier refuses as malformed, NotReady when ``min_seq`` is not reached."""
         started = self._clock.monotonic_s()
         tiers_end = started + deadline_s - min(_MARGIN_S, deadline_s * _MARGIN_SHARE)
         namespace = request.scope.namespace
         policy = self._settings.known_policy(namespace) or await self._policy(namespace, tiers_end)
         patience_s = (tiers_end - self._clock.monotonic_s()) * _PATIENCE_SHARE
         ask = _ask(request, policy, self._clock.now_us(), patience_s)
-        answers = await self._ask_tiers(request.tiers, ask, tiers_end)
+        found_by = await self._ask_tiers(request.tiers, ask, tiers_end, show)
+        answers = tuple([one.answer for one in found_by])
         seq = _change_number(answers, request.min_seq)
-        packed = await self._pack([s for a in answers for s in a.sections], request.token_budget)
+        packed = await self._pack(found_by, request.token_budget)
         found = {answer.tier: answer.found for answer in answers}
         return RecallReply(
             context=packed.text,
@@ -112,6 +128,7 @@ class RecallService:
             seq=seq,
             omitted=sum(map(len, found.values())) - sum(packed.taken),
             elapsed_us=self._us_since(started),
+            shown=tuple([one.shown for one in found_by]),
         )
 
     async def _policy(self, namespace: str, until_s: float) -> SessionPolicy:
@@ -123,16 +140,16 @@ class RecallService:
             log.warning("settings of a namespace could not be read: %s", type(error).__name__)
             return self._settings.default_policy()
 
-    async def _ask_tiers(self, names: frozenset[TierName], ask: TierAsk, until_s: float) -> tuple[TierAnswer, ...]:
+    async def _ask_tiers(
+        self, names: frozenset[TierName], ask: TierAsk, until_s: float, show: Show | None
+    ) -> tuple[_Answer, ...]:
         started = self._clock.monotonic_s()
         asked = [tier for tier in self._tiers if tier.name in names]
         able = [tier for tier in asked if ask.scope.session_id or tier.name not in _OF_A_SESSION]
-        tasks: dict[TierName, asyncio.Future[TierAnswer]] = {}
+        able.sort(key=_embeds, reverse=True)  # the model takes longest: the query is on its way before the rest starts
+        tasks: dict[TierName, asyncio.Future[_Answer]] = {}
         try:
-            for first in (True, False):
-                tasks.update({t.name: asyncio.ensure_future(self._timed(t, ask)) for t in able if _embeds(t) is first})
-                if first:
-                    await asyncio.sleep(0)  # the model takes longest: the query is on its way before the rest starts
+            tasks.update({tier.name: asyncio.ensure_future(self._timed(tier, ask, show)) for tier in able})
             if tasks:
                 await asyncio.wait(tasks.values(), timeout=max(0.0, until_s - started))
         finally:
@@ -141,15 +158,20 @@ class RecallService:
         elapsed_us = self._us_since(started)
         return tuple([_outcome(tier.name, tasks.get(tier.name), elapsed_us) for tier in asked])
 
-    async def _timed(self, tier: Tier, ask: TierAsk) -> TierAnswer:
+    async def _timed(self, tier: Tier, ask: TierAsk, show: Show | None) -> _Answer:
         started = self._clock.monotonic_s()
         answer = await tier.recall(ask)
-        return replace(answer, latency_us=self._us_since(started))
+        took_us = self._us_since(started)
+        early = not _embeds(tier)  # what comes with the last answer is counted in one go with the whole
+        sections = [self._packer.ready(section, count=early and _short([section])) for section in answer.sections]
+        shown = b"" if show is None else show(answer)
+        return _Answer(replace(answer, latency_us=took_us), tuple(sections), shown)
 
-    async def _pack(self, sections: Sequence[ContextSection], budget_tokens: int) -> PackedContext:
-        if sum(len(item) for section in sections for item in section.items) <= _PACK_INLINE_CHARS:
-            return self._packer.pack(sections, budget_tokens)
-        return await asyncio.to_thread(self._packer.pack, sections, budget_tokens)
+    async def _pack(self, found_by: Sequence[_Answer], budget_tokens: int) -> PackedContext:
+        ready = [section for one in found_by for section in one.sections]
+        if _short([section for one in found_by for section in one.answer.sections]):
+            return self._packer.pack(ready, budget_tokens)
+        return await asyncio.to_thread(self._packer.pack, ready, budget_tokens)
 
     def _us_since(self, started_s: float) -> int:
         return int((self._clock.monotonic_s() - started_s) * 1e6)
@@ -184,7 +206,11 @@ def _embeds(tier: Tier) -> bool:
     return tier.name not in _OF_A_SESSION
 
 
-async def _cancel(late: list[asyncio.Future[TierAnswer]]) -> None:
+def _short(sections: Sequence[ContextSection]) -> bool:
+    return sum([len(item) for section in sections for item in section.items]) <= _PACK_INLINE_CHARS
+
+
+async def _cancel(late: list[asyncio.Future[_Answer]]) -> None:
     """Give up on tiers and see them end: what they wait for is released before the reply."""
     for task in late:
         task.cancel()
@@ -192,7 +218,7 @@ async def _cancel(late: list[asyncio.Future[TierAnswer]]) -> None:
         await asyncio.wait(late, timeout=_CANCEL_GRACE_S)
 
 
-def _raise_refusal(tasks: Iterable[asyncio.Future[TierAnswer]]) -> None:
+def _raise_refusal(tasks: Iterable[asyncio.Future[_Answer]]) -> None:
     """A refused argument is the caller's: it fails the call."""
     errors = [task.exception() for task in tasks if task.done() and not task.cancelled()]
     for error in errors:
@@ -200,15 +226,19 @@ def _raise_refusal(tasks: Iterable[asyncio.Future[TierAnswer]]) -> None:
             raise error
 
 
-def _outcome(name: TierName, task: asyncio.Future[TierAnswer] | None, elapsed_us: int) -> TierAnswer:
+def _outcome(name: TierName, task: asyncio.Future[_Answer] | None, elapsed_us: int) -> _Answer:
     """A tier's answer, or the status that stands for it."""
+    if task is not None and task.done() and not task.cancelled() and task.exception() is None:
+        return task.result()
+    return _Answer(_failed(name, task, elapsed_us))
+
+
+def _failed(name: TierName, task: asyncio.Future[_Answer] | None, elapsed_us: int) -> TierAnswer:
     if task is None:
         return TierAnswer(name, state="SKIPPED", reason=NO_SESSION)
-    if not task.done() or task.cancelled():
-        return TierAnswer(name, state="TIMED_OUT", latency_us=elapsed_us)
-    error = task.exception()
+    error = None if not task.done() or task.cancelled() else task.exception()
     if error is None:
-        return task.result()
+        return TierAnswer(name, state="TIMED_OUT", latency_us=elapsed_us)
     if isinstance(error, DeadlineExceeded):
         return TierAnswer(name, state="TIMED_OUT", latency_us=elapsed_us)
     return TierAnswer(name, state="SKIPPED", reason=_reason(name, error), latency_us=elapsed_us)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 from memd.domain.context import PROCEDURES_HEADING, PROCEDURES_SHARE, procedure_item
@@ -73,29 +74,33 @@ class ProceduralTier:
     async def recall(self, ask: TierAsk) -> TierAnswer:
         if self._settings.retrieval == "key":
             return self._answer(ask, await asyncio.to_thread(self._by_key, ask))
-        search = self._by_trigger(ask)
         try:
-            return self._answer(ask, await self._query.run(ask, search))
+            return self._answer(ask, await self._query.run(ask, partial(self._prepare, ask)))
         except (ModelUnavailable, LimitExceeded):
-            return self._answer(ask, await asyncio.to_thread(search, None), EMBEDDING_UNAVAILABLE)
+            return self._answer(ask, await asyncio.to_thread(self._by_words, ask), EMBEDDING_UNAVAILABLE)
 
     def _by_key(self, ask: TierAsk) -> _Search:
         ids = _ids_named(ask.scope, ask.query)
         found = self._procedures.fetch(ask.scope.namespace, ids)
         return _Search(tuple((procedure, 0.0) for procedure in found), LIVE_SEQ, "")
 
-    def _by_trigger(self, ask: TierAsk) -> Callable[[bytes | None], _Search]:
+    def _by_words(self, ask: TierAsk) -> _Search:
+        return self._prepare(ask)(None)
+
+    def _prepare(self, ask: TierAsk) -> Callable[[bytes | None], _Search]:
+        """Blocking: the search but for the embedding; with that, the rest."""
         namespace = ask.scope.namespace
         where = visible(ask.scope, at_us=ask.now_us, now_us=ask.now_us)
         options = SearchOptions(limit=_CANDIDATES, trim_ratio=0.0)
+        search = self._index.prepare(namespace, "procedure", ask.query, where, options)
 
-        def search(embedding: bytes | None) -> _Search:
-            answer = self._index.search(namespace, "procedure", ask.query, embedding, where, options)
+        def finish(embedding: bytes | None) -> _Search:
+            answer = search(embedding)
             cosines = {hit.entry_id: hit.relevance for hit in answer.hits if _worth_offering(hit)}
             rows = self._procedures.fetch(namespace, list(cosines)) if cosines else []
             return _Search(tuple([(row, cosines[row.procedure_id]) for row in rows]), answer.seq, answer.degraded)
 
-        return search
+        return finish
 
     def _answer(self, ask: TierAsk, search: _Search, reason: str = "") -> TierAnswer:
         found = _own_first(self._fresh(search.offers, ask.now_us))[:MAX_OFFERED_PROCEDURES]

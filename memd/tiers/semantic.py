@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from memd.domain.context import KNOWLEDGE_HEADING, KNOWLEDGE_SHARE, memory_item
 from memd.domain.errors import LimitExceeded, ModelUnavailable
@@ -38,26 +39,30 @@ class SemanticTier:
 
     async def recall(self, ask: TierAsk) -> TierAnswer:
         if self._settings.retrieval == "words":
-            return await asyncio.to_thread(self._search(ask, ask.query), None)
+            return await asyncio.to_thread(self._by_words, ask)
         words = ask.query if self._settings.retrieval == "hybrid" else ""
         try:
-            return await self._query.run(ask, self._search(ask, words))
+            return await self._query.run(ask, partial(self._prepare, ask, words))
         except (ModelUnavailable, LimitExceeded):
-            return await asyncio.to_thread(self._search(ask, ask.query, reason=EMBEDDING_UNAVAILABLE), None)
+            return await asyncio.to_thread(self._by_words, ask, EMBEDDING_UNAVAILABLE)
 
-    def _search(self, ask: TierAsk, words: str, reason: str = "") -> Callable[[bytes | None], TierAnswer]:
-        """The search as one blocking call, for the thread that has the embedding."""
+    def _by_words(self, ask: TierAsk, reason: str = "") -> TierAnswer:
+        return self._prepare(ask, ask.query, reason)(None)
+
+    def _prepare(self, ask: TierAsk, words: str, reason: str = "") -> Callable[[bytes | None], TierAnswer]:
+        """Blocking: the search but for the embedding; with that, the rest."""
         namespace = ask.scope.namespace
         where = visible(ask.scope, at_us=ask.as_of_us, now_us=ask.now_us)
         if ask.filter is not None:
             where = And((where, ask.filter))
+        search = self._index.prepare(namespace, "memory", words, where, ask.options)
 
-        def search(embedding: bytes | None) -> TierAnswer:
-            answer = self._index.search(namespace, "memory", words, embedding, where, ask.options)
+        def finish(embedding: bytes | None) -> TierAnswer:
+            answer = search(embedding)
             rows = self._memories.fetch(namespace, [hit.entry_id for hit in answer.hits]) if answer.hits else []
             return self._answer(answer, rows, reason)
 
-        return search
+        return finish
 
     def _answer(self, answer: IndexAnswer, rows: list[Memory], reason: str) -> TierAnswer:
         found = _paired(answer.hits, rows)

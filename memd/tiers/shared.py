@@ -7,8 +7,10 @@ does the work, the others wait for it; what fails fails for all of them.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from memd.domain.errors import MemdError
@@ -48,63 +50,92 @@ class _Outcome(Generic[T]):
     error: MemdError | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Guest:
-    work: Callable[[bytes], Any]
-    future: asyncio.Future[Any]
+Search: TypeAlias = Callable[[bytes], T]
+Prepare: TypeAlias = Callable[[], Search[T]]
+
+
+class _Party:
+    """The searches that share one embedding. Whoever comes while the model is not yet running may join."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open = True
+        self._members: list[tuple[Prepare[Any], asyncio.Future[Any]]] = []
+        self._searches: list[_Outcome[Search[Any]]] = []
+
+    def join(self, prepare: Prepare[T], future: asyncio.Future[T]) -> bool:
+        """False when it is too late."""
+        with self._lock:
+            if self._open:
+                self._members.append((prepare, future))
+            return self._open
+
+    def prepare(self) -> None:
+        """On a worker thread, beside the model."""
+        with self._lock:
+            self._open = False
+        self._searches = [_attempt(prepare) for prepare, _ in self._members]
+
+    def search(self, embedding: bytes) -> list[_Outcome[Any]]:
+        """On a worker thread, after both."""
+        return [_search(search, embedding) for search in self._searches]
+
+    def tell(self, outcomes: list[_Outcome[Any]]) -> None:
+        for (_, future), outcome in zip(self._members, outcomes, strict=True):
+            if outcome.error is not None:
+                _fail(future, outcome.error)
+            elif not future.done():
+                future.set_result(outcome.value)
+
+    def fail(self, error: MemdError) -> None:
+        for _, future in self._members:
+            _fail(future, error)
+
+    def leave(self) -> None:
+        """Nobody will tell any more: those who still wait are cancelled, who comes later does the work again."""
+        with self._lock:
+            self._open = False
+        for _, future in self._members:
+            future.cancel()
 
 
 class QueryOnce:
-    """The embedding of an ask's query, and the searches that use it, on one worker thread in one go."""
+    """The embedding of an ask's query, and the searches that use it, on the worker threads in one go."""
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
 
-    async def run(self, ask: TierAsk, work: Callable[[bytes], T]) -> T:
-        """``work(embedding)`` on the worker thread that embedded the query. Errors: the embedder's, and ``work``'s."""
-        guests: list[_Guest] | None = ask.shared.get(self)
-        if guests is not None:
-            future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-            guests.append(_Guest(work, future))
-            return await future
-        return await self._host(ask, work)
+    async def run(self, ask: TierAsk, prepare: Prepare[T]) -> T:
+        """``prepare()(embedding)``, the first part beside the model. Errors: the embedder's, and those of both parts."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        party: _Party | None = ask.shared.get(self)
+        if party is None or not party.join(prepare, future):
+            party = ask.shared[self] = _Party()
+            party.join(prepare, future)
+            await self._host(ask, party)
+        return await future
 
-    async def _host(self, ask: TierAsk, work: Callable[[bytes], T]) -> T:
-        guests: list[_Guest] = ask.shared.setdefault(self, [])
+    async def _host(self, ask: TierAsk, party: _Party) -> None:
         try:
-            await asyncio.sleep(0)  # the other tiers, started in this turn of the loop, join here
-        finally:
-            del ask.shared[self]
-        try:
-            return await self._embed(ask, work, guests)
+            query = self._embedder.query(ask.query, party.search, meanwhile=party.prepare, cache=ask.use_cache)
+            party.tell(await query)
         except MemdError as error:
-            for guest in guests:
-                _fail(guest.future, error)
-            raise
+            party.fail(error)
         finally:
-            for guest in guests:
-                guest.future.cancel()
-
-    async def _embed(self, ask: TierAsk, work: Callable[[bytes], T], guests: list[_Guest]) -> T:
-        def all_work(embedding: bytes) -> tuple[_Outcome[T], list[_Outcome[Any]]]:
-            return _attempt(work, embedding), [_attempt(guest.work, embedding) for guest in guests]
-
-        mine, theirs = await self._embedder.query(ask.query, all_work, cache=ask.use_cache)
-        for guest, outcome in zip(guests, theirs, strict=True):
-            if outcome.error is not None:
-                _fail(guest.future, outcome.error)
-            elif not guest.future.done():
-                guest.future.set_result(outcome.value)
-        if mine.error is not None:
-            raise mine.error
-        return mine.value  # type: ignore[return-value]  # set where there is no error
+            party.leave()
 
 
-def _attempt(work: Callable[[bytes], T], embedding: bytes) -> _Outcome[T]:
+def _attempt(work: Callable[[], T]) -> _Outcome[T]:
     try:
-        return _Outcome(work(embedding), None)
+        return _Outcome(work(), None)
     except MemdError as error:
         return _Outcome(None, error)
+
+
+def _search(search: _Outcome[Search[T]], embedding: bytes) -> _Outcome[T]:
+    if search.value is None:
+        return _Outcome(None, search.error)
+    return _attempt(partial(search.value, embedding))
 
 
 def _fail(future: asyncio.Future[Any], error: MemdError) -> None:

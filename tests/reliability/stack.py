@@ -48,7 +48,11 @@ class HashEmbedder:
 
     model = MODEL
 
-    async def query(self, text: str, use: Callable[[bytes], T], *, cache: bool = True) -> T:
+    async def query(
+        self, text: str, use: Callable[[bytes], T], *, meanwhile: Callable[[], None] | None = None, cache: bool = True
+    ) -> T:
+        if meanwhile is not None:
+            meanwhile()
         return use(vector(text))
 
     async def memories(self, texts: Sequence[str]) -> list[tuple[bytes, ...]]:

@@ -67,19 +67,27 @@ class OnnxEmbedder:
             query_cache_entries=query_cache_entries,
         )
 
-    async def query(self, text: str, use: Callable[[bytes], T], *, cache: bool = True) -> T:
-        """``use(embedding)`` of a query, on the worker thread that embedded it: its caches are warm, and it is one hop.
+    async def query(
+        self, text: str, use: Callable[[bytes], T], *, meanwhile: Callable[[], None] | None = None, cache: bool = True
+    ) -> T:
+        """``use(embedding)`` of a query, on a worker thread: one hop there and one back.
 
-        A query of more than 256 word pieces is embedded as windows, its embedding is the direction of their mean.
+        ``meanwhile`` runs before ``use``: on another worker thread while the model runs, where one is free. A query of more than 256 word pieces is embedded as windows, its embedding is the direction of their mean.
         ``cache=False`` neither reads nor fills the cache. Errors: InvalidArgument (over 16 windows), LimitExceeded
-        (too many queries wait), ShuttingDown, and whatever ``use`` raises.
+        (too many queries wait), ShuttingDown, and whatever ``use`` and ``meanwhile`` raise.
         """
-        outcome: list[T] = []
+        embedding: list[bytes] = []
 
-        def step() -> None:
-            outcome.append(use(self._query_embedding(text, cache=cache)))
+        def begun() -> None:
+            # Not before: until the model runs, a second thread would only take turns with this one at the interpreter.
+            if meanwhile is not None:
+                self._workers.extend(job, [meanwhile])
 
-        return await self._workers.submit(Job([step], lambda: outcome[0]), bulk=False)
+        def embed() -> None:
+            embedding.append(self._query_embedding(text, begun, cache=cache))
+
+        job = Job([embed], lambda: use(embedding[0]))
+        return await self._workers.submit(job, bulk=False)
 
     async def memories(self, texts: Sequence[str]) -> list[tuple[bytes, ...]]:
         """The embeddings of each text, in order: one, or one per overlapping window of over 256 word pieces.
@@ -105,11 +113,14 @@ class OnnxEmbedder:
         """Fail what waits with ShuttingDown, let running steps end, stop the threads. Idempotent."""
         self._workers.close()
 
-    def _query_embedding(self, text: str, *, cache: bool) -> bytes:
+    def _query_embedding(self, text: str, begun: Callable[[], None], *, cache: bool) -> bytes:
         cached = self._queries.get(text) if cache else None
         if cached is not None:
+            begun()
             return cached
-        embedding = mean_direction([self._session.embed(ids) for ids in self._pieces.windows(text)])
+        windows = self._pieces.windows(text)
+        begun()
+        embedding = mean_direction([self._session.embed(ids) for ids in windows])
         if cache:
             self._queries.put(text, embedding)
         return embedding
@@ -151,7 +162,9 @@ class AbsentEmbedder:
     def __init__(self, reason: ModelUnavailable) -> None:
         self._message = reason.message
 
-    async def query(self, text: str, use: Callable[[bytes], T], *, cache: bool = True) -> T:
+    async def query(
+        self, text: str, use: Callable[[bytes], T], *, meanwhile: Callable[[], None] | None = None, cache: bool = True
+    ) -> T:
         raise ModelUnavailable(self._message)
 
     async def memories(self, texts: Sequence[str]) -> list[tuple[bytes, ...]]:

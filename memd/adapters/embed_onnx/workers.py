@@ -68,6 +68,7 @@ class Job(Generic[T]):
     def __init__(self, steps: Iterable[Step], finish: Callable[[], T]) -> None:
         self.steps: deque[Step] = deque(steps)
         self.finish = finish
+        self.bulk = False
         self.running = 0
         self.error: BaseException | None = None
 
@@ -130,9 +131,10 @@ class Workers:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         mailbox = self._mailboxes.get(loop) or self._mailboxes.setdefault(loop, Mailbox(loop))
+        job.bulk = bulk
         with self._lock:
             self._admit(bulk=bulk)
-            (self._bulk if bulk else self._queries).append(job)
+            self._queue_of(job).append(job)
             self._waiting[job] = (mailbox, future)
             self._wake(len(job.steps))
         try:
@@ -141,13 +143,13 @@ class Workers:
             self._drop(job)
 
     def extend(self, job: Job[Any], steps: Iterable[Step]) -> None:
-        """Add steps to a bulk job from within one of its steps; they were admitted with the job."""
+        """Add steps to a job from within one of its steps; they were admitted with the job. A query's come next."""
         more = list(steps)
         with self._lock:
             if not more or job not in self._waiting or job.error is not None:
                 return
             if not job.steps:
-                self._bulk.append(job)
+                self._put_back(job)
             job.steps.extend(more)
             self._wake(len(more))
 
@@ -185,9 +187,17 @@ class Workers:
             del self._waiting[job]
             if job.steps:
                 job.steps.clear()
-                for waiting in (self._queries, self._bulk):
-                    with contextlib.suppress(ValueError):
-                        waiting.remove(job)
+                self._queue_of(job).remove(job)
+
+    def _queue_of(self, job: Job[Any]) -> deque[Job[Any]]:
+        return self._bulk if job.bulk else self._queries
+
+    def _put_back(self, job: Job[Any]) -> None:
+        """A job with more steps: batches take turns, a query is done before the next one."""
+        if job.bulk:
+            self._bulk.append(job)
+        else:
+            self._queries.appendleft(job)
 
     def _wake(self, steps: int) -> None:
         """Wake as many idle threads as there are steps for; with the lock held."""
@@ -219,7 +229,7 @@ class Workers:
         job = waiting.popleft()
         step = job.steps.popleft()
         if job.steps:
-            waiting.append(job)
+            self._put_back(job)
         job.running += 1
         return job, step
 
@@ -243,7 +253,7 @@ class Workers:
     def _abandon(self, job: Job[Any]) -> None:
         if job.steps:
             job.steps.clear()
-            self._bulk.remove(job)
+            self._queue_of(job).remove(job)
 
     def _settle(self, job: Job[T], mailbox: Mailbox, future: asyncio.Future[T]) -> None:
         value: T | None = None

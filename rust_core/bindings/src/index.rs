@@ -26,6 +26,9 @@ impl IndexEntry {
 }
 
 #[pyclass(frozen, module = "memd._core")]
+pub struct PreparedSearch(core::PreparedSearch);
+
+#[pyclass(frozen, module = "memd._core")]
 pub struct NamespaceIndex(core::NamespaceIndex);
 
 #[pymethods]
@@ -55,9 +58,28 @@ impl NamespaceIndex {
     ) -> PyResult<SearchResult> {
         let RankingOptions { ranking, thoroughly } = options.get();
         let search = || self.0.search_with(query, embedding, filter, ranking, thoroughly);
-        let found = py.detach(search).map_err(map_error)?;
-        let hits = found.hits.into_iter().map(|hit| Py::new(py, Hit::from(hit))).collect::<PyResult<_>>()?;
-        Ok(SearchResult { hits, nothing_relevant: found.nothing_relevant, visible: found.visible })
+        shown(py, py.detach(search).map_err(map_error)?)
+    }
+
+    fn prepare(
+        &self,
+        py: Python<'_>,
+        query: &str,
+        filter: Option<&[u8]>,
+        options: &Bound<'_, RankingOptions>,
+    ) -> PyResult<PreparedSearch> {
+        let RankingOptions { ranking, thoroughly } = options.get();
+        py.detach(|| self.0.prepare(query, filter, ranking, thoroughly)).map(PreparedSearch).map_err(map_error)
+    }
+
+    fn finish(
+        &self,
+        py: Python<'_>,
+        prepared: &Bound<'_, PreparedSearch>,
+        embedding: Option<&[u8]>,
+    ) -> PyResult<SearchResult> {
+        let prepared = &prepared.get().0;
+        shown(py, py.detach(|| self.0.finish(prepared, embedding)).map_err(map_error)?)
     }
 
     fn matching(&self, py: Python<'_>, filter: Option<&[u8]>) -> PyResult<Vec<String>> {
@@ -107,4 +129,9 @@ impl NamespaceIndex {
     fn memory_bytes(&self, py: Python<'_>) -> PyResult<usize> {
         py.detach(|| self.0.memory_bytes()).map_err(map_error)
     }
+}
+
+fn shown(py: Python<'_>, found: core::SearchResult) -> PyResult<SearchResult> {
+    let hits = found.hits.into_iter().map(|hit| Py::new(py, Hit::from(hit))).collect::<PyResult<_>>()?;
+    Ok(SearchResult { hits, nothing_relevant: found.nothing_relevant, visible: found.visible })
 }

@@ -48,6 +48,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<pack::Section>()?;
     module.add_class::<pack::Packed>()?;
     module.add_class::<index::IndexEntry>()?;
+    module.add_class::<index::PreparedSearch>()?;
     module.add_class::<index::NamespaceIndex>()?;
     module.add_class::<vectors::VectorIndex>()?;
     module.add_class::<ranking::RankingOptions>()?;

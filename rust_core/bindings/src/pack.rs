@@ -13,9 +13,11 @@ impl Section {
     #[new]
     #[pyo3(signature = (heading, items, share, reverse = false))]
     fn new(heading: String, items: Vec<String>, share: f64, reverse: bool) -> PyResult<Self> {
-        let section = memd_core::pack::Section { heading, items, share, reverse };
-        section.check().map_err(map_error)?;
-        Ok(Self(section))
+        memd_core::pack::Section::new(heading, items, share, reverse).map(Self).map_err(map_error)
+    }
+
+    fn count(&self, counter: &Bound<'_, TokenCounter>) {
+        self.0.count(&counter.get().0);
     }
 }
 

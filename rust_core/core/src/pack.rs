@@ -3,16 +3,20 @@
 //! Costs are counted per line. Both encodings cut a text after a line break unless white space or a slash follows, so the
 //! sum over lines is nearly always the count of the whole; the whole is counted at the end, and what is over is taken back.
 
+use std::sync::OnceLock;
+
 use crate::error::Error;
 use crate::tokens::TokenCounter;
 
 /// Text of at most so many bytes per token of the budget is first tried as a whole: more hardly ever fits.
 const TRY_WHOLE_BYTES_PER_TOKEN: usize = 4;
-/// Stands between sections, after the last line's own line break.
+/// Stands between sections.
+const BETWEEN: &str = "\n\n---\n\n";
+/// The same after the last line's own line break.
 const RULE: &str = "---\n\n";
 
 /// One part of a context block.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Section {
     /// First line, for example `## Current session`.
     pub heading: String,
@@ -22,16 +26,46 @@ pub struct Section {
     pub share: f64,
     /// Show the least preferred first.
     pub reverse: bool,
+    counted: OnceLock<Counted>,
+}
+
+/// All of a section and the rule behind it.
+#[derive(Clone, Debug)]
+struct Counted {
+    encoding: &'static str,
+    tokens: usize,
+    bytes: usize,
 }
 
 impl Section {
-    /// Refuse a share out of bounds.
-    pub fn check(&self) -> Result<(), Error> {
-        if (0.0..=1.0).contains(&self.share) {
-            Ok(())
-        } else {
-            Err(Error::OutOfRange { what: "share", bounds: "between 0 and 1" })
+    /// Refuses a share out of bounds.
+    pub fn new(heading: String, items: Vec<String>, share: f64, reverse: bool) -> Result<Self, Error> {
+        if !(0.0..=1.0).contains(&share) {
+            return Err(Error::OutOfRange { what: "share", bounds: "between 0 and 1" });
         }
+        Ok(Self { heading, items, share, reverse, counted: OnceLock::new() })
+    }
+
+    /// Count it now and remember that, so that `pack` has less to do.
+    pub fn count(&self, counter: &TokenCounter) {
+        self.counted.get_or_init(|| {
+            let text = format!("{}{BETWEEN}", self.text(&self.all()));
+            Counted { encoding: counter.encoding(), tokens: counter.count(&text), bytes: text.len() }
+        });
+    }
+
+    fn all(&self) -> Vec<usize> {
+        (0..self.items.len()).collect()
+    }
+
+    fn text(&self, taken: &[usize]) -> String {
+        let items = taken.iter().map(|&item| self.items[item].as_str());
+        let items: Vec<&str> = if self.reverse { items.rev().collect() } else { items.collect() };
+        format!("{}\n\n{}", self.heading, items.join("\n"))
+    }
+
+    fn counted(&self, counter: &TokenCounter) -> Option<&Counted> {
+        self.counted.get().filter(|counted| counted.encoding == counter.encoding())
     }
 }
 
@@ -53,13 +87,27 @@ pub fn pack(counter: &TokenCounter, sections: &[&Section], budget: usize) -> Pac
 
 /// Everything, when it fits: counted once instead of by the line.
 fn whole(counter: &TokenCounter, sections: &[&Section], budget: usize) -> Option<Packed> {
-    let taken: Vec<Vec<usize>> = sections.iter().map(|section| (0..section.items.len()).collect()).collect();
+    let taken: Vec<Vec<usize>> = sections.iter().map(|section| section.all()).collect();
     let text = render(sections, &taken);
     if text.len() > budget.saturating_mul(TRY_WHOLE_BYTES_PER_TOKEN) {
         return None;
     }
-    let tokens = counter.count(&text);
+    let tokens = count_whole(counter, sections, &text);
     (tokens <= budget).then_some(Packed { text, tokens, taken })
+}
+
+/// Sections that were counted before are not counted again. Both encodings end a token between the rule and a heading: the
+/// dashes take the line breaks behind them and nothing else, and what follows is cut without a look at what was before.
+fn count_whole(counter: &TokenCounter, sections: &[&Section], text: &str) -> usize {
+    let mut shown = sections.iter().filter(|section| !section.items.is_empty()).peekable();
+    let (mut before, mut rest) = (0, text);
+    while let Some(section) = shown.next() {
+        let follows = shown.peek().is_some_and(|next| next.heading.starts_with('#'));
+        let Some(counted) = section.counted(counter).filter(|_| follows) else { break };
+        before += counted.tokens;
+        rest = &rest[counted.bytes..];
+    }
+    before + counter.count(rest)
 }
 
 fn parts(counter: &TokenCounter, sections: &[&Section], budget: usize) -> Packed {
@@ -136,13 +184,9 @@ impl<'a> Packing<'a> {
 }
 
 fn render(sections: &[&Section], taken: &[Vec<usize>]) -> String {
-    let section = |(section, taken): (&&Section, &Vec<usize>)| {
-        let items = taken.iter().map(|&item| section.items[item].as_str());
-        let items: Vec<&str> = if section.reverse { items.rev().collect() } else { items.collect() };
-        (!items.is_empty()).then(|| format!("{}\n\n{}", section.heading, items.join("\n")))
-    };
-    let parts: Vec<String> = sections.iter().zip(taken).filter_map(section).collect();
-    parts.join("\n\n---\n\n")
+    let shown = sections.iter().zip(taken).filter(|(_, taken)| !taken.is_empty());
+    let parts: Vec<String> = shown.map(|(section, taken)| section.text(taken)).collect();
+    parts.join(BETWEEN)
 }
 
 #[cfg(test)]
@@ -152,7 +196,7 @@ mod tests {
     use super::*;
 
     fn section(heading: &str, items: &[&str], share: f64, reverse: bool) -> Section {
-        Section { heading: heading.into(), items: items.iter().map(|i| (*i).to_owned()).collect(), share, reverse }
+        Section::new(heading.into(), items.iter().map(|i| (*i).to_owned()).collect(), share, reverse).unwrap()
     }
 
     fn counter() -> TokenCounter {
@@ -212,14 +256,16 @@ mod tests {
             given in proptest::collection::vec((proptest::collection::vec("[ \n/a-zA-Z.,!é日#-]{0,40}", 0..8), 0f64..=1.0, any::<bool>()), 0..5),
             budget in 0usize..200,
             second in any::<bool>(),
+            early in 0usize..5,
         ) {
             let counter = TokenCounter::new(if second { "cl100k_base" } else { "o200k_base" }).unwrap();
             let sections: Vec<Section> = given
                 .into_iter()
-                .map(|(items, share, reverse)| Section { heading: "## Head".into(), items, share, reverse })
+                .map(|(items, share, reverse)| Section::new("## Head".into(), items, share, reverse).unwrap())
                 .collect();
             let refs: Vec<&Section> = sections.iter().collect();
             let packed = pack(&counter, &refs, budget);
+            sections.iter().take(early).for_each(|section| section.count(&counter));
             prop_assert!(packed.tokens <= budget);
             prop_assert_eq!(packed.tokens, counter.count(&packed.text));
             prop_assert!(packed.taken.iter().all(|taken| taken.is_sorted_by(|a, b| a < b)));

@@ -8,6 +8,9 @@ use super::rows::Rows;
 use super::{SearchOptions, VectorIndex, scan};
 use crate::bitmap::Bitmap;
 
+/// Bytes.
+const CACHE_LINE: usize = 64;
+
 /// The rows of one slot.
 #[derive(Clone, Debug, Default)]
 pub(super) enum RowList {
@@ -75,6 +78,13 @@ impl FlatIndex {
     }
 }
 
+/// Read one value of every cache line.
+fn touch<T: Copy>(values: &[T]) {
+    values.iter().step_by(CACHE_LINE / size_of::<T>()).for_each(|value| {
+        std::hint::black_box(*value);
+    });
+}
+
 impl VectorIndex for FlatIndex {
     fn dimensions(&self) -> usize {
         self.rows.dimensions()
@@ -131,6 +141,14 @@ impl VectorIndex for FlatIndex {
         tie: &dyn Fn(u32, u32) -> Ordering,
     ) -> Vec<(u32, f32)> {
         scan::search(self, query, top_k, visible, tie)
+    }
+
+    fn warm(&self, slots: &mut dyn Iterator<Item = u32>) {
+        for slot in slots {
+            let rows = self.rows_of.get(slot as usize).map_or(&[][..], RowList::as_slice);
+            rows.iter().for_each(|&row| touch(self.rows.vector(row as usize)));
+        }
+        self.rows.codes().for_each(touch);
     }
 
     fn memory_bytes(&self) -> usize {

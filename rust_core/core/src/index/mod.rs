@@ -70,6 +70,9 @@ pub trait VectorIndex {
         options: &SearchOptions,
         tie: &dyn Fn(u32, u32) -> Ordering,
     ) -> Vec<(u32, f32)>;
+    /// Bring what a search and the cosines of these slots will surely read nearer to the processor, for a caller that has
+    /// time before they are asked for: in between a model may have filled the caches with its weights.
+    fn warm(&self, _slots: &mut dyn Iterator<Item = u32>) {}
     /// Estimate of the heap it holds.
     fn memory_bytes(&self) -> usize;
 }

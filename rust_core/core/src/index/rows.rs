@@ -166,6 +166,11 @@ impl Rows {
         &self.vectors[at / BLOCK_ROWS][start..start + self.dimensions]
     }
 
+    /// The codes of all rows, block by block.
+    pub fn codes(&self) -> impl Iterator<Item = &[i8]> {
+        self.codes.iter().map(Vec::as_slice)
+    }
+
     pub fn coded(&self, at: usize) -> Coded<'_> {
         let (start, codes) = (at % BLOCK_ROWS * self.stride, self.codes());
         Coded { codes: &codes.blocks[at / BLOCK_ROWS][start..start + self.stride], scale: codes.scales[at] }

@@ -155,6 +155,10 @@ impl VectorIndex for Vectors {
         self.index().search(query, top_k, visible, options, tie)
     }
 
+    fn warm(&self, slots: &mut dyn Iterator<Item = u32>) {
+        self.index().warm(slots);
+    }
+
     fn memory_bytes(&self) -> usize {
         self.index().memory_bytes()
     }

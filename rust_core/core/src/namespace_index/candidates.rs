@@ -21,9 +21,8 @@ const EXPECTED: usize = 512;
 const MAX_WITH_NEIGHBOURS: usize = 10;
 
 /// A query, read once.
-pub struct Query<'a> {
+pub struct Query {
     pub terms: QueryTerms,
-    pub embedding: Option<&'a PreparedQuery>,
     /// Its words in lower case, for the names of speakers.
     pub words: Vec<String>,
     /// The time it asks about.
@@ -31,12 +30,11 @@ pub struct Query<'a> {
 }
 
 impl State {
-    pub fn query<'a>(&self, text: &str, embedding: Option<&'a PreparedQuery>, options: &RankingOptions) -> Query<'a> {
+    pub fn query(&self, text: &str, options: &RankingOptions) -> Query {
         let cues = &options.cues;
         let asks_when = cues.date > 0.0;
         Query {
             terms: self.words.resolve(&analyze(text), &WordOptions { names: cues.names, spelling: cues.spelling }),
-            embedding,
             words: if cues.speaker > 0.0 { names_in(text) } else { Vec::new() },
             dates: if asks_when { spoken_dates(text, options.now_us.and_then(day_of)) } else { Vec::new() },
         }
@@ -45,7 +43,9 @@ impl State {
     /// What was found by either side and what stands beside it, each once, by slot; with both exact scores.
     pub fn candidates(
         &self,
-        query: &Query<'_>,
+        query: &Query,
+        embedding: Option<&PreparedQuery>,
+        known: Parts,
         found: [&[(u32, f32)]; 2],
         visible: &Bitmap,
         options: &RankingOptions,
@@ -55,7 +55,7 @@ impl State {
         slots.dedup();
         let searched = slots.len();
         let mut places: FxHashMap<u32, u32> = slots.iter().enumerate().map(|(at, &slot)| (slot, at as u32)).collect();
-        let mut around = Around::new(self, &query.terms, visible);
+        let mut around = Around { state: self, terms: &query.terms, visible, known };
         if options.cues.look_beside() {
             let best = found.iter().flat_map(|side| side.iter().take(MAX_WITH_NEIGHBOURS));
             for slot in best.flat_map(|&(slot, _)| around.beside(slot)).flatten().collect::<Vec<_>>() {
@@ -69,7 +69,7 @@ impl State {
         let mut candidates = Vec::with_capacity(slots.len());
         for (at, &slot) in slots.iter().enumerate() {
             let mut candidate = around.words_of(slot, options);
-            candidate.cosine = query.embedding.and_then(|query| self.vectors.cosine(slot, query));
+            candidate.cosine = embedding.and_then(|query| self.vectors.cosine(slot, query));
             candidate.traits = self.traits(slot, query, &mut speakers);
             candidate.traits.beside_only = at >= searched;
             if options.cues.look_beside() {
@@ -82,7 +82,19 @@ impl State {
         candidates
     }
 
-    fn traits(&self, slot: u32, query: &Query<'_>, speakers: &mut FxHashMap<StringId, bool>) -> Traits {
+    /// What these slots and those beside them have of the query's words, looked up ahead.
+    pub fn parts(&self, terms: &QueryTerms, found: &[(u32, f32)], visible: &Bitmap) -> Parts {
+        let mut around = Around { state: self, terms, visible, known: Parts::default() };
+        for &(slot, _) in found {
+            around.parts(slot);
+            around.beside(slot).into_iter().flatten().for_each(|near| {
+                around.parts(near);
+            });
+        }
+        around.known
+    }
+
+    fn traits(&self, slot: u32, query: &Query, speakers: &mut FxHashMap<StringId, bool>) -> Traits {
         let fields = &self.fields;
         let speaker = fields.string(column::SPEAKER, slot);
         let time_us = fields.integer(column::EVENT_TIME, slot).or_else(|| fields.integer(column::CREATE_TIME, slot));
@@ -114,23 +126,25 @@ struct Around<'a> {
     state: &'a State,
     terms: &'a QueryTerms,
     visible: &'a Bitmap,
+    known: Parts,
+}
+
+/// What slots have of the query's words.
+#[derive(Clone)]
+pub struct Parts {
     /// By slot: where its parts start.
     starts: FxHashMap<u32, Option<usize>>,
     /// What each term of the query adds, one stretch of `terms.len()` a slot.
-    parts: Vec<f32>,
+    values: Vec<f32>,
 }
 
-impl<'a> Around<'a> {
-    fn new(state: &'a State, terms: &'a QueryTerms, visible: &'a Bitmap) -> Self {
-        Self {
-            state,
-            terms,
-            visible,
-            starts: FxHashMap::with_capacity_and_hasher(EXPECTED, FxBuildHasher),
-            parts: Vec::with_capacity(EXPECTED * terms.len() / 2),
-        }
+impl Default for Parts {
+    fn default() -> Self {
+        Self { starts: FxHashMap::with_capacity_and_hasher(EXPECTED, FxBuildHasher), values: Vec::new() }
     }
+}
 
+impl Around<'_> {
     /// What the query may not see neither lends nor comes along.
     fn beside(&self, slot: u32) -> [Option<u32>; BESIDE] {
         self.state.conversations.beside(slot).map(|near| near.filter(|&near| self.visible.get(near)))
@@ -138,13 +152,14 @@ impl<'a> Around<'a> {
 
     /// Where the parts of a slot start; None when it has no word of the query.
     fn parts(&mut self, slot: u32) -> Option<usize> {
-        *self.starts.entry(slot).or_insert_with(|| {
-            let start = self.parts.len();
-            self.parts.resize(start + self.terms.len(), 0.0);
-            if self.state.words.parts(slot, self.terms, &mut self.parts[start..]) {
+        let Parts { starts, values } = &mut self.known;
+        *starts.entry(slot).or_insert_with(|| {
+            let start = values.len();
+            values.resize(start + self.terms.len(), 0.0);
+            if self.state.words.parts(slot, self.terms, &mut values[start..]) {
                 return Some(start);
             }
-            self.parts.truncate(start);
+            values.truncate(start);
             None
         })
     }
@@ -155,7 +170,7 @@ impl<'a> Around<'a> {
         let width = self.terms.len();
         let own = self.parts(slot);
         if let Some(own) = own {
-            let parts = &self.parts[own..own + width];
+            let parts = &self.known.values[own..own + width];
             // Added up as `LexicalIndex::search` does: equal to the bit.
             candidate.bm25 = parts.iter().sum();
             candidate.matched_terms = parts.iter().filter(|part| **part > 0.0).count() as u32;
@@ -185,8 +200,8 @@ impl<'a> Around<'a> {
             return 0.0;
         }
         let raised = |term: usize| {
-            let here = own.map_or(0.0, |own| self.parts[own + term]);
-            let lent = lenders[..count].iter().map(|(start, share)| share * self.parts[start + term]);
+            let here = own.map_or(0.0, |own| self.known.values[own + term]);
+            let lent = lenders[..count].iter().map(|(start, share)| share * self.known.values[start + term]);
             lent.fold(here, f32::max) - here
         };
         (0..self.terms.len()).map(raised).sum()

@@ -125,7 +125,7 @@ fn five_scripts_are_searched_by_their_own_words() {
 
 /// What the words of a query are worth at a slot: each from where it counts most, by the definition.
 fn context_oracle(stored: &State, slot: u32, query: &str, near: f32) -> f32 {
-    let terms = stored.query(query, None, &with(Cues::OFF)).terms;
+    let terms = stored.query(query, &with(Cues::OFF)).terms;
     let parts = |slot: u32| {
         let mut parts = vec![0.0; terms.len()];
         stored.words.parts(slot, &terms, &mut parts);

@@ -8,11 +8,11 @@ mod search;
 mod snapshot;
 mod upsert;
 
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub use entry::Entry;
-pub use search::{Hit, SearchResult};
+pub use search::{Hit, PreparedSearch, SearchResult};
 
 use crate::bitmap::Bitmap;
 use crate::conversation::Conversations;
@@ -32,6 +32,8 @@ pub struct NamespaceIndex {
     /// stand outside it because they are asked for all the time and must not wait.
     len: AtomicUsize,
     applied_seq: AtomicI64,
+    /// Changes begun, counted under the lock: what was found out before one of them may not hold any more.
+    changes: AtomicU64,
 }
 
 /// Memories up to which nothing is left in reserve after maintenance: a daemon has many small namespaces, and making room
@@ -80,8 +82,8 @@ impl NamespaceIndex {
             conversations: Conversations::default(),
             traits: Vec::new(),
         };
-        let (maintenance, len, applied_seq) = Default::default();
-        Ok(Self { dimensions, state: RwLock::new(state), maintenance, len, applied_seq })
+        let (maintenance, len, applied_seq, changes) = Default::default();
+        Ok(Self { dimensions, state: RwLock::new(state), maintenance, len, applied_seq, changes })
     }
 
     /// The same with a graph from more than so many vectors on, where `new` and `load` take `FLAT_MAX_ROWS`: for who wants
@@ -97,7 +99,9 @@ impl NamespaceIndex {
     }
 
     fn write(&self) -> Result<RwLockWriteGuard<'_, State>, Error> {
-        self.state.write().map_err(|_| Error::Broken)
+        let state = self.state.write().map_err(|_| Error::Broken)?;
+        self.changes.fetch_add(1, Ordering::Relaxed);
+        Ok(state)
     }
 
     /// Components of a vector.

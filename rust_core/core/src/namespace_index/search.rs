@@ -1,8 +1,14 @@
 //! One query: filter, the best of each side, both scores for all of them, ranking.
+//!
+//! In two halves, since the vector of a query takes longer to make than all the rest: `prepare` does what needs no vector
+//! while it is being made, `finish` the rest.
 
 use std::cmp::Ordering;
+use std::sync::atomic::Ordering::Relaxed;
 
+use super::candidates::{Parts, Query};
 use super::{NamespaceIndex, State};
+use crate::bitmap::Bitmap;
 use crate::error::Error;
 use crate::filter::{Filter, parse_filter};
 use crate::index::{PreparedQuery, SearchOptions, VectorIndex, decode_vectors};
@@ -51,12 +57,60 @@ impl NamespaceIndex {
         options: &RankingOptions,
         thoroughly: &SearchOptions,
     ) -> Result<SearchResult, Error> {
+        let prepared = self.prepare(query, filter, options, thoroughly)?;
+        self.finish(&prepared, embedding)
+    }
+
+    /// The half of a search that needs no vector: the filter, and the best by words.
+    pub fn prepare(
+        &self,
+        query: &str,
+        filter: Option<&[u8]>,
+        options: &RankingOptions,
+        thoroughly: &SearchOptions,
+    ) -> Result<PreparedSearch, Error> {
         options.check()?;
         thoroughly.check()?;
-        let embedding = embedding.map(|bytes| one_vector(self.dimensions, bytes)).transpose()?;
         let filter = filter.map(parse_filter).transpose()?;
-        Ok(self.read()?.search(query, embedding.as_ref(), filter.as_ref(), options, thoroughly))
+        let state = self.read()?;
+        let words = state.words_half(query, filter.as_ref(), options);
+        state.vectors.warm(&mut words.found.iter().map(|&(slot, _)| slot));
+        let changes = self.changes.load(Relaxed);
+        Ok(PreparedSearch { text: query.into(), filter, options: *options, thoroughly: *thoroughly, words, changes })
     }
+
+    /// The other half. What has changed in between is seen: then the first half is done again.
+    pub fn finish(&self, prepared: &PreparedSearch, embedding: Option<&[u8]>) -> Result<SearchResult, Error> {
+        let embedding = embedding.map(|bytes| one_vector(self.dimensions, bytes)).transpose()?;
+        let PreparedSearch { text, filter, options, thoroughly, words, changes } = prepared;
+        let state = self.read()?;
+        if *changes == self.changes.load(Relaxed) {
+            return Ok(state.finish(words, embedding.as_ref(), options, thoroughly));
+        }
+        let words = state.words_half(text, filter.as_ref(), options);
+        Ok(state.finish(&words, embedding.as_ref(), options, thoroughly))
+    }
+}
+
+/// A search that waits for its vector; of the index that made it.
+pub struct PreparedSearch {
+    text: Box<str>,
+    filter: Option<Filter>,
+    options: RankingOptions,
+    thoroughly: SearchOptions,
+    words: WordsHalf,
+    /// Those the index had seen by then.
+    changes: u64,
+}
+
+/// What a search knows without its vector.
+struct WordsHalf {
+    query: Query,
+    visible: Bitmap,
+    /// Best first.
+    found: Vec<(u32, f32)>,
+    /// Of what was found and what stands beside it.
+    parts: Parts,
 }
 
 fn one_vector(dimensions: usize, bytes: &[u8]) -> Result<PreparedQuery, Error> {
@@ -67,21 +121,26 @@ fn one_vector(dimensions: usize, bytes: &[u8]) -> Result<PreparedQuery, Error> {
 }
 
 impl State {
-    fn search(
+    fn words_half(&self, text: &str, filter: Option<&Filter>, options: &RankingOptions) -> WordsHalf {
+        let visible = self.visible(filter);
+        let query = self.query(text, options);
+        let found = self.words.search(&query.terms, options.candidates, &visible, &|a, b| self.by_id(a, b));
+        let parts = self.parts(&query.terms, &found, &visible);
+        WordsHalf { query, visible, found, parts }
+    }
+
+    fn finish(
         &self,
-        query: &str,
+        words: &WordsHalf,
         embedding: Option<&PreparedQuery>,
-        filter: Option<&Filter>,
         options: &RankingOptions,
         thoroughly: &SearchOptions,
     ) -> SearchResult {
-        let visible = self.visible(filter);
+        let WordsHalf { query, visible, found, parts } = words;
         let tie = |a: u32, b: u32| self.by_id(a, b);
-        let query = self.query(query, embedding, options);
-        let by_words = self.words.search(&query.terms, options.candidates, &visible, &tie);
         let by_vector =
-            embedding.map_or(Vec::new(), |q| self.vectors.search(q, options.candidates, &visible, thoroughly, &tie));
-        let candidates = self.candidates(&query, [&by_words, &by_vector], &visible, options);
+            embedding.map_or(Vec::new(), |q| self.vectors.search(q, options.candidates, visible, thoroughly, &tie));
+        let candidates = self.candidates(query, embedding, parts.clone(), [found, &by_vector], visible, options);
         let likeness = |a: u32, b: u32| self.words.likeness(a, b);
         let (ranked, nothing_relevant) = rank(candidates, options, &Between { tie: &tie, likeness: &likeness });
         let hits = ranked.into_iter().filter_map(|ranked| self.hit(ranked)).collect();

@@ -58,12 +58,12 @@ impl NamespaceIndex {
         let traits = TextTraits::decode(sections.take(TRAITS)?, ids.live())?;
         let vectors = Vectors::decode(sections.take(VECTORS)?, expected.dimensions, ids.live())?;
         sections.finish()?;
-        let (len, applied_seq) = (ids.len().into(), watermark.into());
+        let (len, applied_seq, changes) = (ids.len().into(), watermark.into(), 0.into());
         let mut state = State { ids, vectors, words, fields, conversations: Conversations::default(), traits };
         state.resume_conversations();
         let state = RwLock::new(state);
-        let loaded = Self { dimensions: expected.dimensions, state, maintenance: Default::default(), len, applied_seq };
-        Ok((loaded, watermark))
+        let maintenance = Default::default();
+        Ok((Self { dimensions: expected.dimensions, state, maintenance, len, applied_seq, changes }, watermark))
     }
 }
 

@@ -83,13 +83,20 @@ fn ranking_takes_no_longer_than_it_may() {
             let text = format!("what did Ada say about {} in May?", numbers.text(6));
             let vector: Vec<f32> = (0..DIMENSIONS).map(|_| numbers.unit() - 0.5).collect();
             let prepared = PreparedQuery::new(&vector);
-            let query = state.query(&text, Some(&prepared), &options);
+            let query = state.query(&text, &options);
             let by_words = state.words.search(&query.terms, options.candidates, &visible, &tie);
             let by_vector =
                 state.vectors.search(&prepared, options.candidates, &visible, &SearchOptions::default(), &tie);
             for repeat in 0..3 {
                 let started = Instant::now();
-                let candidates = state.candidates(&query, [&by_words, &by_vector], &visible, &options);
+                let candidates = state.candidates(
+                    &query,
+                    Some(&prepared),
+                    Default::default(),
+                    [&by_words, &by_vector],
+                    &visible,
+                    &options,
+                );
                 candidates_seen += candidates.len();
                 let found = rank(candidates, &options, &Between { tie: &tie, likeness: &likeness });
                 let took = started.elapsed().as_secs_f64() * 1e6;
