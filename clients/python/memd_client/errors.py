@@ -249,6 +249,9 @@ BY_CODE: Mapping[grpc.StatusCode, type[MemdError]] = {
     grpc.StatusCode.UNIMPLEMENTED: Unimplemented,
 }
 
+_CANCELLED_HERE = ("Channel closed!", "Locally cancelled by application!")
+"""What gRPC says when this process has cancelled the call."""
+
 
 @dataclasses.dataclass(slots=True)
 class _Details:
@@ -267,7 +270,8 @@ def from_status(
 
     ``trailers`` is the trailing metadata, (key, value) pairs. The class follows the reason; an unknown reason (a newer
     daemon) or none at all (gRPC itself, a proxy) falls back to the code. UNAVAILABLE without a reason comes from the
-    connection: Unreachable.
+    connection: Unreachable. CANCELLED without a reason, where nothing was cancelled here, comes from a daemon that stops:
+    gRPC drops the calls it had received and not yet begun, and cuts those that take too long: ShuttingDown.
     """
     details = _read_details(trailers or ())
     kind = BY_REASON.get(details.reason) or BY_CODE.get(code, Internal)
@@ -275,6 +279,8 @@ def from_status(
     if code is grpc.StatusCode.UNAVAILABLE and not details.reason:
         kind, text = Unreachable, f"no memd answered at {address}"
         details.metadata["address"] = address
+    if code is grpc.StatusCode.CANCELLED and not details.reason and message not in _CANCELLED_HERE:
+        kind = ShuttingDown
     return kind(
         text,
         reason=details.reason,
