@@ -128,7 +128,7 @@ class Embedded(IndexedStores):
 
 
 class Served(Stores):
-    """Memories, procedures and settings on Postgres."""
+    """Everything on Postgres."""
 
     def __init__(self, server: Postgres, database: str) -> None:
         super().__init__()
@@ -140,9 +140,11 @@ class Served(Stores):
         stores = await PostgresStores.open(settings, model=MODEL, clock=self.clock)
         self._stores = stores
         self.durability = stores.facts.durability
+        self.sessions = stores.sessions
         self.memories = stores.memories
         self.procedures = stores.procedures
         self.settings = stores.settings
+        self.tasks = stores.tasks
         return self
 
     async def fetch(self, namespace: str, memory_ids: Sequence[str]) -> list[Memory]:
@@ -203,11 +205,10 @@ class Adapter:
     indexed: bool = False
 
 
-_SERVED = frozenset({"memories", "procedures", "settings"})
 ADAPTERS = {
     "sqlite": Adapter(_open_sqlite, indexed=True),
-    "postgres15": Adapter(partial(_open_postgres, "postgres15"), _SERVED),
-    "postgres18": Adapter(partial(_open_postgres, "postgres18"), _SERVED),
+    "postgres15": Adapter(partial(_open_postgres, "postgres15")),
+    "postgres18": Adapter(partial(_open_postgres, "postgres18")),
 }
 
 

@@ -36,8 +36,9 @@ _TABLE: dict[str, tuple[type[MemdError], str]] = {
 }
 _LOST_CODES = ("08", "57P")
 _REPEATABLE_CODES = ("40001", "40P01", "23505", "0A000")
-CONNECTION_ERRORS = (asyncpg.InterfaceError, OSError, asyncio.TimeoutError)
-"""What asyncpg raises when the connection, not the statement, is at fault."""
+CONNECTION_ERRORS = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, asyncio.TimeoutError)
+"""What asyncpg raises when the connection, not the statement, is at fault; the second when the server said goodbye between
+two statements, as it does when it is killed."""
 
 
 def is_lost(error: BaseException) -> bool:
@@ -60,7 +61,7 @@ def translate(error: BaseException) -> MemdError | None:
         return found[0](found[1], metadata={"sqlstate": code}) if found else None
     if isinstance(error, asyncio.TimeoutError):
         return StoreBusy("Postgres did not answer in time")
-    if isinstance(error, OSError | asyncpg.InterfaceError):
+    if isinstance(error, CONNECTION_ERRORS):
         return StoreBusy("the connection to Postgres was lost", metadata={"error": type(error).__name__})
     return None
 
