@@ -36,17 +36,29 @@ from memd.limits import (
     DEFAULT_MAX_STALE_S,
     DEFAULT_POSTGRES_POOL,
     DEFAULT_POSTGRES_TIMEOUT_S,
+    DEFAULT_REDIS_BREAKER_COOL_DOWN_S,
+    DEFAULT_REDIS_BREAKER_FAILURES,
+    DEFAULT_REDIS_CONNECT_TIMEOUT_S,
+    DEFAULT_REDIS_POOL,
+    DEFAULT_REDIS_RETRIES,
+    DEFAULT_REDIS_TIMEOUT_S,
     DEFAULT_REPLICA_POLL_S,
     MAX_CONFIG_FILE_BYTES,
     MAX_INDEX_MEMORY_MB,
     MAX_MAX_STALE_S,
     MAX_POSTGRES_POOL,
     MAX_POSTGRES_TIMEOUT_S,
+    MAX_REDIS_BREAKER_COOL_DOWN_S,
+    MAX_REDIS_BREAKER_FAILURES,
+    MAX_REDIS_POOL,
+    MAX_REDIS_RETRIES,
+    MAX_REDIS_TIMEOUT_S,
     MAX_REPLICA_POLL_S,
     MIN_INDEX_MEMORY_MB,
     MIN_MAX_STALE_S,
     MIN_POSTGRES_POOL,
     MIN_POSTGRES_TIMEOUT_S,
+    MIN_REDIS_TIMEOUT_S,
     MIN_REPLICA_POLL_S,
     QUERY_CACHE_ENTRIES,
 )
@@ -107,9 +119,18 @@ class PostgresConfig:
 
 @dataclass(frozen=True, slots=True)
 class RedisConfig:
-    """``url`` "": there is no Redis."""
+    """``url`` "": there is no Redis. See ``memd.adapters.redis.RedisSettings``."""
 
     url: str = field(default="", repr=False)
+    timeout_s: float = DEFAULT_REDIS_TIMEOUT_S
+    connect_timeout_s: float = DEFAULT_REDIS_CONNECT_TIMEOUT_S
+    pool: int = DEFAULT_REDIS_POOL
+    retries: int = DEFAULT_REDIS_RETRIES
+    breaker_failures: int = DEFAULT_REDIS_BREAKER_FAILURES
+    breaker_cool_down_s: float = DEFAULT_REDIS_BREAKER_COOL_DOWN_S
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +232,15 @@ _KEYS: Mapping[str, read.Reader] = {
     "storage.data_dir": read.path,
     "redis.url": read.text,
     "redis.url_file": read.path,
+    "redis.timeout": read.seconds(MIN_REDIS_TIMEOUT_S, MAX_REDIS_TIMEOUT_S),
+    "redis.connect_timeout": read.seconds(MIN_REDIS_TIMEOUT_S, MAX_REDIS_TIMEOUT_S),
+    "redis.pool": read.within(1, MAX_REDIS_POOL),
+    "redis.retries": read.within(0, MAX_REDIS_RETRIES),
+    "redis.breaker_failures": read.within(1, MAX_REDIS_BREAKER_FAILURES),
+    "redis.breaker_cool_down": read.seconds(MIN_REDIS_TIMEOUT_S, MAX_REDIS_BREAKER_COOL_DOWN_S),
+    "redis.ca_file": read.path,
+    "redis.cert_file": read.path,
+    "redis.key_file": read.path,
     "postgres.url": read.text,
     "postgres.url_file": read.path,
     "postgres.pool": read.within(MIN_POSTGRES_POOL, MAX_POSTGRES_POOL),
@@ -237,6 +267,7 @@ _RENAMED = {
     "ttl": "ttl_us",
     "timeout": "timeout_s",
     "connect_timeout": "connect_timeout_s",
+    "breaker_cool_down": "breaker_cool_down_s",
     "poll": "poll_s",
     "max_stale": "max_stale_s",
 }

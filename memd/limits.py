@@ -116,6 +116,8 @@ REPLICA_LAGS_AFTER_S = (
 REPLICA_LOADS = 2  # namespaces loaded at the same time; each holds a connection and a snapshot of Postgres
 REPLICA_NOTE_S = 5.0  # how precisely a restarted daemon without Postgres knows how old its rows are
 REPLICA_VERIFY_ATTEMPTS = 5  # rows are compared with Postgres at one change number; writers may be in between
+POSTGRES_START_WAIT_S = 30.0  # a start waits so long for Postgres: it may be failing over
+POSTGRES_START_PAUSE_S = 0.25  # between two attempts to reach it
 REPLICA_WAIT_S = 1.0  # a first use of a namespace waits so long for its rows; a larger one is loaded behind the answers
 
 # -- queues and caches

@@ -30,7 +30,7 @@ LAYERS = {
     "testing_hooks": {"domain", "limits"},
 }
 """What each part of memd may import from memd. What is not named here is assembly, which no part may import."""
-ASSEMBLY = {"app", "cli", "listen", "serving", "__main__"}
+ASSEMBLY = {"app", "stores", "cli", "listen", "serving", "__main__"}
 CLIENT_USERS = {"rpc", "config"} | ASSEMBLY  # config: the default socket path has one definition
 FUNCTION_LEVEL_ALLOWED: set[tuple[str, str]] = set()
 """(file, module): heavy optional extras alone."""

@@ -290,6 +290,8 @@ async def _open_redis(program: str, request: pytest.FixtureRequest, tmp_path: Pa
 
 PORTS = frozenset({"memories", "procedures", "sessions", "settings", "tasks"})
 SESSIONS_AND_TASKS = frozenset({"sessions", "tasks"})
+FEED = frozenset({"feed"})
+"""Tells its index each of its own commits by itself, not what a change log says of several."""
 
 
 @dataclass(frozen=True)
@@ -302,7 +304,7 @@ class Adapter:
 
 
 ADAPTERS = {
-    "sqlite": Adapter(_open_sqlite, indexed=True),
+    "sqlite": Adapter(_open_sqlite, PORTS | FEED, indexed=True),
     "replicated": Adapter(_open_replicated, indexed=True),
     "postgres15": Adapter(partial(_open_postgres, "postgres15")),
     "postgres18": Adapter(partial(_open_postgres, "postgres18")),

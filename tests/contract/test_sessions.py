@@ -264,6 +264,13 @@ class TestWorking:
         await stores.sessions.append(SESSION, [event("c")], POLICY, None)
         assert ids((await stores.sessions.working(SESSION, POLICY)).items) == ["c"]
 
+    async def test_a_repeat_of_what_clearing_deleted_is_a_new_event(self, stores: Stores) -> None:
+        await stores.sessions.append(SESSION, [event("a", "same", ephemeral=True)], POLICY, None)
+        await stores.sessions.clear_working(SESSION, None)
+        written = await stores.sessions.append(SESSION, [event("b", "same")], POLICY, None)
+        assert [(one.event_id, one.merged) for one in written.value] == [("b", False)]
+        assert ids((await stores.sessions.working(SESSION, POLICY)).items) == ["b"]
+
     async def test_clearing_an_unknown_session_clears_nothing(self, stores: Stores) -> None:
         assert (await stores.sessions.clear_working(SESSION, None)).value == 0
 

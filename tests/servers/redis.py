@@ -216,6 +216,10 @@ class RedisCluster:
         wait_until(lambda: _is_primary(heir), FORM_TIMEOUT_S, "the replica to take over")
         self.wait_ok()
 
+    def wait_broken(self) -> None:
+        """Every running node has seen that slots are not served."""
+        wait_until(lambda: not any(map(_state_ok, self._running())), FORM_TIMEOUT_S, "the cluster to notice")
+
     def wait_ok(self) -> None:
         """Every running node sees every slot served."""
         wait_until(lambda: all(_state_ok(node) for node in self._running()), FORM_TIMEOUT_S, "the cluster to be whole")

@@ -270,6 +270,9 @@ BY_CODE: Mapping[grpc.StatusCode, type[MemdError]] = {
     grpc.StatusCode.UNIMPLEMENTED: Unimplemented,
 }
 
+_DROPPED = "CANCELLED"
+"""gRPC's own text for a call that the other side cancelled without an answer; what is cancelled here has another."""
+
 
 @dataclasses.dataclass(slots=True)
 class _Details:
@@ -288,7 +291,8 @@ def from_status(
 
     ``trailers`` is the trailing metadata, (key, value) pairs. The class follows the reason; an unknown reason (a newer
     daemon) or none at all (gRPC itself, a proxy) falls back to the code. UNAVAILABLE without a reason comes from the
-    connection: Unreachable.
+    connection: Unreachable. CANCELLED without a reason and in gRPC's own words comes from a daemon that stops: its
+    server drops the calls it had received and not yet begun, and those that took too long. ShuttingDown.
     """
     details = _read_details(trailers or ())
     kind = BY_REASON.get(details.reason) or BY_CODE.get(code, Internal)
@@ -296,6 +300,8 @@ def from_status(
     if code is grpc.StatusCode.UNAVAILABLE and not details.reason:
         kind, text = Unreachable, f"no memd answered at {address}"
         details.metadata["address"] = address
+    if code is grpc.StatusCode.CANCELLED and not details.reason and message == _DROPPED:
+        kind = ShuttingDown
     return kind(
         text,
         reason=details.reason,

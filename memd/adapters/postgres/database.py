@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from weakref import WeakValueDictionary
 
 import asyncpg
 
@@ -91,6 +92,7 @@ class Database:
         self.connections = connections
         self._clock = clock
         self._detached = Detached()
+        self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         self._limits = _limits(connections.settings.timeout_s)
 
     async def write(
@@ -115,6 +117,13 @@ class Database:
         return await self._detached.run(self._write(_Request(namespace, store, key, exclusive, mutex), operation))
 
     async def _write(self, request: _Request, operation: Write[T]) -> T:
+        if request.mutex is None:
+            return await self._until_done(request, operation)
+        # Writers of one thing wait for each other here, not each with a connection of the pool.
+        async with self._turns.setdefault(request.mutex, asyncio.Lock()):
+            return await self._until_done(request, operation)
+
+    async def _until_done(self, request: _Request, operation: Write[T]) -> T:
         patience = _Patience(self.connections.settings.timeout_s)
         while True:
             try:

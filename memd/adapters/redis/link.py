@@ -28,7 +28,7 @@ from memd.adapters.redis.scripts import Script
 from memd.adapters.redis.settings import RedisSettings
 from memd.domain.errors import MemdError, StoreBusy, Unavailable
 from memd.domain.model import Durability
-from memd.limits import REDIS_BATCH, REDIS_PROBE_INTERVAL_S, REDIS_RETRY_BASE_S
+from memd.limits import MAX_REDIS_TIMEOUT_S, REDIS_BATCH, REDIS_PROBE_INTERVAL_S, REDIS_RETRY_BASE_S
 from memd.ports import Clock
 
 logger = logging.getLogger(__name__)
@@ -57,16 +57,17 @@ class RedisLink:
     async def open(cls, settings: RedisSettings, clock: Clock | None = None) -> Self:
         """Connect and look what server it is. ConfigError for what a restart of memd with the same settings would find
         again; a server that is down is not an error: memd serves without it until it comes."""
+        settings.check_files()
         link = cls(settings, clock)
         try:
             async with asyncio.timeout(settings.connect_timeout_s):
                 link._learned(await probe.first(link._client, link.address))
         except FOREIGN as error:
-            if refused := probe.refused(error, link.address):
+            refused = probe.refused(error, link.address) or await probe.no_such_service(link._client, link.address)
+            if refused is not None:
                 await link.close()
                 raise refused from error
-            link._failed(failure(error))
-            logger.warning("Redis at %s is not there yet; serving without sessions until it is", link.address)
+            link._cut("Redis at %s is not there yet; serving without it until it is")
         except MemdError:
             await link.close()
             raise
@@ -128,9 +129,10 @@ class RedisLink:
             return await self._client.execute_command("EVAL", script.body, len(keys), *keys, *args)
 
     async def _pipeline(self, batch: Sequence[Sequence[Argument]]) -> list[Any]:
-        async with self._client.pipeline(transaction=False) as pipeline:
+        pipeline: Any = self._client.pipeline(transaction=False)
+        async with pipeline:
             for command in batch:
-                pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
+                pipeline.execute_command(*command)
             replies: list[Any] = await pipeline.execute(raise_on_error=False)
         for reply in replies:
             if isinstance(reply, Exception):
@@ -138,10 +140,10 @@ class RedisLink:
         return replies
 
     async def _server_time(self) -> int:
+        target = {}
         if isinstance(self._client, RedisCluster):
-            seconds, micros = await self._client.execute_command("TIME", target_nodes=self._client.get_default_node())
-        else:
-            seconds, micros = await self._client.execute_command("TIME")
+            target = {"target_nodes": self._client.get_default_node()}
+        seconds, micros = await self._client.execute_command("TIME", **target)
         return int(seconds) * 1_000_000 + int(micros)
 
     async def _attempts(self, operation: Callable[[], Awaitable[T]], *, repeatable: bool) -> T:
@@ -163,7 +165,7 @@ class RedisLink:
     async def _attempt(self, operation: Callable[[], Awaitable[T]]) -> T:
         self._check()
         try:
-            async with asyncio.timeout(self.settings.timeout_s):
+            async with asyncio.timeout(MAX_REDIS_TIMEOUT_S):  # those in front of it have a timeout each
                 await self._slots.acquire()
         except TimeoutError as error:
             raise StoreBusy("every connection to Redis is in use") from error
@@ -189,8 +191,13 @@ class RedisLink:
         if meaning is None or not meaning.lost:
             return
         self._facts_from_s = None
-        if self._breaker.failed(decisive=meaning.hung) and not self._closed:
-            logger.warning("Redis at %s does not answer; serving without it until it does", self.address)
+        if self._breaker.failed(decisive=meaning.hung):
+            self._cut("Redis at %s does not answer; serving without it until it does")
+
+    def _cut(self, why: str) -> None:
+        self._breaker.failed(decisive=True)
+        if not self._closed:
+            logger.warning(why, self.address)
             self._healing = asyncio.ensure_future(self._heal())
 
     async def _heal(self) -> None:

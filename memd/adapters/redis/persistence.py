@@ -38,7 +38,7 @@ def read_facts(address: str, info: Mapping[str, str], config: Mapping[str, str] 
         address=address,
         reachable=True,
         server=f"{product} {info.get(version, '')}".strip(),
-        mode=info.get("redis_mode", ""),
+        mode=info.get("server_mode", info.get("redis_mode", "")),
         durability=_durability(config),
         appendonly=known.get("appendonly", ""),
         appendfsync=known.get("appendfsync", ""),

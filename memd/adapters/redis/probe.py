@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from collections.abc import Mapping
 from typing import Any
@@ -20,6 +21,7 @@ from redis.exceptions import (
 
 from memd.adapters.redis.address import Address
 from memd.adapters.redis.client import Client
+from memd.adapters.redis.errors import FOREIGN
 from memd.adapters.redis.persistence import SETTINGS, RedisFacts, read_facts, weakest
 from memd.domain.errors import ConfigError
 
@@ -84,9 +86,10 @@ def _check(info: Mapping[str, str], address: Address) -> None:
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
     if numbers and numbers < FLOOR:
         raise ConfigError(f"redis.url: {address} is Redis {version}; memd needs 7.0 or newer, or Valkey")
-    if address.mode != "cluster" and info.get("redis_mode") == "cluster":
+    mode = info.get("server_mode", info.get("redis_mode"))  # Valkey's word, Redis's word
+    if address.mode != "cluster" and mode == "cluster":
         raise ConfigError(f"redis.url: {address} is a node of a cluster; write redis+cluster://")
-    if address.mode != "cluster" and info.get("redis_mode") == "sentinel":
+    if address.mode != "cluster" and mode == "sentinel":
         raise ConfigError(f"redis.url: {address} is a Sentinel; write redis+sentinel://host:port/SERVICE")
     if address.mode in ("single", "unix") and info.get("role") == "slave":
         raise ConfigError(f"redis.url: {address} is a replica; give its primary, or redis+sentinel:// to follow it")
@@ -114,6 +117,19 @@ def refused(error: BaseException, address: Address) -> ConfigError | None:
         return ConfigError(f"{where}: the cluster cannot be used ({type(error).__name__})")
     if isinstance(error, InvalidResponse) or "Protocol error" in text:
         return ConfigError(f"{where} does not speak Redis's protocol")
+    return None
+
+
+async def no_such_service(client: Client, address: Address) -> ConfigError | None:
+    """When Sentinels answer, and none of them knows the service."""
+    if address.mode != "sentinel":
+        return None
+    answers = []
+    for watcher in client.connection_pool.sentinel_manager.sentinels:  # type: ignore[union-attr]
+        with contextlib.suppress(*FOREIGN):
+            answers.append(await watcher.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", address.service))
+    if answers and not any(answers):
+        return ConfigError(f"redis.url: {address}: the Sentinels know no service {address.service}")
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 
 from memd.domain.errors import ConfigError
@@ -54,6 +55,13 @@ class RedisSettings:
         _within("retries", self.retries, 0, MAX_REDIS_RETRIES)
         _within("breaker_failures", self.breaker_failures, 1, MAX_REDIS_BREAKER_FAILURES)
         _within("breaker_cool_down", self.breaker_cool_down_s, MIN_REDIS_TIMEOUT_S, MAX_REDIS_BREAKER_COOL_DOWN_S)
+
+    def check_files(self) -> None:
+        """ConfigError for a file that cannot be read."""
+        for name in ("ca_file", "cert_file", "key_file"):
+            path = getattr(self, name)
+            if path and not os.access(path, os.R_OK):
+                raise ConfigError(f"redis.{name}: {path} cannot be read")
 
 
 def _within(name: str, value: float, low: float, high: float) -> None:

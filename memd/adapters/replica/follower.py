@@ -66,11 +66,17 @@ class Follower:
         self._noted_s = float("-inf")
 
     async def start(self) -> None:
-        """Go on from what the replica holds; how current that is counts from when it was last known to be."""
+        """Go on from what the replica holds; how current that is counts from when it was last known to be. Waits a little
+        for what changed meanwhile."""
         age_s = max(0, self._clock.now_us() - await self._replica.current_us()) / 1e6
         fresh_s = self._clock.monotonic_s() - age_s
         for namespace, head in (await self._replica.heads()).items():
             self._followed[namespace] = Followed(namespace, head, fresh_s)
+        self._evict()
+        await self.poll()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(REPLICA_WAIT_S):
+                await self.settled()
 
     async def close(self) -> None:
         """End what is under way; the truth may have left meanwhile."""
@@ -123,7 +129,7 @@ class Follower:
     async def settled(self) -> None:
         """Until every flight that is under way has ended."""
         while flights := [one.flight for one in self._followed.values() if one.flight is not None]:
-            await asyncio.gather(*flights)
+            await asyncio.wait(flights)
 
     def stats(self) -> FollowerStats:
         now_s = self._clock.monotonic_s()

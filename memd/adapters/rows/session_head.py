@@ -58,6 +58,9 @@ class Head:
             self.stale_ephemeral += 1
 
     def empty_working(self) -> None:
+        """Nothing is in working memory any more. The caller deletes what was ephemeral: no repeat can be merged into it."""
+        if self.ephemeral and self.ephemeral[-1] == self.last_position:
+            self.last = None
         self.working.clear()
         self.ephemeral.clear()
         self.working_tokens = 0
