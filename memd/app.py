@@ -16,7 +16,7 @@ from time import perf_counter
 
 from google.protobuf.descriptor import ServiceDescriptor
 
-from memd import __version__, _core, log, testing_hooks
+from memd import __version__, _core, log, stores, testing_hooks
 from memd.adapters.clock import SystemClock
 from memd.adapters.embed_onnx import AbsentEmbedder, OnnxEmbedder
 from memd.adapters.embed_onnx.cache import FORMS, Form, form_of, model_dir
@@ -24,11 +24,10 @@ from memd.adapters.embed_onnx.cpus import usable_cpus
 from memd.adapters.index import IndexFeed, RustNamespaceIndex
 from memd.adapters.index_files import IndexFiles
 from memd.adapters.pack import RustContextPacker
-from memd.adapters.sqlite import SqliteStores
 from memd.config import Config, EmbeddingConfig
 from memd.domain.errors import ConfigError, InvalidArgument, MemdError, ModelUnavailable, Unavailable
 from memd.domain.model import EmbeddingModel, TierName
-from memd.limits import MAX_NAMESPACES_LOADED, MEGABYTE
+from memd.limits import MAX_NAMESPACES_LOADED, MEGABYTE, SWEEP_ROWS
 from memd.metrics import Metrics, rss_bytes
 from memd.ports import Embedder, Tier
 from memd.rpc.admin_servicer import AdminServicer, DaemonFacts
@@ -51,9 +50,11 @@ from memd.service.recall import RecallService
 from memd.service.remember import RememberService
 from memd.service.sessions import SessionService
 from memd.serving import EXIT_FATAL, FATAL_DRAIN_S, Endpoints, Stop, drain
+from memd.stores import Stores
 from memd.tasks import Supervisor
 from memd.tiers.episodic import EpisodicTier
 from memd.tiers.procedural import ProceduralTier
+from memd.tiers.replicated import ReplicatedTier
 from memd.tiers.semantic import SemanticTier
 from memd.tiers.shared import QueryOnce, RecentOnce
 from memd.tiers.working import WorkingTier
@@ -64,6 +65,8 @@ EXIT_START_FAILED = 1
 SWEEP_INTERVAL_S = 30.0
 FINISH_INTERVAL_S = 5.0
 """How soon a Forget goes on that the store stopped half way, for example with a full disk."""
+HINTS_PAUSE_S = 1.0
+"""Before hints are asked for again, after they ended: the poll goes on meanwhile."""
 PRELOAD_WAIT_S = 1.0
 """Ready no later than this after the stores, whatever the indexes still have to load: exact scans answer meanwhile."""
 CLOSE_TIMEOUT_S = 5.0
@@ -110,9 +113,7 @@ async def _run(config: Config, environ: Mapping[str, str]) -> int:
         supervisor = Supervisor()
         stack.push_async_callback(supervisor.close)
         await _finish_forgets(parts, supervisor)
-        stores = parts.stores
-        sweeper = ExpirySweeper(stores.sessions, stores.memories, stores.tasks)
-        supervisor.every("sweep", SWEEP_INTERVAL_S, sweeper.run_once)
+        _start_background(config, parts.stores, supervisor)
         stop.on_signals(lambda: _reload(authenticate))
         for server in servers:
             await server.start()
@@ -133,7 +134,7 @@ async def _run(config: Config, environ: Mapping[str, str]) -> int:
 class _Parts:
     """The adapters of a running daemon."""
 
-    stores: SqliteStores
+    stores: Stores
     index: RustNamespaceIndex
     embedder: Embedder
     clock: SystemClock
@@ -144,25 +145,19 @@ async def _opened(config: Config, clock: SystemClock, hooks: testing_hooks.Hooks
     """Stores first: they say which model. Then that and the indexes, side by side. What fails closes what was opened."""
     async with contextlib.AsyncExitStack() as stack:
         feed = IndexFeed()
-        stores = await asyncio.to_thread(
-            SqliteStores.open,
-            config.storage.data_dir,
-            model=None,
-            clock=clock,
-            sink=feed,
-            on_fatal=stop.on_fatal,
-            vfs=hooks.vfs,
-        )
-        stack.push_async_callback(asyncio.to_thread, stores.close)
-        form = _form(config.embedding.precision, await stores.frozen_model())
-        await stores.use_model(form.model)
-        index = await asyncio.to_thread(_open_index, config, stores, form.model)
+        opening = stores.opened(config, clock, feed, on_fatal=stop.on_fatal, vfs=hooks.vfs)
+        opened = await stack.enter_async_context(opening)
+        form = _form(config.embedding.precision, await opened.frozen_model())
+        await opened.use_model(form.model)
+        index = await asyncio.to_thread(_open_index, config, opened, form.model)
         stack.push_async_callback(asyncio.to_thread, index.close)
         feed.index = index
         loading = asyncio.ensure_future(asyncio.to_thread(_load_embedder, config.embedding, form.precision))
         stack.push_async_callback(_close_when_loaded, loading)
-        await _preload(stores, index)
-        yield _Parts(stores, index, await loading, clock)
+        if opened.follower is not None:
+            await opened.follower.start()
+        await _preload(opened, index)
+        yield _Parts(opened, index, await loading, clock)
 
 
 def _form(precision: str, frozen: EmbeddingModel | None) -> Form:
@@ -174,10 +169,10 @@ def _form(precision: str, frozen: EmbeddingModel | None) -> Form:
         raise ConfigError(f"embedding.precision: {exc.message}") from exc
 
 
-def _open_index(config: Config, stores: SqliteStores, model: EmbeddingModel) -> RustNamespaceIndex:
-    files = IndexFiles(config.storage.data_dir, f"{model.model_id}/{model.digest}", model.dimensions)
+def _open_index(config: Config, stores: Stores, model: EmbeddingModel) -> RustNamespaceIndex:
+    files = IndexFiles(stores.data_dir, f"{model.model_id}/{model.digest}", model.dimensions)
     return RustNamespaceIndex(
-        stores.memories,
+        stores.local.memories,
         model.dimensions,
         files=files,
         memory_bytes=config.index.memory_mb * MEGABYTE,
@@ -221,6 +216,8 @@ def _reload(authenticate: Authenticate) -> None:
 def _servicers(config: Config, parts: _Parts, metrics: Metrics, started: float) -> Mapping[ServiceDescriptor, object]:
     stores, embedder, clock = parts.stores, parts.embedder, parts.clock
     policy = PolicySource(stores.settings, config.defaults)
+    if stores.follower is not None:
+        stores.follower.settings_changed = policy.invalidate
     counter = _core.TokenCounter()
     recall = RecallService(_tiers(config, parts, counter), RustContextPacker(counter), policy, clock)
     observe = ObserveService(stores.sessions, counter, policy, clock)
@@ -246,12 +243,17 @@ def _servicers(config: Config, parts: _Parts, metrics: Metrics, started: float) 
 def _tiers(config: Config, parts: _Parts, counter: _core.TokenCounter) -> tuple[Tier, ...]:
     stores, rows = parts.stores, config.defaults.tiers
     recent, query = RecentOnce(stores.sessions), QueryOnce(parts.embedder)
+    semantic = SemanticTier(query, parts.index, stores.memories, rows[TierName.SEMANTIC], counter)
+    procedural = ProceduralTier(query, parts.index, stores.procedures, rows[TierName.PROCEDURAL], counter)
     return (
         WorkingTier(recent, rows[TierName.WORKING]),
         EpisodicTier(recent, rows[TierName.EPISODIC], counter),
-        SemanticTier(query, parts.index, stores.memories, rows[TierName.SEMANTIC], counter),
-        ProceduralTier(query, parts.index, stores.procedures, rows[TierName.PROCEDURAL], counter),
+        *(_followed(tier, stores) for tier in (semantic, procedural)),
     )
+
+
+def _followed(tier: Tier, stores: Stores) -> Tier:
+    return tier if stores.follower is None else ReplicatedTier(tier, stores.follower)
 
 
 def _forget(parts: _Parts) -> ForgetService:
@@ -269,9 +271,18 @@ async def _finish_forgets(parts: _Parts, supervisor: Supervisor) -> None:
     supervisor.every("finish forgets", FINISH_INTERVAL_S, forget.resume)
 
 
-async def _preload(stores: SqliteStores, index: RustNamespaceIndex) -> None:
+def _start_background(config: Config, stores: Stores, supervisor: Supervisor) -> None:
+    sweeper = ExpirySweeper(stores.sessions, stores.memories, stores.tasks)
+    supervisor.every("sweep", SWEEP_INTERVAL_S, sweeper.run_once)
+    if stores.follower is not None:
+        supervisor.every("follow", config.replica.poll_s, stores.follower.poll)
+        supervisor.every("hints", HINTS_PAUSE_S, stores.follower.listen)
+        supervisor.every("sweep replica", SWEEP_INTERVAL_S, lambda: stores.local.replica.sweep(SWEEP_ROWS))
+
+
+async def _preload(stores: Stores, index: RustNamespaceIndex) -> None:
     """Load the indexes, for at most PRELOAD_WAIT_S; the rest goes on behind the first answers."""
-    namespaces = await stores.memories.namespaces()
+    namespaces = await stores.local.memories.namespaces()
     await asyncio.to_thread(index.reconcile, namespaces)
     loading = asyncio.ensure_future(asyncio.to_thread(index.preload, namespaces[:MAX_NAMESPACES_LOADED]))
     await asyncio.wait([loading], timeout=PRELOAD_WAIT_S)
@@ -281,7 +292,7 @@ async def _preload(stores: SqliteStores, index: RustNamespaceIndex) -> None:
 
 
 def _process_stats(parts: _Parts) -> ProcessStats:
-    embed, stores = parts.embedder.stats(), parts.stores.stats()
+    embed, stores = parts.embedder.stats(), parts.stores.local.stats()
     return ProcessStats(
         rss_bytes=rss_bytes(),
         data_bytes=stores.data_bytes,
@@ -317,10 +328,13 @@ def _gauges(parts: _Parts, calls: Calls) -> Callable[[], Mapping[str, float]]:
 
 
 def _say_ready(endpoints: Endpoints, config: Config, parts: _Parts, seconds: float) -> None:
+    for warning in parts.stores.warnings():
+        logger.warning("what can be lost: %s", warning)
     fields = {
         "address": endpoints.described,
         "data_dir": str(config.storage.data_dir),
         "model": parts.embedder.model.model_id if parts.embedder.model else "none",
+        **parts.stores.describe(),
         "ready_s": round(seconds, 3),
     }
     logger.info("memd %s is ready", __version__, extra={"fields": fields})

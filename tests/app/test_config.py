@@ -57,6 +57,34 @@ def test_every_cell_of_the_tier_table_is_configuration(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("servers", "sessions", "rest"),
+    [
+        ((), "sqlite", "sqlite"),
+        (("redis",), "redis", "sqlite"),
+        (("postgres",), "postgres", "postgres"),
+        (("redis", "postgres"), "redis", "postgres"),
+    ],
+)
+def test_the_urls_say_where_the_tiers_live(servers: tuple[str, ...], sessions: str, rest: str) -> None:
+    made = config.load(None, {f"{name}.url": f"{name}://secret@host" for name in servers}, ENVIRON)
+    stores = {tier: row.store for tier, row in made.defaults.tiers.items()}
+    assert stores == {
+        TierName.WORKING: sessions,
+        TierName.EPISODIC: sessions,
+        TierName.SEMANTIC: rest,
+        TierName.PROCEDURAL: rest,
+    }
+    assert made.checkpoints_store == rest
+    assert "secret" not in repr(made)
+
+
+def test_a_url_may_be_kept_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("postgresql://memd:secret@db/memd\n")
+    made = config.load(None, {"postgres.url_file": str(tmp_path / "url")}, ENVIRON)
+    assert made.postgres.url == "postgresql://memd:secret@db/memd"
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
         ("[server]\nsokcet = 1", "unknown configuration key server.sokcet; did you mean server.socket"),
@@ -72,11 +100,21 @@ def test_every_cell_of_the_tier_table_is_configuration(tmp_path: Path) -> None:
         ("[embedding]\nthreads = 100000", "embedding.threads must be between"),
         ("[log]\nlevel = 'loud'", "log.level must be one of"),
         ("[tiers.working]\nmax_items = 0", "tiers.working.max_items must be between"),
-        ("[tiers.working]\nstore = 'redis'", "tiers.working.store must be one of"),
+        ("[tiers.working]\nstore = 'disk'", "tiers.working.store must be one of"),
+        ("[tiers.semantic]\nstore = 'redis'", "tiers.semantic.store must be one of"),
+        ("[tiers.working]\nstore = 'redis'", "tiers.working.store and tiers.episodic.store must be the same"),
+        ("[tiers.semantic]\nstore = 'postgres'", "tiers.semantic.store and tiers.procedural.store must be the same"),
+        ("[redis]\nurl = 'redis://x'\nurl_file = '/x'", "give redis.url or redis.url_file, not both"),
+        ("[postgres]\nurl_file = '/nowhere'", "postgres.url_file /nowhere cannot be read"),
+        (
+            "[postgres]\nurl = 'postgresql://x'\n[checkpoints]\nstore = 'sqlite'",
+            "checkpoints.store must be redis or postgres",
+        ),
+        ("[replica]\nmax_stale = 0", "replica.max_stale must be between"),
         ("[tiers.semantic]\nretrieval = 'luck'", "tiers.semantic.retrieval must be one of"),
         ("[tiers.episodic]\nttl = 'never'", "tiers.episodic.ttl must be set"),
         ("[checkpoints]\nhistory = 0", "checkpoints.history must be between"),
-        ("[checkpoints]\nstore = 'redis'", "checkpoints.store must be one of"),
+        ("[checkpoints]\nstore = 'redis'", "a store is redis, but redis.url is not set"),
         ("server = 1", "unknown configuration key server"),
         ("[server", "is not TOML"),
     ],

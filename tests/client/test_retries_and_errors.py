@@ -88,6 +88,15 @@ def test_only_unavailable_is_retried(serve: Any, call: Caller, code: grpc.Status
     assert len(server.seen) == 1
 
 
+def test_what_a_stopping_daemon_dropped_is_sent_again(serve: Any, call: Caller) -> None:
+    """gRPC's server cancels, without a reason, what it had received and not yet begun when it was stopped."""
+    with serve(Refusal(grpc.StatusCode.CANCELLED, message="CANCELLED"), OK) as server:
+        call(server.address, "remember", "tea", options={})
+    sent = [pb.RememberRequest.FromString(s.request) for s in server.seen]
+    assert len(sent) == 2
+    assert sent[0] == sent[1]
+
+
 def test_retries_end_with_the_deadline(serve: Any, call: Caller) -> None:
     with serve(BUSY) as server, pytest.raises(errors.StoreBusy):
         call(server.address, "recall", "tea", options={"timeout_s": 0.4})

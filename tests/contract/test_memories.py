@@ -23,6 +23,8 @@ from memd.ports import IndexChange, MemoryChange
 from tests.contract.builders import USER, draft, request, vector
 from tests.contract.conftest import IndexedStores, Stores
 
+pytestmark = pytest.mark.ports("memories")
+
 Remembered = Written[tuple[RememberedMemory, ...]]
 
 
@@ -378,6 +380,7 @@ class TestReads:
 
 
 class TestIndexFeed:
+    @pytest.mark.ports("memories", "feed")
     async def test_what_is_superseded_is_told_first(self, indexed: IndexedStores) -> None:
         await remember(indexed, draft("old"))
         written = await remember(indexed, draft("new", supersedes="old"))
@@ -403,6 +406,7 @@ class TestIndexFeed:
         assert loaded == told_rows
         assert seq == max(change.seq for change in indexed.changes)
 
+    @pytest.mark.ports("memories", "feed")
     async def test_the_index_is_told_before_the_reply(self, indexed: IndexedStores) -> None:
         async def write(i: int) -> None:
             written = await remember(indexed, draft(f"m{i}"))
@@ -425,6 +429,7 @@ class TestIndexFeed:
         loaded = [row.entry_id for batch in batches for row in batch]
         assert (seq, sorted(loaded)) == (1, ["m0", "m1", "m2"])
 
+    @pytest.mark.ports("memories", "feed")
     async def test_what_is_swept_is_told(self, indexed: IndexedStores) -> None:
         soon = indexed.clock.wall_us + 1_000
         await remember(indexed, *(draft(f"m{i}", expire_time=soon) for i in range(5)), draft("stays"))
@@ -435,6 +440,7 @@ class TestIndexFeed:
 
 
 class TestExpiry:
+    @pytest.mark.ports("memories", "settings")
     async def test_expired_memories_are_invisible_before_any_sweep(self, stores: Stores) -> None:
         await remember(stores, draft("m1", expire_time=stores.clock.wall_us + 1_000), draft("m2"))
         stores.clock.advance(1_000)

@@ -8,10 +8,12 @@ from dataclasses import replace
 import pytest
 
 from memd.domain.errors import InvalidArgument, NotFound, RequestIdReused
-from memd.domain.model import Durability, Event, EventKind, Outcome, Scope
+from memd.domain.model import Event, EventKind, Outcome, Scope
 from memd.limits import TRIM_SLACK
 from tests.contract.builders import POLICY, SESSION, event, request
 from tests.contract.conftest import Stores
+
+pytestmark = pytest.mark.ports("sessions")
 
 ALL = frozenset[EventKind]()
 
@@ -47,7 +49,7 @@ class TestAppend:
             metadata={"a": 1, "b": [True, False], "c": "x", "d": 0.1},
         )
         written = await stores.sessions.append(SESSION, [full], POLICY, None)
-        assert written.durability is Durability.SYNCED
+        assert written.durability is stores.durability
         assert not written.replayed
         working = await stores.sessions.working(SESSION, POLICY)
         assert working.items == (full,)
@@ -261,6 +263,13 @@ class TestWorking:
         assert (await stores.sessions.clear_working(SESSION, None)).value == 0
         await stores.sessions.append(SESSION, [event("c")], POLICY, None)
         assert ids((await stores.sessions.working(SESSION, POLICY)).items) == ["c"]
+
+    async def test_a_repeat_of_what_clearing_deleted_is_a_new_event(self, stores: Stores) -> None:
+        await stores.sessions.append(SESSION, [event("a", "same", ephemeral=True)], POLICY, None)
+        await stores.sessions.clear_working(SESSION, None)
+        written = await stores.sessions.append(SESSION, [event("b", "same")], POLICY, None)
+        assert [(one.event_id, one.merged) for one in written.value] == [("b", False)]
+        assert ids((await stores.sessions.working(SESSION, POLICY)).items) == ["b"]
 
     async def test_clearing_an_unknown_session_clears_nothing(self, stores: Stores) -> None:
         assert (await stores.sessions.clear_working(SESSION, None)).value == 0

@@ -32,6 +32,10 @@ class Cutter:
     ) -> None:
         self._server.close()
 
+    def lead_to(self, upstream: str) -> None:
+        """New connections go there, as after a failover."""
+        self._upstream = urlsplit(upstream)
+
     @property
     def url(self) -> str:
         user = self._upstream.netloc.rpartition("@")[0]

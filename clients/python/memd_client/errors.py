@@ -20,6 +20,7 @@ text::
     │   ├── NotReady
     │   ├── StoreBusy
     │   │   └── StoreFull
+    │   ├── ReplicaStale
     │   ├── ModelUnavailable
     │   └── ShuttingDown
     ├── DeadlineExceeded          a write may still have been applied
@@ -172,6 +173,12 @@ class StoreFull(StoreBusy):
     reason = "STORE_FULL"
 
 
+class ReplicaStale(Unavailable):
+    """The daemon has been cut off from its server for too long to answer from its copy."""
+
+    reason = "REPLICA_STALE"
+
+
 class ModelUnavailable(Unavailable):
     """The embedding model is missing or broken; whatever needs no embedding still works."""
 
@@ -249,6 +256,9 @@ BY_CODE: Mapping[grpc.StatusCode, type[MemdError]] = {
     grpc.StatusCode.UNIMPLEMENTED: Unimplemented,
 }
 
+_DROPPED = "CANCELLED"
+"""gRPC's own text for a call that the other side cancelled without an answer; what is cancelled here has another."""
+
 
 @dataclasses.dataclass(slots=True)
 class _Details:
@@ -267,7 +277,8 @@ def from_status(
 
     ``trailers`` is the trailing metadata, (key, value) pairs. The class follows the reason; an unknown reason (a newer
     daemon) or none at all (gRPC itself, a proxy) falls back to the code. UNAVAILABLE without a reason comes from the
-    connection: Unreachable.
+    connection: Unreachable. CANCELLED without a reason and in gRPC's own words comes from a daemon that stops: its
+    server drops the calls it had received and not yet begun, and those that took too long. ShuttingDown.
     """
     details = _read_details(trailers or ())
     kind = BY_REASON.get(details.reason) or BY_CODE.get(code, Internal)
@@ -275,6 +286,8 @@ def from_status(
     if code is grpc.StatusCode.UNAVAILABLE and not details.reason:
         kind, text = Unreachable, f"no memd answered at {address}"
         details.metadata["address"] = address
+    if code is grpc.StatusCode.CANCELLED and not details.reason and message == _DROPPED:
+        kind = ShuttingDown
     return kind(
         text,
         reason=details.reason,

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
-from memd.adapters.postgres.errors import translated
+from memd.adapters.postgres.errors import CONNECTION_ERRORS, translated
 from memd.domain.errors import ConfigError, LimitExceeded, MemdError, ShuttingDown, StoreBusy
 from memd.domain.model import Durability
 from memd.limits import (
@@ -225,7 +225,7 @@ class Connections:
     async def _give_back(self, connection: PoolConnectionProxy[asyncpg.Record]) -> None:
         """A connection that is still inside a transaction is of no use to the next. One that was lost has left the pool
         by itself; then every call of it is an InterfaceError."""
-        with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        with contextlib.suppress(asyncpg.PostgresError, *CONNECTION_ERRORS):
             if connection.is_in_transaction():
                 connection.terminate()
             await self._pool.release(connection)
@@ -252,7 +252,7 @@ class Connections:
         self._closed = True
         try:
             await asyncio.wait_for(self._pool.close(), self.settings.timeout_s)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        except (asyncpg.PostgresError, *CONNECTION_ERRORS):
             self._pool.terminate()
 
 
@@ -260,7 +260,7 @@ async def close_quietly(connection: asyncpg.Connection[asyncpg.Record]) -> None:
     """A connection that cannot say goodbye is dropped."""
     try:
         await connection.close(timeout=1.0)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+    except (asyncpg.PostgresError, *CONNECTION_ERRORS):
         connection.terminate()
 
 

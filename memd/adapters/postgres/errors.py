@@ -13,6 +13,7 @@ from memd.domain.errors import Corruption, InvalidArgument, LimitExceeded, MemdE
 _TABLE: dict[str, tuple[type[MemdError], str]] = {
     "08": (StoreBusy, "the connection to Postgres was lost"),
     "0A000": (StoreBusy, "the schema changed meanwhile"),
+    "22000": (InvalidArgument, "a name or text holds what cannot be written as UTF-8"),  # asyncpg did not send it
     "22021": (InvalidArgument, "a name holds a character that Postgres cannot store"),
     "22P05": (InvalidArgument, "a name holds a character that Postgres cannot store"),
     "25006": (StoreBusy, "Postgres is read-only, as a standby is"),
@@ -35,15 +36,16 @@ _TABLE: dict[str, tuple[type[MemdError], str]] = {
 }
 _LOST_CODES = ("08", "57P")
 _REPEATABLE_CODES = ("40001", "40P01", "23505", "0A000")
-CONNECTION_ERRORS = (asyncpg.InterfaceError, OSError, asyncio.TimeoutError)
-"""What asyncpg raises when the connection, not the statement, is at fault."""
+CONNECTION_ERRORS = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, asyncio.TimeoutError)
+"""What asyncpg raises when the connection, not the statement, is at fault; the second when the server said goodbye between
+two statements, as it does when it is killed."""
 
 
 def is_lost(error: BaseException) -> bool:
     """Whether the connection is gone: what had been sent may or may not have been done."""
     if isinstance(error, asyncpg.PostgresError):
         return _code(error).startswith(_LOST_CODES)
-    return isinstance(error, CONNECTION_ERRORS) and not isinstance(error, ValueError)
+    return isinstance(error, CONNECTION_ERRORS)
 
 
 def is_repeatable(error: BaseException) -> bool:
@@ -57,11 +59,9 @@ def translate(error: BaseException) -> MemdError | None:
         code = _code(error)
         found = _TABLE.get(code) or _TABLE.get(code[:2])
         return found[0](found[1], metadata={"sqlstate": code}) if found else None
-    if isinstance(error, asyncpg.DataError | ValueError):  # asyncpg refuses to send it
-        return InvalidArgument("a value has a form that Postgres cannot store")
     if isinstance(error, asyncio.TimeoutError):
         return StoreBusy("Postgres did not answer in time")
-    if isinstance(error, OSError | asyncpg.InterfaceError):
+    if isinstance(error, CONNECTION_ERRORS):
         return StoreBusy("the connection to Postgres was lost", metadata={"error": type(error).__name__})
     return None
 

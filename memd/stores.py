@@ -1,0 +1,209 @@
+"""Which stores a daemon runs on: put together from its configuration, opened and closed as one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import monotonic
+
+from memd.adapters.counted import CountedSettings
+from memd.adapters.index import IndexFeed
+from memd.adapters.postgres import PostgresSettings, PostgresStores
+from memd.adapters.redis import RedisCheckpoints, RedisLink, RedisSessions, RedisSettings
+from memd.adapters.replica import Follower, ReplicatedMemories, ReplicatedProcedures, ReplicatedSettings
+from memd.adapters.sqlite import SqliteStores
+from memd.config import Config, RedisConfig
+from memd.domain.errors import ModelMismatch, Unavailable
+from memd.domain.model import Durability, EmbeddingModel, TierName
+from memd.limits import POSTGRES_START_PAUSE_S, POSTGRES_START_WAIT_S
+from memd.ports import Clock, MemoryStore, ProcedureStore, SessionStore, SettingsStore, TaskStore
+
+log = logging.getLogger(__name__)
+REPLICA = "replica"
+"""Directory below the data directory: the copy never shares a file with what may be the truth of an embedded daemon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The ports, wherever they are; ``local`` is the SQLite file, the truth or a replica of it (then there is
+    ``follower``)."""
+
+    sessions: SessionStore
+    memories: MemoryStore
+    procedures: ProcedureStore
+    settings: SettingsStore
+    tasks: TaskStore
+    local: SqliteStores
+    data_dir: Path
+    kinds: Mapping[str, str]
+    """What is kept where, by name of the port."""
+    postgres: PostgresStores | None = None
+    redis: RedisLink | None = None
+    follower: Follower | None = None
+
+    async def frozen_model(self) -> EmbeddingModel | None:
+        """The model the stored embeddings were made with."""
+        return await (self.postgres or self.local).frozen_model()
+
+    async def use_model(self, model: EmbeddingModel) -> None:
+        """ModelMismatch when the stores have another. A replica made with another one is thrown away."""
+        if self.postgres is None:
+            await self.local.use_model(model)
+            return
+        await self.postgres.use_model(model)
+        try:
+            await self.local.use_model(model)
+        except ModelMismatch:
+            log.warning("the replica was made with another embedding model and is made anew")
+            await self.local.replica.clear()
+            await self.local.use_model(model)
+
+    def describe(self) -> Mapping[str, str]:
+        """The servers there are and what their commits mean, for an operator."""
+        found: dict[str, str] = {}
+        if self.postgres is not None:
+            facts = self.postgres.facts
+            found["postgres"] = f"{facts.release}, {facts.durability.value}"
+        if self.redis is not None:
+            known = self.redis.describe()
+            found["redis"] = f"{known.server or 'not there yet'}, {known.durability.value}"
+        return found
+
+    def warnings(self) -> tuple[str, ...]:
+        """What can be lost, in words."""
+        found = list(self.redis.describe().warnings) if self.redis is not None else []
+        if self.postgres is not None and self.postgres.facts.durability is Durability.SERVER_MEMORY:
+            found.append("Postgres runs with fsync off: a crash of its machine loses what was acknowledged")
+        return tuple(found)
+
+
+@contextlib.asynccontextmanager
+async def opened(
+    config: Config,
+    clock: Clock,
+    feed: IndexFeed,
+    *,
+    on_fatal: Callable[[BaseException], None],
+    vfs: str | None,
+) -> AsyncIterator[Stores]:
+    """ConfigError for what an operator has to correct. A Redis that is down is not waited for; Postgres is, for
+    POSTGRES_START_WAIT_S: without it neither schema nor model can be checked."""
+    async with contextlib.AsyncExitStack() as stack:
+        redis = await _open_redis(config.redis, stack)
+        postgres = await _open_postgres(config, stack)
+        data_dir = config.storage.data_dir / REPLICA if postgres else config.storage.data_dir
+        local = await asyncio.to_thread(
+            SqliteStores.open,
+            data_dir,
+            model=None,
+            clock=clock,
+            sink=feed,
+            reset=feed.reset,
+            on_fatal=on_fatal,
+            vfs=vfs,
+        )
+        stack.push_async_callback(asyncio.to_thread, local.close)
+        if postgres is None:
+            yield _embedded(config, local, redis, data_dir)
+            return
+        follower = Follower(postgres.changes, local.replica, clock, max_stale_s=config.replica.max_stale_s)
+        stack.push_async_callback(follower.close)
+        yield _served(config, local, redis, postgres, follower, data_dir)
+
+
+async def _open_redis(config: RedisConfig, stack: contextlib.AsyncExitStack) -> RedisLink | None:
+    if not config.url:
+        return None
+    link = await RedisLink.open(RedisSettings(**asdict(config)))
+    stack.push_async_callback(link.close)
+    return link
+
+
+async def _open_postgres(config: Config, stack: contextlib.AsyncExitStack) -> PostgresStores | None:
+    if not config.postgres.url:
+        return None
+    settings = PostgresSettings(**asdict(config.postgres))
+    until_s = monotonic() + POSTGRES_START_WAIT_S
+    while True:
+        try:
+            stores = await PostgresStores.open(settings)
+            break
+        except Unavailable as error:
+            if monotonic() > until_s:
+                raise
+            log.warning("waiting: %s", error.message)
+        await asyncio.sleep(POSTGRES_START_PAUSE_S)
+    stack.push_async_callback(stores.close)
+    return stores
+
+
+def _embedded(config: Config, local: SqliteStores, redis: RedisLink | None, data_dir: Path) -> Stores:
+    kinds = _kinds(config)
+    sessions, tasks = _in_redis(kinds, redis, local.sessions, local.tasks)
+    return Stores(
+        sessions,
+        local.memories,
+        local.procedures,
+        _counting(kinds, local.settings, sessions),
+        tasks,
+        local,
+        data_dir,
+        kinds,
+        redis=redis,
+    )
+
+
+def _served(
+    config: Config,
+    local: SqliteStores,
+    redis: RedisLink | None,
+    postgres: PostgresStores,
+    follower: Follower,
+    data_dir: Path,
+) -> Stores:
+    kinds = _kinds(config)
+    sessions, tasks = _in_redis(kinds, redis, postgres.sessions, postgres.tasks)
+    settings = ReplicatedSettings(postgres.settings, local.settings, follower)
+    return Stores(
+        sessions,
+        ReplicatedMemories(postgres.memories, local.memories, follower),
+        ReplicatedProcedures(postgres.procedures, local.procedures, follower),
+        _counting(kinds, settings, sessions),
+        tasks,
+        local,
+        data_dir,
+        kinds,
+        postgres,
+        redis,
+        follower,
+    )
+
+
+def _kinds(config: Config) -> Mapping[str, str]:
+    tiers = config.defaults.tiers
+    return {
+        "sessions": tiers[TierName.WORKING].store,
+        "memories": tiers[TierName.SEMANTIC].store,
+        "tasks": config.checkpoints_store,
+    }
+
+
+def _in_redis(
+    kinds: Mapping[str, str], redis: RedisLink | None, sessions: SessionStore, tasks: TaskStore
+) -> tuple[SessionStore, TaskStore]:
+    """Those two in Redis where they are said to be there."""
+    if redis is None:
+        return sessions, tasks
+    return (
+        RedisSessions(redis) if kinds["sessions"] == "redis" else sessions,
+        RedisCheckpoints(redis) if kinds["tasks"] == "redis" else tasks,
+    )
+
+
+def _counting(kinds: Mapping[str, str], settings: SettingsStore, sessions: SessionStore) -> SettingsStore:
+    """Counts of sessions in Redis come from there."""
+    return CountedSettings(settings, sessions) if kinds["sessions"] == "redis" else settings
