@@ -75,11 +75,12 @@ class RedisLink:
 
     async def close(self) -> None:
         """Finish what callers gave up waiting for, then let go of every connection."""
-        self._closed = True
-        for task in (self._healing, self._probing):
-            if task is not None:
-                task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+        self._closed = True
+        ending = [task for task in (self._healing, self._probing) if task is not None]
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
         with contextlib.suppress(*FOREIGN):
             await self._client.aclose()
 
