@@ -168,12 +168,12 @@ class RustNamespaceIndex:
     def reset(self, namespace: str) -> None:
         """Throw away what is held of the namespace, files too; the next search loads its rows."""
         with self._lock:
-            slots = [slot for kind in KINDS if (slot := self._slots.pop((namespace, kind), None)) is not None]
+            slots = [slot for kind in INDEX_KINDS if (slot := self._slots.pop((namespace, kind), None)) is not None]
         for slot in slots:
             slot.retire()
             self._upkeep.dropped(slot)
         if self._files is not None:
-            for kind in KINDS:
+            for kind in INDEX_KINDS:
                 self._files.remove(namespace, kind)
 
     def loaded(self) -> int:

@@ -230,7 +230,7 @@ class IndexSlot:
 
     def retire(self) -> None:
         """Out of use: nothing of it is published from now on."""
-        with self._changed:
+        with self._lock:
             self.retired = True
 
     def forget_file(self) -> None:

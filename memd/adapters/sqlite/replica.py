@@ -17,9 +17,9 @@ from memd.adapters.sqlite.reads import ReadPool
 from memd.adapters.sqlite.schema import forget_model
 from memd.adapters.sqlite.settings import write_settings
 from memd.adapters.sqlite.sweeping import sweep_change_log
-from memd.adapters.sqlite.transaction import KINDS, Transaction
+from memd.adapters.sqlite.transaction import Transaction
 from memd.adapters.sqlite.writer import Writer
-from memd.ports import ChangeBatch, Head, IndexRow, ReplicaMemory, ReplicaProcedure
+from memd.ports import INDEX_KINDS, ChangeBatch, Head, IndexRow, ReplicaMemory, ReplicaProcedure
 
 LOADING = -1
 """No epoch: they are drawn from 1 on, and 0 is that of a namespace without changes."""
@@ -96,7 +96,7 @@ class SqliteReplica:
         for kind in batch.cleared:
             tx.execute(f"DELETE FROM {kind} WHERE namespace = ?", (batch.namespace,))
             tx.delete_all(batch.namespace, kind)
-        for kind in KINDS:
+        for kind in INDEX_KINDS:
             gone = [entry_id for other, entry_id in batch.deleted if other == kind]
             for entry_id in gone:
                 _delete(tx, kind, batch.namespace, entry_id)
@@ -118,7 +118,7 @@ class SqliteReplica:
     def _finish(self, namespace: str, reached: Head, tx: Transaction) -> None:
         """The log begins with a line that says: an index from before has nothing in common with these rows."""
         _set_head(tx, namespace, reached)
-        for kind in KINDS if reached.seq else ():
+        for kind in INDEX_KINDS if reached.seq else ():
             tx.log(namespace, reached.seq, kind, "", "delete_all", 0)
         tx.after_commit.append(partial(self._reset, namespace))
 
@@ -149,7 +149,7 @@ def _set_head(tx: Transaction, namespace: str, head: Head) -> None:
 
 
 def _empty(tx: Transaction, namespace: str) -> None:
-    for table in (*KINDS, "change_log", "namespace_settings"):
+    for table in (*INDEX_KINDS, "change_log", "namespace_settings"):
         tx.execute(f"DELETE FROM {table} WHERE namespace = ?", (namespace,))
         tx.erases = tx.erases or tx.connection.changes() > 0
 
