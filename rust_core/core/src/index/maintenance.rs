@@ -9,8 +9,9 @@ use crate::limits::MAX_MAINTENANCE_THREADS;
 
 /// Rows that pass from hand to hand under the index's lock at once: a few microseconds.
 const ROWS_PER_LOCK: usize = 1024;
-/// Repair begins when one in so many rows of the graph is dead.
-const REPAIR_SHARE: usize = 20;
+/// Repair begins when one in so many rows of the graph is dead: a namespace that churns takes little more memory than one
+/// built anew, and looking at all nodes for that many costs little beside leading links around them.
+const REPAIR_SHARE: usize = 50;
 
 /// What one call did, and what waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
