@@ -15,6 +15,7 @@ from memd.adapters.sqlite.datadir import DataDir
 from memd.adapters.sqlite.errors import translated
 from memd.adapters.sqlite.log_file import LogFile
 from memd.adapters.sqlite.memories import SqliteMemories
+from memd.adapters.sqlite.memory_cache import MemoryCache
 from memd.adapters.sqlite.model_guard import ModelGuard
 from memd.adapters.sqlite.procedures import SqliteProcedures
 from memd.adapters.sqlite.reads import ReadPool
@@ -64,11 +65,12 @@ class SqliteStores:
             # What a daemon that fell had deleted may still be in the log it left, or in pages it had not scrubbed.
             self._scrubber.note_everything()
             self._checkpointer.erase(0.0)
-        self._writer = Writer(connection, clock, sink, self._checkpointer, on_fatal)
+        cache = MemoryCache()
+        self._writer = Writer(connection, clock, cache.feeding(sink), self._checkpointer, on_fatal)
         self._readers = Readers(directory.database, vfs)
         self._reads = ReadPool(self._readers)
         self.sessions = SqliteSessions(self._writer, self._reads, clock)
-        self.memories = SqliteMemories(self._writer, self._reads, self._readers, clock, tombstones, guard)
+        self.memories = SqliteMemories(self._writer, self._reads, self._readers, clock, tombstones, guard, cache)
         self.procedures = SqliteProcedures(self._writer, self._reads, tombstones, guard)
         self.settings = SqliteSettings(self._writer, self._reads, clock)
         self.tasks = SqliteTasks(self._writer, self._reads, clock)
