@@ -60,7 +60,7 @@ def test_a_change_and_a_deletion_are_seen_at_once(table: Table) -> None:
     table.rows.clear()
     table.tell([IndexChange("n", "memory", 3, delete_all=True)])
     assert table.fetch("a", "b", "c") == []
-    assert len(table.told) == 6, "whoever is fed behind the cache hears everything"
+    assert len(table.told) == 7, "whoever is fed behind the cache hears everything"
 
 
 def test_what_was_read_before_a_commit_is_not_kept_after_it(table: Table) -> None:
