@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from memd import grpc_environment  # noqa: F401  (before grpc is imported)
 from memd.cli import main as run
 
 

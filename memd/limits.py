@@ -148,6 +148,8 @@ TRIM_SLACK = 64  # events over the cap before they are deleted: one delete for m
 EMBED_QUEUE_DEPTH = 1_024  # texts waiting for the model, queries and writes each
 EMBED_QUERIES_BEFORE_WRITE = 16  # queries embedded in a row while a write waits
 EMBED_WINDOW_OVERLAP_PIECES = 64  # word pieces two neighbouring windows share: a long sentence lies whole in one
+MEMORY_CACHE_ENTRIES = 8_192  # memories read lately, some 2 KB each with what Python adds
+MEMORY_CACHE_BYTES = 8 * 1024 * 1024  # characters of their contents and metadata together
 QUERY_CACHE_ENTRIES = 4_096  # 384 x 4 bytes each: 6 MiB of vectors
 REQUEST_RECORD_BYTES = 256 * 1024  # ids and versions a dedupe record may hold: 256 ids of the longest kind, escaped
 

@@ -93,7 +93,7 @@ def _options(message: ms.RecallRequest, limit: int, min_relevance: float | None)
 
 
 def recall_response(reply: RecallReply) -> bytes:
-    """Serialised. The fields ``found`` has written stand first: messages of one type, one after the other, are their merge."""
+    """Serialised, behind what ``found`` has written: messages of one type, one after the other, are their merge."""
     rest = ms.RecallResponse(
         context=reply.context,
         tokens=reply.tokens,

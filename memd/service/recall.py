@@ -104,7 +104,10 @@ class RecallService:
         self._clock = clock
 
     async def recall(self, request: RecallRequest, deadline_s: float, show: Show | None = None) -> RecallReply:
-        """``show`` is called with each answer as soon as it is there, its latency unset. InvalidArgument for what a tier refuses as malformed, NotReady when ``min_seq`` is not reached."""
+        """``show`` is called with each answer as soon as it is there, its latency unset.
+
+        InvalidArgument for what a tier refuses as malformed, NotReady when ``min_seq`` is not reached.
+        """
         started = self._clock.monotonic_s()
         tiers_end = started + deadline_s - min(_MARGIN_S, deadline_s * _MARGIN_SHARE)
         namespace = request.scope.namespace
@@ -146,10 +149,13 @@ class RecallService:
         started = self._clock.monotonic_s()
         asked = [tier for tier in self._tiers if tier.name in names]
         able = [tier for tier in asked if ask.scope.session_id or tier.name not in _OF_A_SESSION]
-        able.sort(key=_embeds, reverse=True)  # the model takes longest: the query is on its way before the rest starts
         tasks: dict[TierName, asyncio.Future[_Answer]] = {}
         try:
-            tasks.update({tier.name: asyncio.ensure_future(self._timed(tier, ask, show)) for tier in able})
+            for first in (True, False):
+                starting = [tier for tier in able if _embeds(tier) is first]
+                tasks.update({tier.name: asyncio.ensure_future(self._timed(tier, ask, show)) for tier in starting})
+                if first:
+                    await asyncio.sleep(0)  # the model takes longest: the query is on its way before the rest starts
             if tasks:
                 await asyncio.wait(tasks.values(), timeout=max(0.0, until_s - started))
         finally:

@@ -7,7 +7,6 @@ does the work, the others wait for it; what fails fails for all of them.
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -55,25 +54,20 @@ Prepare: TypeAlias = Callable[[], Search[T]]
 
 
 class _Party:
-    """The searches that share one embedding. Whoever comes while the model is not yet running may join."""
+    """The searches that share one embedding."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._open = True
         self._members: list[tuple[Prepare[Any], asyncio.Future[Any]]] = []
         self._searches: list[_Outcome[Search[Any]]] = []
 
-    def join(self, prepare: Prepare[T], future: asyncio.Future[T]) -> bool:
-        """False when it is too late."""
-        with self._lock:
-            if self._open:
-                self._members.append((prepare, future))
-            return self._open
+    def join(self, prepare: Prepare[T]) -> asyncio.Future[T]:
+        """What the search will find. Not once the query is on its way."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._members.append((prepare, future))
+        return future
 
     def prepare(self) -> None:
         """On a worker thread, beside the model."""
-        with self._lock:
-            self._open = False
         self._searches = [_attempt(prepare) for prepare, _ in self._members]
 
     def search(self, embedding: bytes) -> list[_Outcome[Any]]:
@@ -92,9 +86,7 @@ class _Party:
             _fail(future, error)
 
     def leave(self) -> None:
-        """Nobody will tell any more: those who still wait are cancelled, who comes later does the work again."""
-        with self._lock:
-            self._open = False
+        """Nobody will tell any more: those who still wait are cancelled."""
         for _, future in self._members:
             future.cancel()
 
@@ -107,16 +99,20 @@ class QueryOnce:
 
     async def run(self, ask: TierAsk, prepare: Prepare[T]) -> T:
         """``prepare()(embedding)``, the first part beside the model. Errors: the embedder's, and those of both parts."""
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         party: _Party | None = ask.shared.get(self)
-        if party is None or not party.join(prepare, future):
-            party = ask.shared[self] = _Party()
-            party.join(prepare, future)
-            await self._host(ask, party)
+        if party is not None:
+            return await party.join(prepare)
+        party = ask.shared[self] = _Party()
+        future = party.join(prepare)
+        await self._host(ask, party)
         return await future
 
     async def _host(self, ask: TierAsk, party: _Party) -> None:
         try:
+            try:
+                await asyncio.sleep(0)  # the other tiers, started in this turn of the loop, join here
+            finally:
+                del ask.shared[self]
             query = self._embedder.query(ask.query, party.search, meanwhile=party.prepare, cache=ask.use_cache)
             party.tell(await query)
         except MemdError as error:

@@ -93,3 +93,31 @@ def test_odd_sizes_are_answered() -> None:
 
 def test_the_instruction_set_is_named() -> None:
     assert simd_level() in {"avx512", "avx2", "portable"}
+
+
+def _found(index: NamespaceIndex, *vector: float) -> tuple[list[str], list[str]]:
+    """The answers of a search in one go and in two halves."""
+    embedding = struct.pack(f"<{len(vector)}f", *vector)
+    options = RankingOptions(trim_ratio=0.0)
+    halves = index.finish(index.prepare("tea", None, options), embedding)
+    whole = index.search("tea", embedding, None, options)
+    return [hit.memory_id for hit in whole.hits], [hit.memory_id for hit in halves.hits]
+
+
+def test_two_halves_find_what_a_search_finds() -> None:
+    index = NamespaceIndex(2)
+    index.upsert([_entry(f"m{at}", math.cos(at), math.sin(at), text="tea " * (at % 3)) for at in range(9)], 1)
+    whole, halves = _found(index, 1.0, 0.0)
+    assert whole == halves
+    assert len(whole) == 5
+
+
+def test_what_changes_between_the_halves_is_seen() -> None:
+    index = NamespaceIndex(2)
+    index.upsert([_entry("a", 1.0, 0.0), _entry("b", 1.0, 0.1)], 1)
+    options, embedding = RankingOptions(trim_ratio=0.0), struct.pack("<2f", 1.0, 0.0)
+    prepared = index.prepare("tea", None, options)
+    index.remove(["a"], 2)
+    index.upsert([_entry("c", 1.0, 0.0)], 3)  # it gets the slot of the one that went
+    found = [index.finish(prepared, embedding) for _ in range(2)]
+    assert [[hit.memory_id for hit in one.hits] for one in found] == [["c", "b"]] * 2

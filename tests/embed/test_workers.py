@@ -128,3 +128,32 @@ async def test_a_thousand_cancels_leave_nothing_behind(bench: Bench) -> None:
     assert bench.workers.depth() == 0
     assert await asyncio.wait_for(bench.submit("alive", bulk=False), 5) == "alive"
     assert not bench.workers._waiting
+
+
+async def test_what_a_query_adds_runs_before_the_next_query(bench: Bench) -> None:
+    def grow() -> None:
+        bench.workers.extend(job, [lambda: bench.ran.append("beside")])
+
+    held = await bench.hold()
+    job = Job([grow], lambda: None)
+    first = asyncio.ensure_future(bench.workers.submit(job, bulk=False))
+    await asyncio.sleep(0)
+    second = bench.submit("second", bulk=False)
+    await asyncio.sleep(0)
+    bench.go()
+    await asyncio.gather(held, first, second)
+    assert bench.ran == ["beside", "second"]
+
+
+async def test_an_error_beside_a_query_is_the_querys(bench: Bench) -> None:
+    def fail() -> None:
+        raise ValueError("beside")
+
+    def grow() -> None:
+        bench.workers.extend(job, [fail, lambda: bench.ran.append("after")])
+
+    job = Job([grow], lambda: None)
+    with pytest.raises(ValueError, match="beside"):
+        await bench.workers.submit(job, bulk=False)
+    assert await bench.submit("next", bulk=False) == "next"
+    assert bench.ran == ["next"]

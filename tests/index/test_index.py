@@ -255,3 +255,14 @@ def test_the_defaults_of_the_ranking_are_those_of_the_core() -> None:
     assert signature.parameters["nothing_cosine"].default == index_module.NOTHING_BELOW
     core = {name: signature.parameters[name].default for name in ("candidates", "vector_weight", "trim_ratio")}
     assert core == {name: getattr(SearchOptions(limit=5), name) for name in core}
+
+
+def test_a_search_in_two_halves_sees_what_was_changed_in_between(rows: Rows, index: RustNamespaceIndex) -> None:
+    rows.put(*[row(f"m{n}", n) for n in range(3)])
+    finish = index.prepare("ns", "memory", "words", ALL, options())
+    assert [hit.entry_id for hit in finish(vector(1)).hits] == ids(index, seed=1)
+    index.apply([rows.put(row("new", 1))])
+    assert "new" in [hit.entry_id for hit in finish(vector(1)).hits]
+    index.apply([IndexChange("ns", "memory", rows.seq + 1, delete_all=True)])
+    emptied = finish(vector(1))
+    assert (emptied.hits, emptied.nothing_relevant, emptied.seq) == ((), True, rows.seq + 1)

@@ -72,9 +72,10 @@ class OnnxEmbedder:
     ) -> T:
         """``use(embedding)`` of a query, on a worker thread: one hop there and one back.
 
-        ``meanwhile`` runs before ``use``: on another worker thread while the model runs, where one is free. A query of more than 256 word pieces is embedded as windows, its embedding is the direction of their mean.
-        ``cache=False`` neither reads nor fills the cache. Errors: InvalidArgument (over 16 windows), LimitExceeded
-        (too many queries wait), ShuttingDown, and whatever ``use`` and ``meanwhile`` raise.
+        ``meanwhile`` runs before ``use``: on another worker thread while the model runs, where one is free. A query of more
+        than 256 word pieces is embedded as windows, its embedding is the direction of their mean. ``cache=False`` neither
+        reads nor fills the cache. Errors: InvalidArgument (over 16 windows), LimitExceeded (too many queries wait),
+        ShuttingDown, and whatever ``use`` and ``meanwhile`` raise.
         """
         embedding: list[bytes] = []
 

@@ -14,6 +14,7 @@ from memd.adapters.sqlite import requests
 from memd.adapters.sqlite.connection import Readers, row, rows
 from memd.adapters.sqlite.forget import Forgetter
 from memd.adapters.sqlite.loading import changed, erased_since, load, mark
+from memd.adapters.sqlite.memory_cache import MemoryCache
 from memd.adapters.sqlite.memory_rows import COLUMNS, MEMORY_JSON, decode, pushdown
 from memd.adapters.sqlite.model_guard import ModelGuard
 from memd.adapters.sqlite.reads import ReadPool
@@ -39,6 +40,10 @@ from memd.domain.visibility import fields_of
 from memd.ports import Clock, ForgetPlan, IndexChanges, IndexRow, MemoryChange, PendingForget
 
 STORE = "memories"
+_FETCH = (
+    f"SELECT json_group_array({MEMORY_JSON}) FROM memory"
+    " WHERE namespace = ? AND memory_id IN (SELECT value FROM json_each(?))"
+)
 
 
 class SqliteMemories:
@@ -50,6 +55,7 @@ class SqliteMemories:
         clock: Clock,
         tombstones: Tombstones,
         guard: ModelGuard,
+        cache: MemoryCache,
     ) -> None:
         self._writer = writer
         self._reads = reads
@@ -57,6 +63,7 @@ class SqliteMemories:
         self._clock = clock
         self._tombstones = tombstones
         self._guard = guard
+        self._cache = cache
         self._forgetter = Forgetter(tombstones)
 
     async def fence(self, namespace: str) -> int:
@@ -151,15 +158,14 @@ class SqliteMemories:
         """The rows are the truth."""
 
     def fetch(self, namespace: str, memory_ids: Sequence[str]) -> list[Memory]:
+        def read(missing: Sequence[str]) -> list[Memory]:
+            bindings = (namespace, json.dumps(list(missing)))
+            found = self._reads.blocking(lambda connection: row(connection, _FETCH, bindings))
+            return [decode(namespace, one).memory for one in json.loads(found[0])] if found else []
+
         now = self._clock.now_us()
-        sql = (
-            f"SELECT json_group_array({MEMORY_JSON}) FROM memory"
-            " WHERE namespace = ? AND memory_id IN (SELECT value FROM json_each(?)) AND coalesce(expire_time, ?) > ?"
-        )
-        bindings = (namespace, json.dumps(list(memory_ids)), now + 1, now)
-        found = self._reads.blocking(lambda connection: row(connection, sql, bindings))
-        by_id = {one[1]: decode(namespace, one).memory for one in json.loads(found[0])} if found else {}
-        return [by_id[memory_id] for memory_id in memory_ids if memory_id in by_id]
+        found = self._cache.fetch(namespace, memory_ids, read)
+        return [memory for memory in found if memory.expire_time is None or memory.expire_time > now]
 
     async def page(self, namespace: str, where: Filter, *, size: int, cursor: str) -> Page[Memory]:
         before = decode_cursor(cursor, int, int) or (1 << 62, 0)

@@ -16,6 +16,7 @@ from memd.adapters.sqlite.datadir import DataDir
 from memd.adapters.sqlite.errors import translated
 from memd.adapters.sqlite.log_file import LogFile
 from memd.adapters.sqlite.memories import SqliteMemories
+from memd.adapters.sqlite.memory_cache import MemoryCache
 from memd.adapters.sqlite.model_guard import ModelGuard
 from memd.adapters.sqlite.procedures import SqliteProcedures
 from memd.adapters.sqlite.reads import ReadPool
@@ -69,17 +70,18 @@ class SqliteStores:
             # What a daemon that fell had deleted may still be in the log it left, or in pages it had not scrubbed.
             self._scrubber.note_everything()
             self._checkpointer.erase(0.0)
-        self._writer = Writer(connection, clock, sink, self._checkpointer, on_fatal)
+        cache = MemoryCache()
+        self._writer = Writer(connection, clock, cache.feeding(sink), self._checkpointer, on_fatal)
         self._readers = Readers(directory.database, vfs)
         self._reads = ReadPool(self._readers)
         self.sessions = SqliteSessions(self._writer, self._reads, clock)
-        self.memories = SqliteMemories(self._writer, self._reads, self._readers, clock, tombstones, guard)
+        self.memories = SqliteMemories(self._writer, self._reads, self._readers, clock, tombstones, guard, cache)
         self.procedures = SqliteProcedures(self._writer, self._reads, tombstones, guard)
         self.settings = SqliteSettings(self._writer, self._reads, clock)
         self.tasks = SqliteTasks(self._writer, self._reads, clock)
         self.steps = SqliteSteps(self._writer, self._reads, clock)
         self.backups = SqliteBackups(directory.path, self._readers, clock)
-        self.replica = SqliteReplica(self._writer, self._reads, guard, reset)
+        self.replica = SqliteReplica(self._writer, self._reads, guard, cache.resetting(reset))
         self.failed = self._writer.failed
         """Set once a commit has failed in a way that leaves its outcome unknown: the process must stop."""
 
