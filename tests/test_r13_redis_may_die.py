@@ -10,12 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from memd_client import Client, F, Recall, RetryPolicy, TierState
 
 from memd.adapters.redis import RedisSessions, RedisSettings
 from memd.domain.errors import MemdError, Unavailable
 from memd.domain.model import Durability, Scope
 from memd.limits import HOUR_US
 from tests.contract.builders import POLICY, SESSION, event, request
+from tests.daemon import Daemon
 from tests.servers.redis import BINARIES, MISSING, SYNCED, RedisServer, cluster, find
 
 FAULTS = 20
@@ -195,3 +197,44 @@ async def test_a_cluster_that_fails_over_comes_back(binary: Path, tmp_path: Path
             assert all(len(w.synced) > n for w, n in zip(writers, counts, strict=True)), "a slot did not come back"
         finally:
             await sessions.close()
+
+
+def test_a_daemon_recalls_and_remembers_without_redis(binary: Path, tmp_path: Path) -> None:
+    """Memories are embedded: they are stored and recalled through every fault, the sections of a session say they are
+    missing, and they come back without anybody's help."""
+    quick = {"MEMD_REDIS_TIMEOUT": str(TIMEOUT_S), "MEMD_REDIS_BREAKER_COOL_DOWN": str(COOL_DOWN_S)}
+    with (
+        RedisServer(binary, tmp_path / "redis", SYNCED) as server,
+        Daemon(tmp_path / "daemon", arguments=["--redis", server.url], environment=quick) as daemon,
+        Client(daemon.address, user_id="u", session_id="s", retry=RetryPolicy(attempts=1)) as client,
+    ):
+        faults: list[tuple[Callable[[], object], Callable[[], object]]] = [
+            (server.kill, server.start),
+            (server.hang, server.resume),
+            (lambda: server.send("FLUSHALL"), lambda: None),
+            (server.kill, lambda: server.restart(empty=True)),
+        ]
+        for i in range(FAULTS):
+            begin, end = faults[i % len(faults)]
+            client.observe(f"turn {i}", role="user")
+            begin()
+            client.remember(f"fact number {i}", tags=[f"t{i}"])
+            for _ in range(5):
+                found = client.recall(f"fact number {i}", filter=F.tag == f"t{i}")
+                assert [hit.memory.content for hit in found.memories] == [f"fact number {i}"]
+                assert ("working" in unserved(found)) == (i % len(faults) != 2)
+                assert ("episodic" in unserved(found)) == (i % len(faults) != 2)
+            end()
+            for _ in range(int(BACK_S / 0.01)):
+                if not unserved(client.recall("fact")):
+                    break
+                time.sleep(0.01)
+            assert not unserved(client.recall("fact")), "sessions did not come back by themselves"
+        daemon.restart()
+        for i in range(FAULTS):
+            (hit,) = client.recall("fact", filter=F.tag == f"t{i}").memories
+            assert hit.memory.content == f"fact number {i}", "an acknowledged memory is lost"
+
+
+def unserved(found: Recall) -> set[str]:
+    return {one.tier for one in found.tier_status if one.state is not TierState.OK}
