@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -121,7 +121,15 @@ def sidecar(path: Path) -> Start:
 
 
 def services() -> Table:
-    found: Table = yaml.safe_load(COMPOSE.read_text())["services"]
+    return _composition("services")
+
+
+def secrets() -> Table:
+    return _composition("secrets")
+
+
+def _composition(part: str) -> Table:
+    found: Table = yaml.safe_load(COMPOSE.read_text())[part]
     return found
 
 

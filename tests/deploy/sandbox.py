@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +27,7 @@ START_TIMEOUT_S = 60.0
 COMMAND_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 POLL_S = 0.05
+_PATH = "/opt/memd/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NEW = ("unshare", "--mount", "--net", "--propagation", "private")
 
 FRESH = """
@@ -75,10 +76,12 @@ class Sandbox:
     volumes: Sequence[Volume]
     log: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    points: Sequence[str] = ()
+    """Where ``run`` may mount more."""
     process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        points = [f"mkdir -p {volume.path}" for volume in self.volumes]
+        points = [f"mkdir -p {path}" for path in (*(volume.path for volume in self.volumes), *self.points)]
         steps = [*_programs(), FRESH, *points, READ_ONLY, *_mounts(self.volumes)]
         script = "\n".join([*steps, f"exec {_as(self.user, self.command)}"])
         with self.log.open("ab") as log:
@@ -87,7 +90,7 @@ class Sandbox:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={"PATH": f"/opt/memd/bin:{os.environ['PATH']}", **self.environment},
+                env={**self.environment, "PATH": _PATH},
             )
         return self
 
@@ -98,13 +101,13 @@ class Sandbox:
         self.process.kill()
         self.process.wait()
 
-    def wait_for(self, path: Path) -> None:
-        """Until ``path`` is there; RuntimeError with the log when the process ends before."""
+    def wait_until(self, ready: Callable[[], bool]) -> None:
+        """RuntimeError with the log when the process ends before."""
         assert self.process is not None
         deadline = time.monotonic() + START_TIMEOUT_S
-        while not path.exists():
+        while not ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"no {path.name}:\n{self.log.read_text(errors='replace')[-4000:]}")
+                raise RuntimeError(f"not ready:\n{self.log.read_text(errors='replace')[-4000:]}")
             time.sleep(POLL_S)
 
     def run(
@@ -120,7 +123,7 @@ class Sandbox:
             text=True,
             timeout=COMMAND_TIMEOUT_S,
             check=False,
-            env={"PATH": f"/opt/memd/bin:{os.environ['PATH']}", **(environment or {})},
+            env={**(environment or {}), "PATH": _PATH},
         )
 
     def terminate(self) -> int:

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 import pytest
-import yaml
 
 from memd.cli.parser import build_parser
 from memd.config import keys, load
@@ -197,7 +196,7 @@ def test_every_volume_that_is_mounted_is_declared(manifest: Path) -> None:
 def test_the_secrets_that_are_made_are_those_that_are_mounted(tmp_path: Path) -> None:
     shutil.copy(DEPLOY / "compose" / "secrets.sh", tmp_path)
     subprocess.run([tmp_path / "secrets.sh"], check=True)
-    declared = yaml.safe_load(artefacts.COMPOSE.read_text())["secrets"]
+    declared = artefacts.secrets()
     made = {f"secrets/{path.name}": path for path in (tmp_path / "secrets").iterdir()}
     assert {secret["file"] for secret in declared.values()} == set(made)
     assert {name for service in artefacts.services().values() for name in service.get("secrets", ())} == set(declared)
