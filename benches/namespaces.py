@@ -60,13 +60,14 @@ async def fill(stores: SqliteStores, args: argparse.Namespace) -> Data:
     rng = np.random.default_rng(args.seed)
     texts = Corpus(args.seed).memories(args.namespaces * args.memories)
     names = [f"tenant-{number:06d}" for number in range(args.namespaces)]
+    fence = await stores.memories.fence(names[0])
     for start in range(0, len(names), AT_ONCE):
         await asyncio.gather(
             *(
                 stores.memories.remember(
                     name,
                     [_draft(name, texts[(start + at) * args.memories + n], rng) for n in range(args.memories)],
-                    fence=stores.memories.fence(),
+                    fence=fence,
                     writer="bench",
                     request=None,
                 )

@@ -74,6 +74,7 @@ MAX_OFFERED_PROCEDURES = 3  # a Recall suggests ways to do it, not a manual
 MAX_NAMESPACES_LOADED = 16_384  # indexes kept in memory; the one unused for longest goes first
 MAX_EPOCH = 2**31 - 1  # epochs are drawn at random: two stores have the same one with this chance
 MAX_CHANGE_LOG = 100_000  # changes of a namespace kept for replicas; a replica further behind reloads
+MAX_CHANGE_BATCH = 512  # lines of the change log handed to a replica at a time: their rows are held in memory
 MAX_AUDIT_ROWS = 100_000  # of the whole store, oldest go first
 TOMBSTONE_TTL_US = 3_650 * DAY_US  # how old a backup may be and still not bring back what was forgotten
 RESERVED_VERSION_TTL_US = 365 * DAY_US  # how long a deleted task's version number stays reserved
@@ -118,6 +119,23 @@ EMBED_QUERIES_BEFORE_WRITE = 16  # queries embedded in a row while a write waits
 EMBED_WINDOW_OVERLAP_PIECES = 64  # word pieces two neighbouring windows share: a long sentence lies whole in one
 QUERY_CACHE_ENTRIES = 4_096  # 384 x 4 bytes each: 6 MiB of vectors
 REQUEST_RECORD_BYTES = 256 * 1024  # ids and versions a dedupe record may hold: 256 ids of the longest kind, escaped
+
+# -- Postgres
+MIN_POSTGRES = 150_000  # server_version_num of the oldest supported release, 15
+DEFAULT_POSTGRES_POOL = 8  # connections of a daemon; a fleet of a hundred stays under a thousand
+MIN_POSTGRES_POOL = 1  # slow, but it works: what is held for long has a connection of its own
+MAX_POSTGRES_POOL = 256  # more than a server gives to one client
+DEFAULT_POSTGRES_TIMEOUT_S = 5.0  # of one statement and of connecting: under the caller's own deadline
+MIN_POSTGRES_TIMEOUT_S = 0.1  # shorter than a commit on a slow disk
+MAX_POSTGRES_TIMEOUT_S = 60.0  # longer than any caller waits
+POSTGRES_STATEMENT_CACHE = 256  # prepared statements of a connection: every statement memd uses stays prepared
+POSTGRES_MIGRATION_LOCK_S = 60.0  # how long a daemon waits for another one that migrates
+POSTGRES_WRITE_ATTEMPTS = 6  # of one transaction that lost to another one, or lost its connection
+POSTGRES_RETRY_S = 0.02  # before the second attempt; doubled each time, with jitter
+POSTGRES_UNCLEAR_S = 10.0  # how long the outcome of a commit is asked for whose reply was lost
+INTERNAL_REQUEST_TTL_US = 600 * SECOND_US  # of the id that finds such an outcome where the caller gave none
+POSTGRES_ANNOUNCE_S = 0.005  # hints of as much time go out together: each is a transaction of its own
+MAX_NOTIFY_BYTES = 7_900  # Postgres takes 8,000 bytes a notification
 
 
 def _table() -> str:

@@ -15,7 +15,7 @@ Methods are coroutines to be called on the event loop, unless they say "blocking
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
@@ -208,12 +208,12 @@ class IndexSource(Protocol):
         """Whether something was deleted since ``seq``: an index saved then still holds words of it."""
 
 
-class MemoryStore(IndexSource, Protocol):
-    """Semantic rows with revisions, change log, tombstones and audit."""
+class MemoryTruth(Protocol):
+    """Semantic rows with revisions, change log, tombstones and audit: where they are true, be it far away."""
 
-    def fence(self) -> int:
-        """Blocking. A mark to take before work on a write begins: ``remember`` raises Forgotten when something it
-        touches was forgotten after its ``fence``."""
+    async def fence(self, namespace: str) -> int:
+        """A mark to take before work on a write begins: ``remember`` raises Forgotten when something it touches was
+        forgotten after its ``fence``."""
 
     async def remember(
         self, namespace: str, drafts: Sequence[NewMemory], *, fence: int, writer: str, request: RequestKey | None
@@ -245,9 +245,6 @@ class MemoryStore(IndexSource, Protocol):
 
     async def pending_forgets(self) -> tuple[PendingForget, ...]: ...
 
-    def fetch(self, namespace: str, memory_ids: Sequence[str]) -> list[Memory]:
-        """Blocking. The rows that exist, in the order asked; no visibility rule is applied."""
-
     async def page(self, namespace: str, where: Filter, *, size: int, cursor: str) -> Page[Memory]:
         """Memories that match, newest create_time first."""
 
@@ -261,7 +258,16 @@ class MemoryStore(IndexSource, Protocol):
         """Delete up to ``max_rows`` expired memories as changes of their namespaces, return how many; bounded time."""
 
 
-class ProcedureStore(Protocol):
+class MemoryStore(MemoryTruth, Protocol):
+    """What the tiers and use cases work with: the truth, and its rows at hand."""
+
+    def fetch(self, namespace: str, memory_ids: Sequence[str]) -> list[Memory]:
+        """Blocking. The rows that exist, in the order asked; no visibility rule is applied."""
+
+
+class ProcedureTruth(Protocol):
+    """As MemoryTruth, for procedures."""
+
     async def put(
         self,
         procedure: Procedure,
@@ -277,9 +283,6 @@ class ProcedureStore(Protocol):
     async def get(self, namespace: str, procedure_id: str, version: int) -> Procedure:
         """``version`` 0 is the newest. NotFound."""
 
-    def fetch(self, namespace: str, procedure_ids: Sequence[str]) -> list[Procedure]:
-        """Blocking. Newest versions of those that exist, in the order asked."""
-
     async def page(self, scope: Scope, *, key: str, size: int, cursor: str) -> Page[Procedure]:
         """Newest versions by key; with ``key`` all its versions, newest first. Visibility of the scope applies."""
 
@@ -292,6 +295,11 @@ class ProcedureStore(Protocol):
         self, namespace: str, procedure_id: str, version: int, outcome: Outcome, request: RequestKey | None
     ) -> Written[Procedure]:
         """Count one outcome. NotFound."""
+
+
+class ProcedureStore(ProcedureTruth, Protocol):
+    def fetch(self, namespace: str, procedure_ids: Sequence[str]) -> list[Procedure]:
+        """Blocking. Newest versions of those that exist, in the order asked."""
 
 
 class SettingsStore(Protocol):
@@ -342,6 +350,88 @@ class TaskStore(Protocol):
         """As SessionStore.forget, count ``checkpoints``."""
 
     async def sweep(self, max_rows: int) -> int: ...
+
+
+# -- replicas of memories, procedures and settings
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a namespace's change log stands. Numbers count on through a restore or a failover that lost writes, and are
+    then given out a second time: ``epoch`` tells the two histories apart. It changes with the first write after the
+    server was started, which alone loses nothing: ``ChangeSource.changes`` knows whether a replica must reload."""
+
+    seq: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaMemory:
+    """``embeddings``: float32 little-endian, one bytes a window."""
+
+    memory: Memory
+    embeddings: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaProcedure:
+    """The newest version, and the embeddings of its trigger."""
+
+    procedure: Procedure
+    embeddings: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeBatch:
+    """What a replica at ``since`` needs to be at ``reached``: first the ``cleared`` kinds are emptied, then ``deleted``
+    removed, then rows put. Rows are as they are now, so one may already be newer than ``reached``: applying is idempotent.
+    """
+
+    namespace: str
+    since: int
+    reached: Head
+    cleared: tuple[str, ...] = ()
+    """"memory", "procedure": everything of the kind was deleted."""
+    deleted: tuple[tuple[str, str], ...] = ()
+    """(kind, entry_id)."""
+    memories: tuple[ReplicaMemory, ...] = ()
+    procedures: tuple[ReplicaProcedure, ...] = ()
+    settings: NamespaceSettings | None = None
+    """Set when they changed."""
+
+
+class ChangeSource(Protocol):
+    """What replicas follow. Correctness needs ``heads`` and ``changes`` alone."""
+
+    async def heads(self, namespaces: Sequence[str]) -> Mapping[str, Head]:
+        """Of those that have changed ever; one round trip."""
+
+    async def changes(self, namespace: str, since: Head) -> ChangeBatch | None:
+        """The next at most MAX_CHANGE_BATCH lines of the log after ``since``, whole change numbers, at least one where there
+        is one. None when the replica must reload: the log no longer reaches back, or the replica holds changes that the
+        log does not (any more)."""
+
+    def snapshot(self, namespace: str) -> AsyncIterator[ChangeBatch]:
+        """The whole namespace in batches of one snapshot: every one carries the same ``reached``; the first clears both
+        kinds and has the settings. One batch at least, also for a namespace without any change."""
+
+    async def hints(self) -> AsyncIterator[Sequence[str]]:
+        """Namespaces that may have changed, from the moment this returns; ends without an error where hints cannot be had
+        (any more)."""
+
+    async def announce(self, namespaces: Sequence[str]) -> None:
+        """Make ``hints`` of the others say these, soon; returns at once and never raises."""
+
+
+class Leases(Protocol):
+    """Background work of a fleet: one holder a job and namespace at a time."""
+
+    async def claim(self, namespace: str, job: str, holder: str, ttl_us: int) -> int | None:
+        """The fencing token, larger than every one before; None while somebody else's lease lives. A holder that claims
+        again prolongs its lease and keeps its token."""
+
+    async def release(self, namespace: str, job: str, token: int) -> None:
+        """Give the lease back; nothing happens when it is somebody else's by now."""
 
 
 # -- search and embedding

@@ -9,6 +9,8 @@ import pytest
 
 from tests.daemon import Daemon
 
+pytest_plugins = ["tests.servers.fixtures"]
+
 
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[Daemon]:

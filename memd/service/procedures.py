@@ -49,7 +49,7 @@ class ProcedureService:
         ``expected_version`` is None or current (0: must not exist). LimitExceeded when the namespace has too many keys."""
         owner = Scope(scope.namespace, scope.user_id, scope.agent_id if agent_private else "")
         procedure = Procedure(procedure_id(owner, key), owner, key, 0, trigger, content, metadata)
-        fence = self._memories.fence()
+        fence = await self._memories.fence(scope.namespace)
         text, field = (trigger, "trigger") if trigger else (key, "key")
         (embeddings,) = await embedded(self._embedder, [text], [field])
         async with self._admission:

@@ -75,7 +75,7 @@ class RememberService:
         checked = [self._memory(owner, draft, index, writer, now_us) for index, draft in enumerate(drafts)]
         _refuse_repeats(checked)
         memories = await self._begun(checked, now_us)
-        fence = self._memories.fence()
+        fence = await self._memories.fence(scope.namespace)
         texts = [spoken(memory.speaker, memory.content) for memory in memories]
         fields = [f"memories[{index}].content" for index in range(len(memories))]
         embeddings = await embedded(self._embedder, texts, fields)
@@ -123,7 +123,7 @@ class RememberService:
     ) -> Written[Memory]:
         """Change the fields named in ``values``; content is embedded anew. VersionConflict unless ``expected_version``
         is 0 or current."""
-        fence = self._memories.fence()
+        fence = await self._memories.fence(scope.namespace)
         return await self._update(
             scope, memory_id, values, expected_version, fence=fence, writer=writer, request=request
         )
@@ -181,7 +181,9 @@ class RememberService:
         request: RequestKey | None = None,
     ) -> Written[Memory]:
         """Make the state of ``version`` current again, as a new version. NotFound when it is no longer kept."""
-        fence = self._memories.fence()  # before the old state is read: it may be forgotten on the way
+        fence = await self._memories.fence(
+            scope.namespace
+        )  # before the old state is read: it may be forgotten on the way
         kept = await self.revisions(scope, memory_id, size=MAX_REVISIONS + 1)
         earlier = next((memory for memory in kept.items if memory.version == version), None)
         if earlier is None:

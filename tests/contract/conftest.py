@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from memd.adapters.postgres import PostgresSettings, PostgresStores
+from memd.adapters.rows.memory import index_row
+from memd.adapters.rows.procedure import procedure_index_row
 from memd.adapters.sqlite import SqliteStores
-from memd.ports import IndexChange, MemoryStore, ProcedureStore, SessionStore, SettingsStore, TaskStore
+from memd.domain.model import Durability, Memory, Procedure
+from memd.ports import (
+    IndexChange,
+    IndexRow,
+    IndexSource,
+    MemoryTruth,
+    ProcedureTruth,
+    ReplicaProcedure,
+    SessionStore,
+    SettingsStore,
+    TaskStore,
+)
 from tests.contract.builders import MODEL
+from tests.postgres.databases import made_database
+from tests.servers.postgres import Postgres
 
 START_US = 1_700_000_000_000_000
 
@@ -33,47 +52,165 @@ class ManualClock:
         self.monotonic += us / 1e6
 
 
-class Stores:
-    """What the contract is about: the ports, what the index was told, and a restart."""
+class Stores(ABC):
+    """What the contract is about: the ports, what is stored, and a restart."""
 
     sessions: SessionStore
-    memories: MemoryStore
-    procedures: ProcedureStore
+    memories: MemoryTruth
+    procedures: ProcedureTruth
     settings: SettingsStore
     tasks: TaskStore
 
-    def __init__(self, open_stores: Callable[[Callable[..., None], ManualClock], SqliteStores]) -> None:
-        self._open = open_stores
+    durability = Durability.SYNCED
+    """What the servers of the tests promise of a commit."""
+
+    def __init__(self) -> None:
         self.clock = ManualClock()
         self.changes: list[IndexChange] = []
+        """What the index was told, where the stores tell one."""
+
+    @abstractmethod
+    async def fetch(self, namespace: str, memory_ids: Sequence[str]) -> list[Memory]:
+        """The rows that exist, in the order asked."""
+
+    @abstractmethod
+    async def fetch_procedures(self, namespace: str, procedure_ids: Sequence[str]) -> list[Procedure]: ...
+
+    @abstractmethod
+    async def entries(self, namespace: str, kind: str) -> list[IndexRow]:
+        """What an index of the namespace would hold."""
+
+    @abstractmethod
+    async def reopen(self) -> None:
+        """As after a restart of the daemon."""
+
+    @abstractmethod
+    async def close(self) -> None: ...
+
+
+class IndexedStores(Stores):
+    """Stores that feed an index."""
+
+    index: IndexSource
+
+
+class Embedded(IndexedStores):
+    def __init__(self, data_dir: Path) -> None:
+        super().__init__()
+        self._data_dir = data_dir
         self._start()
 
     def _start(self) -> None:
-        self._stores = self._open(self.changes.extend, self.clock)
-        self.sessions = self._stores.sessions
-        self.memories = self._stores.memories
-        self.procedures = self._stores.procedures
-        self.settings = self._stores.settings
-        self.tasks = self._stores.tasks
+        stores = SqliteStores.open(self._data_dir, model=MODEL, clock=self.clock, sink=self.changes.extend)
+        self._stores = stores
+        self.sessions = stores.sessions
+        self.memories = stores.memories
+        self.index = stores.memories
+        self.procedures = stores.procedures
+        self.settings = stores.settings
+        self.tasks = stores.tasks
 
-    def reopen(self) -> None:
-        """As after a restart of the daemon."""
-        self.close()
+    async def fetch(self, namespace: str, memory_ids: Sequence[str]) -> list[Memory]:
+        return self._stores.memories.fetch(namespace, memory_ids)
+
+    async def fetch_procedures(self, namespace: str, procedure_ids: Sequence[str]) -> list[Procedure]:
+        return self._stores.procedures.fetch(namespace, procedure_ids)
+
+    async def entries(self, namespace: str, kind: str) -> list[IndexRow]:
+        return [row for batch in self.index.load(namespace, kind)[1] for row in batch]
+
+    async def reopen(self) -> None:
+        self._stores.close()
         self._start()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self._stores.close()
 
 
-def _open_sqlite(tmp_path: Path) -> Stores:
-    return Stores(lambda sink, clock: SqliteStores.open(tmp_path / "data", model=MODEL, clock=clock, sink=sink))
+class Served(Stores):
+    """Memories, procedures and settings on Postgres."""
+
+    def __init__(self, server: Postgres, database: str) -> None:
+        super().__init__()
+        self._server = server
+        self._database = database
+
+    async def start(self) -> Served:
+        settings = PostgresSettings(self._server.url(self._database))
+        stores = await PostgresStores.open(settings, model=MODEL, clock=self.clock)
+        self._stores = stores
+        self.durability = stores.facts.durability
+        self.memories = stores.memories
+        self.procedures = stores.procedures
+        self.settings = stores.settings
+        return self
+
+    async def fetch(self, namespace: str, memory_ids: Sequence[str]) -> list[Memory]:
+        return await self._stores.memories.rows(namespace, memory_ids)
+
+    async def fetch_procedures(self, namespace: str, procedure_ids: Sequence[str]) -> list[Procedure]:
+        return await self._stores.procedures.rows(namespace, procedure_ids)
+
+    async def entries(self, namespace: str, kind: str) -> list[IndexRow]:
+        rows: list[IndexRow] = []
+        async for batch in self._stores.changes.snapshot(namespace):
+            if kind == "memory":
+                rows += [index_row(one.memory, b"".join(one.embeddings)) for one in batch.memories]
+            else:
+                rows += [_procedure_row(one) for one in batch.procedures]
+        return rows
+
+    async def reopen(self) -> None:
+        await self._stores.close()
+        await self.start()
+
+    async def close(self) -> None:
+        await self._stores.close()
+        await asyncio.to_thread(self._server.drop_database, self._database)
 
 
-ADAPTERS = {"sqlite": _open_sqlite}
+def _procedure_row(one: ReplicaProcedure) -> IndexRow:
+    procedure, scope = one.procedure, one.procedure.scope
+    return procedure_index_row(
+        procedure.procedure_id,
+        procedure.version,
+        procedure.key,
+        procedure.trigger,
+        b"".join(one.embeddings),
+        scope.user_id,
+        scope.agent_id,
+    )
+
+
+async def _open_sqlite(request: pytest.FixtureRequest, tmp_path: Path) -> Embedded:
+    return Embedded(tmp_path / "data")
+
+
+async def _open_postgres(version: str, request: pytest.FixtureRequest, tmp_path: Path) -> Served:
+    server: Postgres = request.getfixturevalue("postgres_launchers")(version).shared
+    return await Served(server, await made_database(server)).start()
+
+
+Open = Callable[[pytest.FixtureRequest, Path], Awaitable[Stores]]
+OpenIndexed = Callable[[pytest.FixtureRequest, Path], Awaitable[IndexedStores]]
+INDEXED: dict[str, OpenIndexed] = {"sqlite": _open_sqlite}
+ADAPTERS: dict[str, Open] = {
+    **INDEXED,
+    "postgres15": partial(_open_postgres, "postgres15"),
+    "postgres18": partial(_open_postgres, "postgres18"),
+}
 
 
 @pytest.fixture(params=sorted(ADAPTERS))
-def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stores]:
-    opened = ADAPTERS[request.param](tmp_path)
+async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
+    opened = await ADAPTERS[request.param](request, tmp_path)
     yield opened
-    opened.close()
+    await opened.close()
+
+
+@pytest.fixture(params=sorted(INDEXED))
+async def indexed(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[IndexedStores]:
+    """Those of the stores that feed an index: for tests of what it is told."""
+    opened = await INDEXED[request.param](request, tmp_path)
+    yield opened
+    await opened.close()

@@ -14,7 +14,7 @@ from memd.domain.model import ForgetReceipt, RequestKey, Scope, Written
 from memd.domain.visibility import EVERYTHING, forgettable, owned
 from memd.ports import ForgetPlan, MemoryChange
 from tests.contract.builders import USER, draft, procedure, request, vector
-from tests.contract.conftest import Stores
+from tests.contract.conftest import IndexedStores, Stores
 
 AGENT = Scope("n", "u", "a")
 
@@ -39,9 +39,9 @@ async def fill(stores: Stores) -> None:
         "nobody": Scope("n"),
     }
     drafts = [draft(name, scope=scope, windows=2) for name, scope in scopes.items()]
-    await stores.memories.remember("n", drafts, fence=stores.memories.fence(), writer="w", request=None)
+    await stores.memories.remember("n", drafts, fence=await stores.memories.fence("n"), writer="w", request=None)
     far = draft("far", scope=Scope("m", "u"))
-    await stores.memories.remember("m", [far], fence=stores.memories.fence(), writer="w", request=None)
+    await stores.memories.remember("m", [far], fence=await stores.memories.fence("m"), writer="w", request=None)
     for scope in (USER, AGENT, Scope("n", "v")):
         await put(stores, scope)
     stores.changes.clear()
@@ -52,20 +52,20 @@ async def put(stores: Stores, scope: Scope, *, fence: int = -1) -> None:
         procedure("key", scope=scope),
         (vector(),),
         expected_version=None,
-        fence=stores.memories.fence() if fence < 0 else fence,
+        fence=await stores.memories.fence("n") if fence < 0 else fence,
         writer="w",
         request=None,
     )
 
 
-def left(stores: Stores) -> set[str]:
-    found = {row.entry_id for batch in stores.memories.load("n", "memory")[1] for row in batch}
-    assert [memory.memory_id for memory in stores.memories.fetch("m", ["far"])] == ["far"]
+async def left(stores: Stores) -> set[str]:
+    found = {row.entry_id for row in await stores.entries("n", "memory")}
+    assert [memory.memory_id for memory in await stores.fetch("m", ["far"])] == ["far"]
     return found
 
 
-def procedures_left(stores: Stores) -> set[str]:
-    return {row.entry_id for batch in stores.memories.load("n", "procedure")[1] for row in batch}
+async def procedures_left(stores: Stores) -> set[str]:
+    return {row.entry_id for row in await stores.entries("n", "procedure")}
 
 
 ALL = {"shared", "agent", "session", "other-agent", "other-user", "nobody"}
@@ -77,16 +77,15 @@ class TestWhatGoes:
         await fill(stores)
         plan = ForgetPlan(USER, owned(USER), memory_ids=("shared", "agent", "other-user", "unknown"))
         receipt = (await forget(stores, plan)).value
-        assert left(stores) == ALL - {"shared"}
+        assert await left(stores) == ALL - {"shared"}
         assert receipt.counts == {"memories": 1, "revisions": 0, "embeddings": 2, "procedures": 0}
-        assert [change.delete for change in stores.changes if change.delete] == [("shared",)]
-        assert procedures_left(stores) == PROCEDURES
+        assert await procedures_left(stores) == PROCEDURES
 
     async def test_by_filter_only_what_is_visible(self, stores: Stores) -> None:
         await fill(stores)
         where: Filter = Compare("ne", "memory_id", "agent")
         await forget(stores, ForgetPlan(AGENT, owned(AGENT), filter=where))
-        assert left(stores) == ALL - {"shared", "session"}
+        assert await left(stores) == ALL - {"shared", "session"}
 
     @pytest.mark.parametrize(
         ("plan", "memories", "procedures"),
@@ -104,27 +103,31 @@ class TestWhatGoes:
     ) -> None:
         await fill(stores)
         expected = await forget(stores, replace(plan, dry_run=True))
-        assert left(stores) == ALL, "a dry run deletes nothing"
+        assert await left(stores) == ALL, "a dry run deletes nothing"
         assert stores.changes == []
         written = await forget(stores, plan)
-        assert left(stores) == ALL - memories
-        assert procedures_left(stores) == PROCEDURES - procedures
+        assert await left(stores) == ALL - memories
+        assert await procedures_left(stores) == PROCEDURES - procedures
         assert written.value.counts == expected.value.counts
         assert written.value.counts["memories"] == len(memories)
         assert written.value.counts["procedures"] == len(procedures)
         assert (expected.value.dry_run, written.value.dry_run) == (True, False)
         assert written.seq == expected.seq + 1
 
-    async def test_the_index_is_told(self, stores: Stores) -> None:
-        await fill(stores)
-        written = await forget(stores, everything(AGENT))
-        told = {change.kind: change for change in stores.changes}
+    async def test_the_index_is_told(self, indexed: IndexedStores) -> None:
+        await fill(indexed)
+        owned_ids = ForgetPlan(USER, owned(USER), memory_ids=("shared", "agent", "other-user", "unknown"))
+        await forget(indexed, owned_ids)
+        assert [change.delete for change in indexed.changes if change.delete] == [("shared",)]
+        indexed.changes.clear()
+        written = await forget(indexed, everything(AGENT))
+        told = {change.kind: change for change in indexed.changes}
         assert set(told["memory"].delete) == {"agent", "session"}
         assert told["procedure"].delete == ("p-u-a-key",)
-        assert {change.seq for change in stores.changes} == {written.seq}
-        stores.changes.clear()
-        await forget(stores, everything(Scope("n"), all_users=True))
-        assert [(change.kind, change.delete_all) for change in stores.changes] == [
+        assert {change.seq for change in indexed.changes} == {written.seq}
+        indexed.changes.clear()
+        await forget(indexed, everything(Scope("n"), all_users=True))
+        assert [(change.kind, change.delete_all) for change in indexed.changes] == [
             ("memory", True),
             ("procedure", True),
         ]
@@ -133,7 +136,7 @@ class TestWhatGoes:
         await fill(stores)
         for i in range(3):
             change = MemoryChange({"speaker": f"s{i}"})
-            fence = stores.memories.fence()
+            fence = await stores.memories.fence("n")
             await stores.memories.update(
                 "n", "shared", EVERYTHING, change, expected_version=0, fence=fence, writer="w", request=None
             )
@@ -145,7 +148,7 @@ class TestWhatGoes:
     async def test_it_can_be_remembered_again_from_version_one(self, stores: Stores) -> None:
         await fill(stores)
         await forget(stores, ForgetPlan(USER, owned(USER), memory_ids=("shared",)))
-        fence = stores.memories.fence()
+        fence = await stores.memories.fence("n")
         again = await stores.memories.remember("n", [draft("shared")], fence=fence, writer="w", request=None)
         assert (again.value[0].created, again.value[0].version) == (True, 1)
 
@@ -155,7 +158,7 @@ class TestReceipts:
         await fill(stores)
         plan = everything(AGENT, task_ids=("t1", "t2"))
         receipt = (await forget(stores, plan)).value
-        stores.reopen()
+        await stores.reopen()
         (pending,) = await stores.memories.pending_forgets()
         assert (pending.receipt_id, pending.plan) == (receipt.receipt_id, plan)
         done = await stores.memories.finish_forget(receipt.receipt_id, {"events": 5, "sessions": 1})
@@ -176,10 +179,10 @@ class TestReceipts:
     async def test_a_repeat_forgets_nothing_new(self, stores: Stores) -> None:
         await fill(stores)
         first = await forget(stores, everything(USER), request("r"))
-        fence = stores.memories.fence()
+        fence = await stores.memories.fence("n")
         await stores.memories.remember("n", [draft("later")], fence=fence, writer="w", request=None)
         assert await forget(stores, everything(USER), request("r")) == replace(first, replayed=True)
-        assert "later" in left(stores)
+        assert "later" in await left(stores)
 
     async def test_receipts_differ(self, stores: Stores) -> None:
         receipts = [(await forget(stores, everything(USER))).value.receipt_id for _ in range(3)]
@@ -211,13 +214,13 @@ class TestFence:
         self, stores: Stores, plan: ForgetPlan, memory_id: str, scope: Scope
     ) -> None:
         await fill(stores)
-        fence = stores.memories.fence()
+        fence = await stores.memories.fence("n")
         await forget(stores, plan)
-        before = left(stores)
+        before = await left(stores)
         with pytest.raises(Forgotten):
             await self.late_remember(stores, fence, memory_id, scope)
-        assert left(stores) == before
-        await self.late_remember(stores, stores.memories.fence(), memory_id, scope)
+        assert await left(stores) == before
+        await self.late_remember(stores, await stores.memories.fence("n"), memory_id, scope)
 
     @pytest.mark.parametrize(
         ("plan", "scope"),
@@ -232,25 +235,25 @@ class TestFence:
         self, stores: Stores, plan: ForgetPlan, scope: Scope
     ) -> None:
         await fill(stores)
-        fence = stores.memories.fence()
+        fence = await stores.memories.fence("n")
         await forget(stores, plan)
         await self.late_remember(stores, fence, "new", scope)
-        assert "new" in left(stores)
+        assert "new" in await left(stores)
 
     async def test_nobody_can_block_the_id_of_somebody_else(self, stores: Stores) -> None:
-        fence = stores.memories.fence()
+        fence = await stores.memories.fence("n")
         other = Scope("n", "v")
         await forget(stores, ForgetPlan(other, owned(other), memory_ids=("mine",)))
         await self.late_remember(stores, fence, "mine", USER)
 
     async def test_another_namespace_is_not_touched(self, stores: Stores) -> None:
-        fence = stores.memories.fence()
+        fence = await stores.memories.fence("n")
         await forget(stores, everything(Scope("m"), all_users=True))
         await self.late_remember(stores, fence, "new", USER)
 
     async def test_superseding_what_was_forgotten_meanwhile(self, stores: Stores) -> None:
         await fill(stores)
-        fence = stores.memories.fence()
+        fence = await stores.memories.fence("n")
         await forget(stores, ForgetPlan(USER, owned(USER), memory_ids=("shared",)))
         with pytest.raises(Forgotten):
             await self.late_remember(stores, fence, "new", USER, supersedes="shared")
@@ -260,7 +263,7 @@ class TestFence:
     )
     async def test_a_late_update_is_refused(self, stores: Stores, plan: ForgetPlan) -> None:
         await fill(stores)
-        fence = stores.memories.fence()
+        fence = await stores.memories.fence("n")
         await forget(stores, plan)
         change = MemoryChange({"pinned": True})
         with pytest.raises(Forgotten):
@@ -270,7 +273,7 @@ class TestFence:
 
     async def test_a_late_procedure_is_refused(self, stores: Stores) -> None:
         await fill(stores)
-        fence = stores.memories.fence()
+        fence = await stores.memories.fence("n")
         await forget(stores, everything(USER))
         with pytest.raises(Forgotten):
             await put(stores, USER, fence=fence)
@@ -278,37 +281,34 @@ class TestFence:
 
     async def test_a_late_procedure_after_its_deletion_is_refused(self, stores: Stores) -> None:
         await fill(stores)
-        fence = stores.memories.fence()
+        fence = await stores.memories.fence("n")
         await stores.procedures.delete("n", "p-u--key", writer="w", request=None)
         with pytest.raises(Forgotten):
             await put(stores, USER, fence=fence)
 
     async def test_a_session_forget_keeps_procedures_and_their_writers(self, stores: Stores) -> None:
         await fill(stores)
-        fence = stores.memories.fence()
+        fence = await stores.memories.fence("n")
         await forget(stores, everything(Scope("n", "u", "a", "s")))
         await put(stores, AGENT, fence=fence)
 
     async def test_racing_writers_never_bring_it_back(self, stores: Stores) -> None:
         await fill(stores)
-        kept = left(stores) - {"shared", "agent", "session", "other-agent"}
-
-        async def write(i: int) -> None:
-            fence = stores.memories.fence()
-            await asyncio.sleep(0)  # where the embedding happens
-            await self.late_remember(stores, fence, f"m{i % 7}", USER)
+        kept = (await left(stores)) - {"shared", "agent", "session", "other-agent"}
 
         for _ in range(5):
-            writes = [asyncio.create_task(write(i)) for i in range(20)]
-            await asyncio.sleep(0)  # every writer has its fence
+            fences = [await stores.memories.fence("n") for _ in range(20)]
+            late = [self.late_remember(stores, fence, f"m{i % 7}", USER) for i, fence in enumerate(fences)]
+            writes = [asyncio.create_task(one) for one in late]
+            await asyncio.sleep(0)  # every writer is on its way
             await forget(stores, everything(USER))
             results = await asyncio.gather(*writes, return_exceptions=True)
             assert all(result is None or isinstance(result, Forgotten) for result in results)
-            assert left(stores) == kept
+            assert await left(stores) == kept
 
     async def test_a_fence_outlives_a_failed_forget(self, stores: Stores) -> None:
         await fill(stores)
-        fence = stores.memories.fence()
+        fence = await stores.memories.fence("n")
         with pytest.raises(NotFound):
             await stores.procedures.delete("n", "unknown", writer="w", request=None)
-        assert stores.memories.fence() == fence
+        assert await stores.memories.fence("n") == fence

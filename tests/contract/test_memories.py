@@ -16,19 +16,19 @@ from memd.domain.errors import (
     VersionConflict,
 )
 from memd.domain.filters import And, Compare, Filter, In
-from memd.domain.model import Durability, Memory, NewMemory, Page, RememberedMemory, Scope, SourceKind, Written
+from memd.domain.model import Memory, NewMemory, Page, RememberedMemory, Scope, SourceKind, Written
 from memd.domain.visibility import EVERYTHING, fields_of, owned
 from memd.limits import MAX_REVISIONS
 from memd.ports import IndexChange, MemoryChange
 from tests.contract.builders import USER, draft, request, vector
-from tests.contract.conftest import Stores
+from tests.contract.conftest import IndexedStores, Stores
 
 Remembered = Written[tuple[RememberedMemory, ...]]
 
 
 async def remember(stores: Stores, *drafts: NewMemory, request_id: str = "", body: str = "body") -> Remembered:
     key = request(request_id, body) if request_id else None
-    fence = stores.memories.fence()
+    fence = await stores.memories.fence("n")
     return await stores.memories.remember("n", drafts, fence=fence, writer="w", request=key)
 
 
@@ -40,7 +40,7 @@ async def update(stores: Stores, memory_id: str, change: MemoryChange, **options
         memory_id,
         visible,  # type: ignore[arg-type]
         change,
-        fence=stores.memories.fence(),
+        fence=await stores.memories.fence("n"),
         writer="w2",
         **given,  # type: ignore[arg-type]
     )
@@ -50,8 +50,8 @@ async def page(stores: Stores, where: Filter = EVERYTHING, size: int = 100, curs
     return await stores.memories.page("n", where, size=size, cursor=cursor)
 
 
-def one(stores: Stores, memory_id: str) -> Memory:
-    (found,) = stores.memories.fetch("n", [memory_id])
+async def one(stores: Stores, memory_id: str) -> Memory:
+    (found,) = await stores.fetch("n", [memory_id])
     return found
 
 
@@ -85,12 +85,12 @@ class TestRemember:
         )
         written = await remember(stores, NewMemory(memory, (vector(1), vector(2))))
         assert written.value == (RememberedMemory("m1", 1, True, 2),)
-        assert (written.seq, written.durability, written.replayed) == (1, Durability.SYNCED, False)
-        stored = one(stores, "m1")
+        assert (written.seq, written.durability, written.replayed) == (1, stores.durability, False)
+        stored = await one(stores, "m1")
         created = stored.create_time
         assert stored == replace(memory, version=1, writer="w", create_time=created, update_time=created)
-        stores.reopen()
-        assert one(stores, "m1") == stored
+        await stores.reopen()
+        assert await one(stores, "m1") == stored
 
     async def test_all_or_none(self, stores: Stores) -> None:
         with pytest.raises(NotFound):
@@ -120,10 +120,10 @@ class TestRemember:
 
     async def test_replacing_keeps_create_time_and_grows_the_version(self, stores: Stores) -> None:
         await remember(stores, draft("m1", "old"))
-        before = one(stores, "m1")
+        before = await one(stores, "m1")
         second = await remember(stores, draft("m1", "new", windows=3))
         assert second.value == (RememberedMemory("m1", 2, False, 3),)
-        after = one(stores, "m1")
+        after = await one(stores, "m1")
         assert (after.content, after.version, after.create_time) == ("new", 2, before.create_time)
         assert after.update_time > before.update_time
         revisions = (await stores.memories.revisions("n", "m1", size=9, cursor="")).items
@@ -135,22 +135,22 @@ class TestRemember:
         await remember(stores, draft("m1", "mine"))
         with pytest.raises(AlreadyExists):
             await remember(stores, draft("m1", "theirs", scope=other))
-        assert one(stores, "m1").content == "mine"
+        assert (await one(stores, "m1")).content == "mine"
 
     async def test_ids_of_namespaces_are_apart(self, stores: Stores) -> None:
         await remember(stores, draft("m1", "in n"))
-        fence = stores.memories.fence()
+        fence = await stores.memories.fence("m")
         there = draft("m1", "in m", scope=Scope("m", "v"))
         written = await stores.memories.remember("m", [there], fence=fence, writer="w", request=None)
         assert written.seq == 1
-        assert [memory.content for memory in stores.memories.fetch("m", ["m1"])] == ["in m"]
-        assert one(stores, "m1").content == "in n"
+        assert [memory.content for memory in await stores.fetch("m", ["m1"])] == ["in m"]
+        assert (await one(stores, "m1")).content == "in n"
 
     async def test_the_session_is_provenance_not_scope(self, stores: Stores) -> None:
         await remember(stores, draft("m1", "x", scope=Scope("n", "u", "", "s1")))
         again = await remember(stores, draft("m1", "x", scope=Scope("n", "u", "", "s2")))
         assert again.value[0].version == 2
-        assert one(stores, "m1").scope.session_id == "s2"
+        assert (await one(stores, "m1")).scope.session_id == "s2"
 
     async def test_an_embedding_of_another_size_is_refused(self, stores: Stores) -> None:
         with pytest.raises(InvalidArgument):
@@ -159,7 +159,7 @@ class TestRemember:
 
     async def test_without_embeddings_it_is_found_by_words(self, stores: Stores) -> None:
         await remember(stores, replace(draft("m1"), embeddings=()))
-        ((row,),) = list(stores.memories.load("n", "memory")[1])
+        (row,) = await stores.entries("n", "memory")
         assert row.embeddings == b""
 
 
@@ -167,29 +167,28 @@ class TestSupersede:
     async def test_it_closes_the_old_one(self, stores: Stores) -> None:
         await remember(stores, draft("old"))
         written = await remember(stores, draft("new", supersedes="old", valid_from=500))
-        old = one(stores, "old")
+        old = await one(stores, "old")
         assert (old.superseded_by, old.valid_to, old.version) == ("new", 500, 2)
-        assert one(stores, "new").supersedes == "old"
-        assert told(stores)[-2:] == [("n", "memory", (("old", 2),), ()), ("n", "memory", (("new", 1),), ())]
-        assert {change.seq for change in stores.changes if change.seq > 1} == {written.seq}
+        assert (await one(stores, "new")).supersedes == "old"
+        assert written.seq == 2, "both have the change number of the one request"
 
     async def test_without_valid_from_the_old_one_ends_now(self, stores: Stores) -> None:
         await remember(stores, draft("old"))
         await remember(stores, draft("new", supersedes="old"))
-        assert one(stores, "old").valid_to == one(stores, "new").create_time
+        assert (await one(stores, "old")).valid_to == (await one(stores, "new")).create_time
 
     async def test_it_never_prolongs(self, stores: Stores) -> None:
         await remember(stores, draft("old", valid_to=100))
         await remember(stores, draft("new", supersedes="old", valid_from=500))
-        assert one(stores, "old").valid_to == 100
+        assert (await one(stores, "old")).valid_to == 100
 
     async def test_again_changes_nothing(self, stores: Stores) -> None:
         await remember(stores, draft("old"))
         await remember(stores, draft("new", supersedes="old"))
-        before = one(stores, "old")
+        before = await one(stores, "old")
         await remember(stores, draft("new", supersedes="old"))
         await remember(stores, draft("new", "another text", supersedes="old"))
-        assert one(stores, "old") == before
+        assert await one(stores, "old") == before
 
     @pytest.mark.parametrize(
         ("old", "new"),
@@ -199,12 +198,12 @@ class TestSupersede:
         await remember(stores, draft("old", scope=old))
         with pytest.raises(NotFound):
             await remember(stores, draft("new", scope=new, supersedes="old"))
-        assert one(stores, "old").valid_to is None
+        assert (await one(stores, "old")).valid_to is None
 
     async def test_a_shared_memory_is_superseded_by_an_agents_own(self, stores: Stores) -> None:
         await remember(stores, draft("old"))
         await remember(stores, draft("new", scope=Scope("n", "u", "a"), supersedes="old"))
-        assert one(stores, "old").superseded_by == "new"
+        assert (await one(stores, "old")).superseded_by == "new"
 
     async def test_not_itself(self, stores: Stores) -> None:
         await remember(stores, draft("m1"))
@@ -213,32 +212,33 @@ class TestSupersede:
 
     async def test_within_one_call(self, stores: Stores) -> None:
         await remember(stores, draft("old"), draft("new", supersedes="old"))
-        assert one(stores, "old").superseded_by == "new"
+        assert (await one(stores, "old")).superseded_by == "new"
 
     async def test_remembered_anew_it_is_valid_again(self, stores: Stores) -> None:
         await remember(stores, draft("old"))
         await remember(stores, draft("new", supersedes="old"))
         await remember(stores, draft("old"))
-        old = one(stores, "old")
+        old = await one(stores, "old")
         assert (old.valid_to, old.superseded_by) == (None, "")
 
 
 class TestUpdate:
     async def test_named_fields_change_and_the_others_stay(self, stores: Stores) -> None:
         await remember(stores, draft("m1", "old", tags=("t",)))
-        before = one(stores, "m1")
+        before = await one(stores, "m1")
         written = await update(stores, "m1", MemoryChange({"content": "new", "pinned": True}, (vector(9),)))
         assert written.value == replace(
             before, content="new", pinned=True, version=2, writer="w2", update_time=written.value.update_time
         )
-        assert one(stores, "m1") == written.value
-        ((row,),) = list(stores.memories.load("n", "memory")[1])
+        assert await one(stores, "m1") == written.value
+        (row,) = await stores.entries("n", "memory")
         assert (row.text, row.embeddings) == ("new", vector(9))
 
     async def test_without_new_content_embeddings_stay(self, stores: Stores) -> None:
         await remember(stores, draft("m1", windows=2))
         await update(stores, "m1", MemoryChange({"importance": 0.9}))
-        assert stores.changes[-2].put[0].embeddings == vector(1) + vector(2)
+        (row,) = await stores.entries("n", "memory")
+        assert (row.version, row.embeddings) == (2, vector(1) + vector(2))
 
     async def test_without_a_difference_nothing_changes(self, stores: Stores) -> None:
         await remember(stores, draft("m1", "x"))
@@ -266,7 +266,7 @@ class TestUpdate:
             await update(stores, "m1", MemoryChange({"pinned": True}), visible=owned(Scope("n", "v")))
         with pytest.raises(NotFound):
             await update(stores, "m2", MemoryChange({"pinned": True}))
-        assert one(stores, "m1").version == 1
+        assert (await one(stores, "m1")).version == 1
 
     async def test_replay_gives_the_first_reply_after_later_changes(self, stores: Stores) -> None:
         await remember(stores, draft("m1"))
@@ -274,7 +274,7 @@ class TestUpdate:
         await update(stores, "m1", MemoryChange({"speaker": "b"}))
         again = await update(stores, "m1", MemoryChange({"speaker": "a"}), request=request("r"))
         assert again == replace(first, replayed=True)
-        assert one(stores, "m1").speaker == "b"
+        assert (await one(stores, "m1")).speaker == "b"
 
 
 class TestRevisions:
@@ -300,15 +300,15 @@ class TestRequests:
         first = await remember(stores, draft("m1"), draft("m2"), request_id="r")
         await remember(stores, draft("m1", "later"))
         assert await remember(stores, draft("m1"), draft("m2"), request_id="r") == replace(first, replayed=True)
-        stores.reopen()
+        await stores.reopen()
         assert await remember(stores, draft("m1"), draft("m2"), request_id="r") == replace(first, replayed=True)
-        assert one(stores, "m1").content == "later"
+        assert (await one(stores, "m1")).content == "later"
 
     async def test_another_body_is_refused(self, stores: Stores) -> None:
         await remember(stores, draft("m1"), request_id="r")
         with pytest.raises(RequestIdReused):
             await remember(stores, draft("m2"), request_id="r", body="other")
-        assert stores.memories.fetch("n", ["m2"]) == []
+        assert await stores.fetch("n", ["m2"]) == []
 
     async def test_a_failed_one_may_be_repeated_with_its_id(self, stores: Stores) -> None:
         with pytest.raises(NotFound):
@@ -320,10 +320,10 @@ class TestRequests:
 class TestReads:
     async def test_fetch_in_the_order_asked(self, stores: Stores) -> None:
         await remember(stores, *(draft(f"m{i}") for i in range(4)))
-        found = stores.memories.fetch("n", ["m2", "nobody", "m0", "m3"])
+        found = await stores.fetch("n", ["m2", "nobody", "m0", "m3"])
         assert [memory.memory_id for memory in found] == ["m2", "m0", "m3"]
-        assert stores.memories.fetch("n", []) == []
-        assert stores.memories.fetch("m", ["m2"]) == []
+        assert await stores.fetch("n", []) == []
+        assert await stores.fetch("m", ["m2"]) == []
 
     async def test_pages_newest_first(self, stores: Stores) -> None:
         for i in range(5):
@@ -378,53 +378,67 @@ class TestReads:
 
 
 class TestIndexFeed:
-    async def test_every_change_is_told_in_order_with_everything_the_index_needs(self, stores: Stores) -> None:
-        await remember(stores, draft("m1", "text", windows=2, tags=("t",), metadata={"k": 1}))
-        change = stores.changes[0]
+    async def test_what_is_superseded_is_told_first(self, indexed: IndexedStores) -> None:
+        await remember(indexed, draft("old"))
+        written = await remember(indexed, draft("new", supersedes="old"))
+        assert told(indexed)[-2:] == [("n", "memory", (("old", 2),), ()), ("n", "memory", (("new", 1),), ())]
+        assert {change.seq for change in indexed.changes if change.seq > 1} == {written.seq}
+
+    async def test_every_change_is_told_in_order_with_everything_the_index_needs(self, indexed: IndexedStores) -> None:
+        await remember(indexed, draft("m1", "text", windows=2, tags=("t",), metadata={"k": 1}))
+        change = indexed.changes[0]
         (row,) = change.put
         assert (change.namespace, change.kind, change.seq) == ("n", "memory", 1)
         assert (row.entry_id, row.version, row.text, row.embeddings) == ("m1", 1, "text", vector(1) + vector(2))
         fields = {**json.loads(row.fields), "memory_id": "m1"}
-        assert fields == fields_of(one(stores, "m1"))
+        assert fields == fields_of(await one(indexed, "m1"))
 
-    async def test_what_is_told_adds_up_to_what_is_loaded(self, stores: Stores) -> None:
-        await remember(stores, *(draft(f"m{i}") for i in range(6)))
-        await remember(stores, draft("m1", "other"), draft("m7", supersedes="m2"))
-        await update(stores, "m3", MemoryChange({"speaker": "s"}))
-        told_rows = {row.entry_id: row for change in stores.changes if change.kind == "memory" for row in change.put}
-        seq, batches = stores.memories.load("n", "memory")
+    async def test_what_is_told_adds_up_to_what_is_loaded(self, indexed: IndexedStores) -> None:
+        await remember(indexed, *(draft(f"m{i}") for i in range(6)))
+        await remember(indexed, draft("m1", "other"), draft("m7", supersedes="m2"))
+        await update(indexed, "m3", MemoryChange({"speaker": "s"}))
+        told_rows = {row.entry_id: row for change in indexed.changes if change.kind == "memory" for row in change.put}
+        seq, batches = indexed.index.load("n", "memory")
         loaded = {row.entry_id: row for batch in batches for row in batch}
         assert loaded == told_rows
-        assert seq == max(change.seq for change in stores.changes)
+        assert seq == max(change.seq for change in indexed.changes)
 
-    async def test_the_index_is_told_before_the_reply(self, stores: Stores) -> None:
+    async def test_the_index_is_told_before_the_reply(self, indexed: IndexedStores) -> None:
         async def write(i: int) -> None:
-            written = await remember(stores, draft(f"m{i}"))
-            assert any(f"m{i}" in dict(puts) for _, _, puts, _ in told(stores))
-            assert max(change.seq for change in stores.changes) >= written.seq
+            written = await remember(indexed, draft(f"m{i}"))
+            assert any(f"m{i}" in dict(puts) for _, _, puts, _ in told(indexed))
+            assert max(change.seq for change in indexed.changes) >= written.seq
 
         await asyncio.gather(*(write(i) for i in range(30)))
-        seqs = [change.seq for change in stores.changes if change.kind == "memory"]
+        seqs = [change.seq for change in indexed.changes if change.kind == "memory"]
         assert seqs == sorted(seqs) == list(range(1, 31))
 
-    async def test_indexes_of_both_kinds_reach_every_change_number(self, stores: Stores) -> None:
-        await remember(stores, draft("m1"))
-        newest: dict[str, IndexChange] = {change.kind: change for change in stores.changes}
+    async def test_indexes_of_both_kinds_reach_every_change_number(self, indexed: IndexedStores) -> None:
+        await remember(indexed, draft("m1"))
+        newest: dict[str, IndexChange] = {change.kind: change for change in indexed.changes}
         assert {kind: change.seq for kind, change in newest.items()} == {"memory": 1, "procedure": 1}
 
-    async def test_a_snapshot_is_of_one_moment(self, stores: Stores) -> None:
-        await remember(stores, *(draft(f"m{i}") for i in range(3)))
-        seq, batches = stores.memories.load("n", "memory")
-        await remember(stores, draft("late"))
+    async def test_a_snapshot_is_of_one_moment(self, indexed: IndexedStores) -> None:
+        await remember(indexed, *(draft(f"m{i}") for i in range(3)))
+        seq, batches = indexed.index.load("n", "memory")
+        await remember(indexed, draft("late"))
         loaded = [row.entry_id for batch in batches for row in batch]
         assert (seq, sorted(loaded)) == (1, ["m0", "m1", "m2"])
+
+    async def test_what_is_swept_is_told(self, indexed: IndexedStores) -> None:
+        soon = indexed.clock.wall_us + 1_000
+        await remember(indexed, *(draft(f"m{i}", expire_time=soon) for i in range(5)), draft("stays"))
+        indexed.clock.advance(1_000)
+        indexed.changes.clear()
+        await indexed.memories.sweep(10)
+        assert sorted(name for _, _, _, deleted in told(indexed) for name in deleted) == [f"m{i}" for i in range(5)]
 
 
 class TestExpiry:
     async def test_expired_memories_are_invisible_before_any_sweep(self, stores: Stores) -> None:
         await remember(stores, draft("m1", expire_time=stores.clock.wall_us + 1_000), draft("m2"))
         stores.clock.advance(1_000)
-        assert [memory.memory_id for memory in stores.memories.fetch("n", ["m1", "m2"])] == ["m2"]
+        assert [memory.memory_id for memory in await stores.fetch("n", ["m1", "m2"])] == ["m2"]
         assert [memory.memory_id for memory in (await page(stores)).items] == ["m2"]
         assert (await stores.settings.counts("n"))["memories"] == 1
         with pytest.raises(NotFound):
@@ -438,17 +452,15 @@ class TestExpiry:
         await remember(stores, draft("m1", "old", expire_time=stores.clock.wall_us + 1_000))
         stores.clock.advance(1_000)
         assert (await remember(stores, draft("m1", "new", scope=Scope("n", "v")))).value[0].created
-        assert one(stores, "m1").content == "new"
+        assert (await one(stores, "m1")).content == "new"
 
-    async def test_sweep_deletes_and_tells_the_index(self, stores: Stores) -> None:
+    async def test_sweep_deletes_up_to_as_many_as_asked(self, stores: Stores) -> None:
         soon = stores.clock.wall_us + 1_000
         await remember(stores, *(draft(f"m{i}", expire_time=soon) for i in range(5)), draft("stays"))
         stores.clock.advance(1_000)
-        stores.changes.clear()
         assert await stores.memories.sweep(3) == 3
         assert await stores.memories.sweep(3) == 2
         assert await stores.memories.sweep(3) == 0
-        assert sorted(name for _, _, _, deleted in told(stores) for name in deleted) == [f"m{i}" for i in range(5)]
         seq, rows, problems = await stores.memories.verify("n")
         assert (seq, dict(rows), list(problems)) == (3, {"stays": 1}, [])
 

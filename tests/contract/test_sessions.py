@@ -91,7 +91,7 @@ class TestAppend:
 
     async def test_a_repeat_is_merged_after_a_restart(self, stores: Stores) -> None:
         await stores.sessions.append(SESSION, [event("a", "same")], POLICY, None)
-        stores.reopen()
+        await stores.reopen()
         merged = await stores.sessions.append(SESSION, [event("b", "same")], POLICY, None)
         assert merged.value[0].merged
         assert merged.value[0].event_id == "a"
@@ -153,7 +153,7 @@ class TestRequests:
         await stores.sessions.append(SESSION, [event("c")], POLICY, None)
         again = await stores.sessions.append(SESSION, [event("a"), event("b")], POLICY, request("r"))
         assert again == replace(first, replayed=True)
-        stores.reopen()
+        await stores.reopen()
         assert await stores.sessions.append(SESSION, [event("a"), event("b")], POLICY, request("r")) == again
         assert await episode_ids(stores) == ["c", "b", "a"]
 
@@ -225,7 +225,7 @@ class TestWorking:
 
     async def test_it_survives_a_restart(self, stores: Stores) -> None:
         await stores.sessions.append(SESSION, [event(c) for c in "abcd"], POLICY, None)
-        stores.reopen()
+        await stores.reopen()
         assert ids((await stores.sessions.working(SESSION, POLICY)).items) == ["b", "c", "d"]
         await stores.sessions.append(SESSION, [event("e")], POLICY, None)
         assert ids((await stores.sessions.working(SESSION, POLICY)).items) == ["c", "d", "e"]

@@ -27,7 +27,7 @@ async def test_they_are_replaced_as_a_whole(stores: Stores) -> None:
     assert first.value == NamespaceSettings(working_max_items=7, episodic_ttl_us=5, version=1)
     second = await put(stores, NamespaceSettings(checkpoint_history=2))
     assert second.value == NamespaceSettings(checkpoint_history=2, version=2)
-    stores.reopen()
+    await stores.reopen()
     assert await stores.settings.settings("n") == second.value
     assert await stores.settings.settings("m") == NamespaceSettings()
 
@@ -52,7 +52,7 @@ async def test_a_repeat_has_one_effect(stores: Stores) -> None:
 
 async def test_counts(stores: Stores) -> None:
     assert set((await stores.settings.counts("n")).values()) == {0}
-    fence = stores.memories.fence()
+    fence = await stores.memories.fence("n")
     await stores.memories.remember("n", [draft("m1"), draft("m2")], fence=fence, writer="w", request=None)
     await stores.procedures.put(
         procedure("k"), (vector(),), expected_version=None, fence=fence, writer="w", request=None

@@ -40,7 +40,7 @@ class TestSave:
         saved = await save(stores, state)
         assert (saved.value.version, saved.value.state, saved.value.size_bytes) == (1, b"", len(state))
         assert saved.value.sha256 == hashlib.sha256(state).digest()
-        stores.reopen()
+        await stores.reopen()
         assert await stores.tasks.load("n", "t", 0) == replace(saved.value, state=state)
         assert await stores.tasks.load("n", "t", 1) == replace(saved.value, state=state)
 

@@ -26,7 +26,7 @@ ALL = frozenset[EventKind]()
 
 
 async def remember(stores: SqliteStores, memory_id: str) -> None:
-    fence = stores.memories.fence()
+    fence = await stores.memories.fence("n")
     await stores.memories.remember("n", [draft(memory_id)], fence=fence, writer="w", request=None)
 
 
@@ -178,7 +178,7 @@ async def main():
         for i in range(10_000):
             ids = [f"{k}-{i}-{j}" for j in range(3)]
             drafts = [draft(one, "x" * 500) for one in ids]
-            await stores.memories.remember("n", drafts, fence=stores.memories.fence(), writer="w", request=None)
+            await stores.memories.remember("n", drafts, fence=await stores.memories.fence("n"), writer="w", request=None)
             print(*ids, flush=True)
     await asyncio.gather(*(caller(k) for k in range(8)))
 

@@ -61,7 +61,7 @@ async def test_a_random_life_leaves_nothing_of_what_it_forgot(
             memory = Memory(f"m{number}", Scope("n", f"u{number % 3}"), text)
             drafts.append(NewMemory(memory, (embedding,) * chance.choice([1, 1, 3])))
             living[memory.memory_id] = [text[:13].encode(), embedding[:24], embedding[-24:]]
-        fence = stores.memories.fence()
+        fence = await stores.memories.fence("n")
         await stores.memories.remember("n", drafts, fence=fence, writer="w", request=None)
         for memory_id in chance.sample(sorted(living), 15):
             text, embedding = secret(chance.choice([3, 900, 5_000])), chance.randbytes(384)
@@ -78,7 +78,7 @@ async def test_a_random_life_leaves_nothing_of_what_it_forgot(
     assert leaks(tmp_path / "data", gone) == []
     assert leaks(tmp_path / "data", [living[next(iter(living))][0]]) != [], "the search itself must find what is there"
     for i in range(40):  # pages in memory must not bring it back
-        fence = stores.memories.fence()
+        fence = await stores.memories.fence("n")
         new = NewMemory(Memory(f"n{i}", Scope("n", "u1"), "y" * chance.choice([9, 900])), (chance.randbytes(384),))
         await stores.memories.remember("n", [new], fence=fence, writer="w", request=None)
     assert leaks(tmp_path / "data", gone) == []
@@ -87,7 +87,7 @@ async def test_a_random_life_leaves_nothing_of_what_it_forgot(
 
 async def test_every_way_to_delete(open_stores: Open, clock: ManualClock, tmp_path: Path) -> None:
     stores = open_stores()
-    fence = stores.memories.fence()
+    fence = await stores.memories.fence("n")
     events = [event(f"e{i}", f"secret event {i}", ephemeral=i % 2 == 0) for i in range(4)]
     await stores.sessions.append(SESSION, events, LONG, None)
     await stores.sessions.append(replace(SESSION, session_id="gone"), [event("x", "secret session")], LONG, None)
@@ -124,7 +124,7 @@ async def test_every_way_to_delete(open_stores: Open, clock: ManualClock, tmp_pa
 
 async def test_a_reader_only_delays_it(open_stores: Open, clock: ManualClock, tmp_path: Path) -> None:
     stores = open_stores()
-    fence = stores.memories.fence()
+    fence = await stores.memories.fence("n")
     await stores.memories.remember("n", [draft("m", "secret")], fence=fence, writer="w", request=None)
     _, batches = stores.memories.load("n", "memory")
     await stores.memories.forget(ForgetPlan(Scope("n"), EVERYTHING, memory_ids=("m",)), writer="w", request=None)
@@ -139,7 +139,7 @@ async def test_what_a_crash_left_in_the_log_goes_at_the_next_start(
     open_stores: Open, clock: ManualClock, tmp_path: Path
 ) -> None:
     stores = open_stores()
-    fence = stores.memories.fence()
+    fence = await stores.memories.fence("n")
     await stores.memories.remember("n", [draft("m", "secret")], fence=fence, writer="w", request=None)
     _, batches = stores.memories.load("n", "memory")  # keeps the log from being emptied
     await stores.memories.forget(ForgetPlan(Scope("n"), EVERYTHING, memory_ids=("m",)), writer="w", request=None)

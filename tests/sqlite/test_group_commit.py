@@ -44,7 +44,7 @@ async def test_different_writes_share_their_fsync(open_stores: Open, faults: fau
     stores = open_stores(vfs=faultvfs.NAME)
     await stores.sessions.append(SESSION, [event("first")], POLICY, None)
     before = faults.counts["sync"]
-    fence = stores.memories.fence()
+    fence = await stores.memories.fence("n")
     await asyncio.gather(
         *(stores.sessions.append(session(k), [event("e")], POLICY, None) for k in range(20)),
         *(stores.memories.remember("n", [draft(f"m{k}")], fence=fence, writer="w", request=None) for k in range(20)),
@@ -60,7 +60,7 @@ async def test_different_writes_share_their_fsync(open_stores: Open, faults: fau
 async def test_a_request_that_fails_rolls_back_alone(open_stores: Open) -> None:
     """In one batch: a failing one between others of the same and of another kind."""
     stores = open_stores()
-    fence = stores.memories.fence()
+    fence = await stores.memories.fence("n")
     results = await asyncio.gather(
         stores.sessions.append(SESSION, [event("a")], POLICY, None),
         stores.memories.remember("n", [draft("m1")], fence=fence, writer="w", request=None),
@@ -118,7 +118,7 @@ async def test_bookkeeping_in_memory_equals_the_rows(open_stores: Open, monkeypa
 async def test_a_cancelled_callers_write_is_kept(open_stores: Open) -> None:
     gate = threading.Event()
     stores = open_stores(sink=lambda changes: gate.wait(10) and None)
-    fence = stores.memories.fence()
+    fence = await stores.memories.fence("n")
     holding = asyncio.create_task(stores.memories.remember("n", [draft("m0")], fence=fence, writer="w", request=None))
     await asyncio.sleep(0.05)
     waiting = [asyncio.create_task(stores.sessions.append(session(k), [event("e")], POLICY, None)) for k in range(5)]
@@ -137,7 +137,7 @@ async def test_the_queue_is_bounded(open_stores: Open, monkeypatch: pytest.Monke
     monkeypatch.setattr(writer, "WRITE_QUEUE_DEPTH", 3)
     gate = threading.Event()
     stores = open_stores(sink=lambda changes: gate.wait(10) and None)
-    fence = stores.memories.fence()
+    fence = await stores.memories.fence("n")
     holding = asyncio.create_task(stores.memories.remember("n", [draft("m0")], fence=fence, writer="w", request=None))
     await asyncio.sleep(0.05)
     appends = [stores.sessions.append(session(k), [event("e")], POLICY, None) for k in range(5)]
@@ -170,7 +170,7 @@ async def test_a_bug_in_one_request_reaches_its_caller_alone(open_stores: Open) 
     broken = event("e", metadata={"not json": object()})
     with pytest.raises(TypeError):
         await stores.sessions.append(SESSION, [broken], POLICY, None)
-    fence = stores.memories.fence()
+    fence = await stores.memories.fence("n")
     results = await asyncio.gather(
         stores.memories.remember("n", [draft("m1", metadata={"x": object()})], fence=fence, writer="w", request=None),
         stores.memories.remember("n", [draft("m2")], fence=fence, writer="w", request=None),

@@ -33,7 +33,7 @@ async def test_it_is_made_at_the_start_and_again_after_an_erasure(open_stores: O
     log = tmp_path / "data" / "memd.db-wal"
     stores = open_stores()
     await size_reaches(log, RESERVE_BYTES)
-    fence = stores.memories.fence()
+    fence = await stores.memories.fence("n")
     await stores.memories.remember("n", [draft("m")], fence=fence, writer="w", request=None)
     inode = log.stat().st_ino
     await stores.memories.forget(ForgetPlan(SESSION, EVERYTHING, memory_ids=("m",)), writer="w", request=None)

@@ -171,7 +171,7 @@ class TestUnusable:
     async def test_a_damaged_page_is_corruption_not_a_crash(self, open_stores: Open, tmp_path: Path) -> None:
         stores = open_stores()
         drafts = [draft(f"m{i}", "x" * 3_000) for i in range(50)]
-        await stores.memories.remember("n", drafts, fence=stores.memories.fence(), writer="w", request=None)
+        await stores.memories.remember("n", drafts, fence=await stores.memories.fence("n"), writer="w", request=None)
         stores.close()
         path = tmp_path / "data" / "memd.db"
         data = bytearray(path.read_bytes())
@@ -224,7 +224,7 @@ class TestModel:
     async def test_without_a_model_the_rest_works_and_it_can_come_later(self, open_stores: Open) -> None:
         stores = open_stores(model=None)
         await stores.sessions.append(SESSION, [event("a")], POLICY, None)
-        fence = stores.memories.fence()
+        fence = await stores.memories.fence("n")
         await stores.memories.remember(
             "n", [replace(draft("words"), embeddings=())], fence=fence, writer="w", request=None
         )
@@ -251,7 +251,7 @@ class TestModel:
 async def test_what_a_reader_holds_is_closed(open_stores: Open) -> None:
     stores: SqliteStores = open_stores()
     drafts = [draft(f"m{i}") for i in range(3)]
-    await stores.memories.remember("n", drafts, fence=stores.memories.fence(), writer="w", request=None)
+    await stores.memories.remember("n", drafts, fence=await stores.memories.fence("n"), writer="w", request=None)
     seq, batches = stores.memories.load("n", "memory")
     next(iter(batches))
     stores.close()

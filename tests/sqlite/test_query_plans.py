@@ -58,7 +58,7 @@ async def test_statements_use_indexes(
     await sessions.clear_working(SESSION, None)
     await sessions.end(SESSION, None)
     await sessions.count(USER, all_users=False)
-    fence = memories.fence()
+    fence = await memories.fence("n")
     drafts = [draft("m1"), draft("m2", supersedes="m1", expire_time=clock.wall_us + 10_000)]
     await memories.remember("n", drafts, fence=fence, writer="w", request=request("r"))
     change = MemoryChange({"content": "new"}, (vector(),))
@@ -95,7 +95,7 @@ async def test_statements_use_indexes(
         ForgetPlan(USER, forgettable(USER), everything=True),
     ):
         receipt = await memories.forget(plan, writer="w", request=None)
-        await memories.remember("n", [draft("m1")], fence=memories.fence(), writer="w", request=None)
+        await memories.remember("n", [draft("m1")], fence=await memories.fence("n"), writer="w", request=None)
     await memories.pending_forgets()
     await memories.finish_forget(receipt.value.receipt_id, {})
     await sessions.forget(USER, all_users=False, receipt_id="r")

@@ -26,7 +26,7 @@ BREAKS = {
 
 async def fill(open_stores: Open) -> None:
     stores = open_stores()
-    fence = stores.memories.fence()
+    fence = await stores.memories.fence("n")
     for text in ("one", "two"):
         await stores.memories.remember("n", [draft("m", text)], fence=fence, writer="w", request=None)
     await stores.procedures.put(

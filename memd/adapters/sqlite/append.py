@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from memd.adapters.rows.session import encode_body
 from memd.adapters.sqlite import requests
 from memd.adapters.sqlite.heads import SAVE_CONFLICT, SAVE_INSERT, Head, Heads, Last, event_digest
-from memd.adapters.sqlite.session_rows import encode_body
 from memd.adapters.sqlite.transaction import Transaction
 from memd.adapters.sqlite.writer import Job
 from memd.domain.model import Durability, Event, ObservedEvent, RequestKey, Scope, Written

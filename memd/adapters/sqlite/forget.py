@@ -10,8 +10,9 @@ from typing import Any
 
 import apsw
 
+from memd.adapters.rows.memory import filterable
 from memd.adapters.sqlite.connection import row, rows, transaction
-from memd.adapters.sqlite.memory_rows import filterable, pushdown
+from memd.adapters.sqlite.memory_rows import pushdown
 from memd.adapters.sqlite.tombstones import Tombstones
 from memd.adapters.sqlite.transaction import Transaction
 from memd.domain.errors import NotFound

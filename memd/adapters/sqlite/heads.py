@@ -11,7 +11,7 @@ import json
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
-from memd.adapters.sqlite.session_rows import EVENT_COLUMNS, decode_event
+from memd.adapters.rows.session import EVENT_COLUMNS, decode_event
 from memd.adapters.sqlite.transaction import Transaction
 from memd.domain.errors import LimitExceeded
 from memd.domain.model import Event, Scope, Session

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 
 import apsw
 
+from memd.adapters.rows.procedure import procedure_index_row
 from memd.adapters.sqlite.connection import row, rows
 from memd.adapters.sqlite.errors import translated
-from memd.adapters.sqlite.procedure_rows import procedure_index_row
 from memd.domain.errors import InvalidArgument
 from memd.domain.spoken import spoken
 from memd.limits import MAX_CHANGE_LOG

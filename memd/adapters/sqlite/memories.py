@@ -8,15 +8,16 @@ from dataclasses import replace
 
 import apsw
 
+from memd.adapters.rows.cursors import decode_cursor, encode_cursor
+from memd.adapters.rows.memory import decode_state, filterable, same
 from memd.adapters.sqlite import requests
 from memd.adapters.sqlite.connection import Readers, row, rows
-from memd.adapters.sqlite.cursors import decode_cursor, encode_cursor
 from memd.adapters.sqlite.forget import Forgetter
 from memd.adapters.sqlite.loading import changed, erased_since, load, mark
-from memd.adapters.sqlite.memory_rows import COLUMNS, MEMORY_JSON, decode, decode_state, filterable, pushdown
+from memd.adapters.sqlite.memory_rows import COLUMNS, MEMORY_JSON, decode, pushdown
 from memd.adapters.sqlite.model_guard import ModelGuard
 from memd.adapters.sqlite.reads import ReadPool
-from memd.adapters.sqlite.remember import find, same, upsert, write
+from memd.adapters.sqlite.remember import find, upsert, write
 from memd.adapters.sqlite.sweeping import sweep_memories
 from memd.adapters.sqlite.tombstones import Tombstones
 from memd.adapters.sqlite.transaction import Transaction
@@ -58,7 +59,7 @@ class SqliteMemories:
         self._guard = guard
         self._forgetter = Forgetter(tombstones)
 
-    def fence(self) -> int:
+    async def fence(self, namespace: str) -> int:
         return self._tombstones.fence
 
     async def remember(

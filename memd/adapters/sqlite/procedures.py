@@ -6,11 +6,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
-from memd.adapters.sqlite import requests
-from memd.adapters.sqlite.connection import row, rows
-from memd.adapters.sqlite.cursors import decode_cursor, encode_cursor
-from memd.adapters.sqlite.model_guard import ModelGuard
-from memd.adapters.sqlite.procedure_rows import (
+from memd.adapters.rows.cursors import decode_cursor, encode_cursor
+from memd.adapters.rows.procedure import (
     ALL_VERSIONS,
     COLUMNS,
     NEWEST,
@@ -18,6 +15,9 @@ from memd.adapters.sqlite.procedure_rows import (
     metadata_json,
     procedure_index_row,
 )
+from memd.adapters.sqlite import requests
+from memd.adapters.sqlite.connection import row, rows
+from memd.adapters.sqlite.model_guard import ModelGuard
 from memd.adapters.sqlite.reads import ReadPool
 from memd.adapters.sqlite.tombstones import Tombstones
 from memd.adapters.sqlite.transaction import Transaction

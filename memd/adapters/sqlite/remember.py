@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 
-from memd.adapters.sqlite.memory_rows import COLUMNS, StoredMemory, body_json, decode, fields_json, index_row
+from memd.adapters.rows.memory import body_json, fields_json, index_row, owner, same, sees
+from memd.adapters.sqlite.memory_rows import COLUMNS, StoredMemory, decode
 from memd.adapters.sqlite.tombstones import Tombstones
 from memd.adapters.sqlite.transaction import Transaction
 from memd.domain.errors import AlreadyExists, InvalidArgument, NotFound
-from memd.domain.model import Memory, NewMemory, RememberedMemory, Scope
+from memd.domain.model import Memory, NewMemory, RememberedMemory
 from memd.limits import MAX_REVISIONS
-
-_SERVER_SET = frozenset({"version", "create_time", "update_time", "writer", "superseded_by"})
-_COMPARED = tuple(field.name for field in fields(Memory) if field.name not in _SERVER_SET)
 
 
 def find(tx: Transaction, namespace: str, memory_id: str) -> StoredMemory | None:
@@ -34,7 +32,7 @@ def upsert(
     if wanted.supersedes == wanted.memory_id:
         raise InvalidArgument("a memory cannot supersede itself", field="supersedes")
     stored = find(tx, namespace, wanted.memory_id)
-    if stored is not None and _owner(stored.memory.scope) != _owner(wanted.scope):
+    if stored is not None and owner(stored.memory.scope) != owner(wanted.scope):
         raise AlreadyExists("this memory_id is taken", metadata={"part": "memory_id"})
     if stored is not None and same(stored.memory, wanted):
         windows = tx.row("SELECT windows FROM embedding WHERE memory_pk = ?", (stored.pk,))
@@ -50,11 +48,6 @@ def upsert(
     )
     write(tx, stored, changed, draft.embeddings)
     return RememberedMemory(wanted.memory_id, version, False, len(draft.embeddings))
-
-
-def same(stored: Memory, wanted: Memory) -> bool:
-    """Whether storing ``wanted`` would change anything a caller chose."""
-    return all(getattr(stored, name) == getattr(wanted, name) for name in _COMPARED)
 
 
 def write(tx: Transaction, old: StoredMemory, new: Memory, embeddings: Sequence[bytes] | None) -> None:
@@ -116,7 +109,7 @@ def _write_vectors(tx: Transaction, memory_pk: int, embeddings: Sequence[bytes])
 def _close(tx: Transaction, by: Memory, writer: str) -> None:
     """End the validity of what ``by`` supersedes where its own begins. NotFound when its scope does not see it."""
     old = find(tx, by.scope.namespace, by.supersedes)
-    if old is None or not _sees(by.scope, old.memory.scope):
+    if old is None or not sees(by.scope, old.memory.scope):
         raise NotFound("there is no such memory to supersede", metadata={"part": "supersedes"})
     if old.memory.superseded_by == by.memory_id:
         return
@@ -132,11 +125,3 @@ def _close(tx: Transaction, by: Memory, writer: str) -> None:
         writer=writer,
     )
     write(tx, old, closed, None)
-
-
-def _owner(scope: Scope) -> tuple[str, str]:
-    return scope.user_id, scope.agent_id
-
-
-def _sees(scope: Scope, other: Scope) -> bool:
-    return scope.user_id == other.user_id and other.agent_id in ("", scope.agent_id)

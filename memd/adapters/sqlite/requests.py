@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from memd.adapters.sqlite.compact import encode
+from memd.adapters.rows.compact import encode
 from memd.adapters.sqlite.transaction import Transaction
 from memd.domain.errors import LimitExceeded, RequestIdReused
 from memd.domain.model import RequestKey

@@ -7,20 +7,14 @@ from collections.abc import Mapping, Sequence
 
 import apsw
 
+from memd.adapters.rows.cursors import decode_cursor, encode_cursor
+from memd.adapters.rows.session import EVENT_COLUMNS, SESSION_COLUMNS, decode_event, decode_session
 from memd.adapters.sqlite import effects, requests
 from memd.adapters.sqlite.append import STORE, Append, AppendBundle, delete_stale_ephemeral, prepare
 from memd.adapters.sqlite.connection import row, rows
-from memd.adapters.sqlite.cursors import decode_cursor, encode_cursor
 from memd.adapters.sqlite.heads import Heads
 from memd.adapters.sqlite.reads import ReadPool
-from memd.adapters.sqlite.session_rows import (
-    EVENT_COLUMNS,
-    EVENT_JSON,
-    SESSION_COLUMNS,
-    decode_event,
-    decode_events,
-    decode_session,
-)
+from memd.adapters.sqlite.session_rows import EVENT_JSON, decode_events
 from memd.adapters.sqlite.transaction import Transaction
 from memd.adapters.sqlite.writer import Writer
 from memd.domain.errors import NotFound

@@ -6,9 +6,9 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 
+from memd.adapters.rows.cursors import decode_cursor, encode_cursor
 from memd.adapters.sqlite import effects, requests
 from memd.adapters.sqlite.connection import Row, row, rows
-from memd.adapters.sqlite.cursors import decode_cursor, encode_cursor
 from memd.adapters.sqlite.reads import ReadPool
 from memd.adapters.sqlite.transaction import Transaction
 from memd.adapters.sqlite.writer import Writer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from memd.adapters.sqlite.compact import encode
+from memd.adapters.rows.compact import encode
 from memd.domain.errors import InvalidArgument
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from memd.adapters.sqlite.compact import encode
+from memd.adapters.rows.compact import encode
 from memd.domain.model import Procedure, Scope
 from memd.ports import IndexRow
 

@@ -1,0 +1,205 @@
+"""Forget: rows, revisions, embeddings and procedures in one commit, a tombstone without content, and a receipt.
+
+It runs with the namespace's gate to itself (``gate.py``), so what it finds is all there is. The bytes of deleted rows stay
+in the server's files until their space is used again: a VACUUM is asked for behind the reply, and the receipt says what is
+beyond it.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from memd.adapters.postgres.memory_rows import pushdown
+from memd.adapters.postgres.transaction import Reader, Transaction
+from memd.adapters.rows.memory import filterable
+from memd.domain.errors import NotFound
+from memd.domain.filters import And, Filter, In, matches
+from memd.domain.model import Durability, ForgetReceipt, Scope, Written
+from memd.domain.visibility import EVERYTHING, forgettable
+from memd.ports import ForgetPlan, PendingForget
+
+OUT_OF_REACH = (
+    "free space inside the table files of Postgres, until it is used again (VACUUM was asked for; VACUUM FULL frees it)",
+    "the write-ahead log of Postgres until its segments are recycled, and where it is archived",
+    "standbys of Postgres until they have applied the deletion, and base backups and dumps made before",
+)
+_TABLES = {
+    "memories": "memory",
+    "revisions": "memory_revision",
+    "embeddings": "embedding",
+    "procedures": "procedure",
+}
+_SCAN_BATCH = 4_096
+"""Rows whose fields are looked at in one round trip."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Targets:
+    """Row keys and ids of what a plan removes."""
+
+    memory_pks: list[int]
+    memory_ids: list[str]
+    procedure_pks: list[int]
+    procedure_ids: list[str]
+
+
+class Forgetter:
+    """``vacuum`` takes the names of tables that hold deleted content."""
+
+    def __init__(self, vacuum: Callable[[set[str]], None]) -> None:
+        self._vacuum = vacuum
+
+    async def count(self, reader: Reader, plan: ForgetPlan) -> Written[ForgetReceipt]:
+        """What ``run`` would remove."""
+        counts = await _counts(reader, await _find(reader, plan))
+        head = await reader.row("SELECT seq FROM memd.namespace_head WHERE namespace = $1", plan.scope.namespace)
+        receipt = ForgetReceipt("", counts, reader.now_us, OUT_OF_REACH, True)
+        return Written(receipt, head[0] if head else 0, Durability.SYNCED)
+
+    async def run(self, tx: Transaction, plan: ForgetPlan, writer: str) -> ForgetReceipt:
+        targets = await _find(tx, plan)
+        counts = await _counts(tx, targets)
+        await tx.execute("DELETE FROM memd.memory WHERE pk = ANY ($1::bigint[])", targets.memory_pks)
+        await tx.execute("DELETE FROM memd.procedure WHERE pk = ANY ($1::bigint[])", targets.procedure_pks)
+        _bury(tx, plan, targets)
+        if plan.all_users:
+            tx.delete_all("memory")
+            tx.delete_all("procedure")
+        else:
+            tx.delete("memory", targets.memory_ids)
+            tx.delete("procedure", targets.procedure_ids)
+        receipt = ForgetReceipt(f"f_{secrets.token_hex(16)}", counts, tx.now_us, OUT_OF_REACH, False)
+        await tx.execute(
+            "INSERT INTO memd.forget_intent (receipt_id, namespace, create_time, done, plan, counts)"
+            " VALUES ($1, $2, $3, $4, $5, $6)",
+            receipt.receipt_id,
+            tx.namespace,
+            tx.now_us,
+            not plan.everything,
+            _plan_json(plan),
+            json.dumps(counts),
+        )
+        tx.audit(writer, "forget", json.dumps({"receipt_id": receipt.receipt_id, "counts": counts}))
+        return receipt
+
+    def erase(self, receipt: ForgetReceipt) -> None:
+        """After the commit: let the server reuse the space of what went."""
+        touched = {table for name, table in _TABLES.items() if receipt.counts.get(name)}
+        if "procedure" in touched:
+            touched.add("procedure_version")
+        if touched and not receipt.dry_run:
+            self._vacuum(touched)
+
+    async def receipt(self, reader: Reader, receipt_id: str) -> ForgetReceipt:
+        found = await reader.row("SELECT create_time, counts FROM memd.forget_intent WHERE receipt_id = $1", receipt_id)
+        if found is None:
+            raise NotFound("there is no such receipt")
+        return ForgetReceipt(receipt_id, json.loads(found[1]), found[0], OUT_OF_REACH, False)
+
+    async def finish(self, reader: Reader, receipt_id: str, counts: Mapping[str, int]) -> ForgetReceipt:
+        await reader.row("SELECT 1 FROM memd.forget_intent WHERE receipt_id = $1 FOR UPDATE", receipt_id)
+        known = await self.receipt(reader, receipt_id)
+        merged = {**known.counts, **counts}
+        changed = await reader.execute(
+            "UPDATE memd.forget_intent SET done = true, counts = $2 WHERE receipt_id = $1 AND NOT done",
+            receipt_id,
+            json.dumps(merged),
+        )
+        return await self.receipt(reader, receipt_id) if changed else known
+
+    async def pending(self, reader: Reader) -> tuple[PendingForget, ...]:
+        found = await reader.rows("SELECT receipt_id, plan FROM memd.forget_intent WHERE NOT done ORDER BY create_time")
+        return tuple(PendingForget(receipt_id, _plan(json.loads(plan))) for receipt_id, plan in found)
+
+
+def _bury(tx: Transaction, plan: ForgetPlan, targets: _Targets) -> None:
+    if plan.everything:
+        tx.bury("memory", plan.scope, (), all_users=plan.all_users)
+        if not plan.scope.session_id:
+            tx.bury("procedure", plan.scope, (), all_users=plan.all_users)
+        return
+    named = tuple(dict.fromkeys((*plan.memory_ids, *targets.memory_ids)))
+    if named:
+        tx.bury("memory", plan.scope, named, all_users=False)
+
+
+async def _find(reader: Reader, plan: ForgetPlan) -> _Targets:
+    memories = await _find_memories(reader, plan)
+    procedures = await _find_procedures(reader, plan) if plan.everything and not plan.scope.session_id else []
+    return _Targets(
+        [one[0] for one in memories],
+        [one[1] for one in memories],
+        [one[0] for one in procedures],
+        [one[1] for one in procedures],
+    )
+
+
+async def _find_memories(reader: Reader, plan: ForgetPlan) -> Sequence[tuple[int, str]]:
+    where: Filter = EVERYTHING if plan.all_users else And((plan.visible, _asked(plan)))
+    narrowed, bindings = pushdown(where, 4)
+    sql = (
+        "SELECT pk, memory_id, fields FROM memd.memory"
+        f" WHERE namespace = $1 AND pk > $2 AND {narrowed} ORDER BY pk LIMIT $3"
+    )
+    targets: list[tuple[int, str]] = []
+    last = 0
+    while True:
+        found = await reader.rows(sql, plan.scope.namespace, last, _SCAN_BATCH, *bindings)
+        targets += [(pk, name) for pk, name, fields in found if matches(where, filterable(name, fields))]
+        if len(found) < _SCAN_BATCH:
+            return targets
+        last = found[-1][0]
+
+
+def _asked(plan: ForgetPlan) -> Filter:
+    if plan.everything:
+        return EVERYTHING
+    return plan.filter if plan.filter is not None else In("memory_id", plan.memory_ids)
+
+
+async def _find_procedures(reader: Reader, plan: ForgetPlan) -> Sequence[tuple[int, str]]:
+    scope = plan.scope
+    found = await reader.rows(
+        "SELECT pk, procedure_id FROM memd.procedure WHERE namespace = $1"
+        " AND ($2 OR (user_id = $3 AND $4 IN ('', agent_id)))",
+        scope.namespace,
+        plan.all_users,
+        scope.user_id,
+        scope.agent_id,
+    )
+    return [(pk, procedure_id) for pk, procedure_id in found]
+
+
+async def _counts(reader: Reader, targets: _Targets) -> dict[str, int]:
+    found = await reader.row(
+        "SELECT (SELECT count(*) FROM memd.memory_revision WHERE memory_pk = ANY ($1::bigint[])),"
+        " (SELECT count(*) FROM memd.embedding WHERE memory_pk = ANY ($1::bigint[]))",
+        targets.memory_pks,
+    )
+    assert found is not None
+    return {
+        "memories": len(targets.memory_pks),
+        "revisions": found[0],
+        "embeddings": found[1],
+        "procedures": len(targets.procedure_pks),
+    }
+
+
+def _plan_json(plan: ForgetPlan) -> str:
+    """What is needed to finish the Forget: no filter, which could quote content."""
+    return json.dumps({"scope": asdict(plan.scope), "all_users": plan.all_users, "task_ids": plan.task_ids})
+
+
+def _plan(stored: Mapping[str, Any]) -> ForgetPlan:
+    scope = Scope(**stored["scope"])
+    return ForgetPlan(
+        scope,
+        EVERYTHING if stored["all_users"] else forgettable(scope),
+        everything=True,
+        all_users=stored["all_users"],
+        task_ids=tuple(stored["task_ids"]),
+    )

@@ -1,0 +1,84 @@
+"""Keeps vectors of two embedding models from ever being mixed in one database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from memd.adapters.postgres.connection import Connections
+from memd.adapters.postgres.errors import translated
+from memd.adapters.postgres.schema import get_meta
+from memd.domain.errors import InvalidArgument, ModelMismatch, WrongState
+from memd.domain.model import EmbeddingModel
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    Connection = asyncpg.Connection[asyncpg.Record]
+
+FLOAT32_BYTES = 4
+_MODEL = "embedding_model"
+
+
+class ModelGuard:
+    """``model`` is what the daemon embeds with, None while there is none."""
+
+    def __init__(self, connections: Connections, model: EmbeddingModel | None) -> None:
+        self._connections = connections
+        self._model = model
+        self._frozen = False
+
+    async def check(self, embeddings: Sequence[bytes]) -> None:
+        """Before a transaction that stores embeddings: the first ones freeze the database to their model."""
+        if not embeddings:
+            return
+        model = self._model or await self.frozen()
+        if model is None:
+            raise WrongState("there is no embedding model to store embeddings of")
+        if any(len(one) != model.dimensions * FLOAT32_BYTES for one in embeddings):
+            raise InvalidArgument(f"an embedding must have {model.dimensions} dimensions", field="embeddings")
+        if not self._frozen:
+            await self.use(model)
+
+    async def use(self, model: EmbeddingModel) -> None:
+        """Freeze to a model; ModelMismatch when the database has another."""
+        async with self._connections.own() as connection:
+            with translated():
+                async with connection.transaction():
+                    await freeze(connection, model)
+        self._model = model
+        self._frozen = True
+
+    async def frozen(self) -> EmbeddingModel | None:
+        """The model the embeddings were made with; None before the first."""
+        async with self._connections.own() as connection:
+            with translated():
+                async with connection.transaction():
+                    return await frozen_model(connection)
+
+
+async def frozen_model(connection: Connection) -> EmbeddingModel | None:
+    found = await get_meta(connection, _MODEL)
+    return EmbeddingModel(**json.loads(found)) if found else None
+
+
+async def freeze(connection: Connection, model: EmbeddingModel) -> None:
+    """Write the model down once, whoever comes first."""
+    await connection.execute(
+        "INSERT INTO memd.meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING",
+        _MODEL,
+        json.dumps(asdict(model), ensure_ascii=False),
+    )
+    have = await frozen_model(connection)
+    assert have is not None
+    if _identity(have) != _identity(model):
+        raise ModelMismatch(
+            f"the database was written with the embedding model {have.model_id} ({have.digest[:12]}), "
+            f"configured is {model.model_id} ({model.digest[:12]}): configure the old one, or start on a new database"
+        )
+
+
+def _identity(model: EmbeddingModel) -> tuple[str, str, int, str]:
+    return model.model_id, model.digest, model.dimensions, model.precision

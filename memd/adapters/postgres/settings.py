@@ -1,0 +1,89 @@
+"""SettingsStore on Postgres. See ``memd.ports`` for what each method promises."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from memd.adapters.postgres.database import Database
+from memd.adapters.postgres.transaction import Reader, Transaction
+from memd.domain.errors import VersionConflict
+from memd.domain.model import NamespaceSettings, RequestKey, Written
+
+STORE = "settings"
+KIND = "settings"
+"""In the change log."""
+_SELECT = "SELECT version, body FROM memd.namespace_settings WHERE namespace = $1"
+_COUNTS = (
+    "SELECT (SELECT count(*) FROM memd.memory WHERE namespace = $1 AND coalesce(expire_time, $2::bigint + 1) > $2),"
+    " (SELECT count(*) FROM memd.procedure WHERE namespace = $1),"
+    " coalesce((SELECT seq FROM memd.namespace_head WHERE namespace = $1), 0)"
+)
+
+
+class PostgresNamespaceSettings:
+    """``counts`` is of memories and procedures; whoever keeps the sessions and tasks adds theirs."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def settings(self, namespace: str) -> NamespaceSettings:
+        return await self._database.read(namespace, lambda reader: find_settings(reader, namespace))
+
+    async def put_settings(
+        self,
+        namespace: str,
+        settings: NamespaceSettings,
+        *,
+        expected_version: int,
+        writer: str,
+        request: RequestKey | None,
+    ) -> Written[NamespaceSettings]:
+        async def operation(tx: Transaction) -> Written[NamespaceSettings]:
+            if tx.known is not None:
+                again = NamespaceSettings(**tx.known.reply)
+                return Written(again, tx.known.seq, tx.durability, replayed=tx.replayed)
+            current = _decode(await tx.row(f"{_SELECT} FOR UPDATE", namespace)).version
+            if expected_version not in (0, current):
+                raise VersionConflict("the settings have another version", current_version=current)
+            stored = replace(settings, version=current + 1)
+            await _write(tx, stored)
+            tx.put(KIND, "", stored.version)
+            tx.audit(writer, "put_settings")
+            seq = await tx.seal(asdict(stored))
+            return Written(stored, seq, tx.durability)
+
+        return await self._database.write(namespace, operation, store=STORE, request=request)
+
+    async def counts(self, namespace: str) -> Mapping[str, int]:
+        async def operation(reader: Reader) -> Mapping[str, int]:
+            found = await reader.row(_COUNTS, namespace, reader.now_us)
+            assert found is not None
+            return dict(zip(("memories", "procedures", "seq"), found, strict=True))
+
+        return await self._database.read(namespace, operation)
+
+
+async def _write(tx: Transaction, stored: NamespaceSettings) -> None:
+    body = json.dumps(asdict(stored))
+    if stored.version == 1:  # two first writers: one of them is run again, on a unique key
+        await tx.execute(
+            "INSERT INTO memd.namespace_settings (namespace, version, body) VALUES ($1, 1, $2)", tx.namespace, body
+        )
+        return
+    await tx.execute(
+        "UPDATE memd.namespace_settings SET version = $2, body = $3 WHERE namespace = $1",
+        tx.namespace,
+        stored.version,
+        body,
+    )
+
+
+async def find_settings(reader: Reader, namespace: str) -> NamespaceSettings:
+    return _decode(await reader.row(_SELECT, namespace))
+
+
+def _decode(found: Sequence[Any] | None) -> NamespaceSettings:
+    return NamespaceSettings(**json.loads(found[1])) if found else NamespaceSettings()

@@ -1,0 +1,100 @@
+"""The stores of one Postgres database, opened and closed together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from memd.adapters.postgres.changes import PostgresChanges
+from memd.adapters.postgres.connection import Connections, PostgresSettings, ServerFacts
+from memd.adapters.postgres.database import Database
+from memd.adapters.postgres.errors import translated
+from memd.adapters.postgres.leases import PostgresLeases
+from memd.adapters.postgres.memories import PostgresMemories
+from memd.adapters.postgres.model_guard import ModelGuard
+from memd.adapters.postgres.procedures import PostgresProcedures
+from memd.adapters.postgres.schema import check_roles, migrate, vector_type
+from memd.adapters.postgres.settings import PostgresNamespaceSettings
+from memd.adapters.postgres.vacuum import Vacuum
+from memd.adapters.postgres.vectors import VectorCodec
+from memd.domain.model import EmbeddingModel
+from memd.ports import Clock
+
+
+class PostgresStores:
+    """``memories``, ``procedures``, ``settings``, ``changes`` and ``leases`` over one pool."""
+
+    def __init__(self, database: Database, codec: VectorCodec, guard: ModelGuard, dimensions: int | None) -> None:
+        self._database = database
+        self._guard = guard
+        self._vacuum = Vacuum(database.connections)
+        self._codec = codec
+        self.memories = PostgresMemories(database, codec, guard, self._vacuum.ask)
+        self.procedures = PostgresProcedures(database, guard)
+        self.settings = PostgresNamespaceSettings(database)
+        self.leases = PostgresLeases(database)
+        self.changes = PostgresChanges(database, codec, dimensions)
+
+    @classmethod
+    async def open(
+        cls,
+        settings: PostgresSettings,
+        *,
+        model: EmbeddingModel | None = None,
+        clock: Clock | None = None,
+        pgvector: bool | None = None,
+    ) -> PostgresStores:
+        """Connect, bring the schema up to date and freeze it to ``model``.
+
+        ``clock`` None: times are the server's. ``pgvector``: see ``schema.migrate``. Raises ConfigError for a server or a
+        URL that an operator has to correct, StoreBusy for a server that does not answer, SchemaTooNew, ModelMismatch.
+        """
+        connections = await Connections.open(settings)
+        try:
+            async with connections.own() as connection:
+                await migrate(connection, pgvector=pgvector)
+                with translated():
+                    await check_roles(connection)
+                    async with connection.transaction():
+                        codec = VectorCodec(await vector_type(connection))
+            guard = ModelGuard(connections, model)
+            if model is not None:
+                await guard.use(model)
+            known = model or await guard.frozen()
+        except BaseException:
+            await connections.close()
+            raise
+        return cls(Database(connections, clock), codec, guard, known.dimensions if known else None)
+
+    async def use_model(self, model: EmbeddingModel) -> None:
+        """As ``model`` of ``open``, for a model that came later. ModelMismatch when the database has another."""
+        await self._guard.use(model)
+        self.changes.dimensions = model.dimensions
+
+    async def frozen_model(self) -> EmbeddingModel | None:
+        """The model the stored embeddings were made with."""
+        return await self._guard.frozen()
+
+    @property
+    def facts(self) -> ServerFacts:
+        """What the server was when it was opened."""
+        return self._database.connections.facts
+
+    def describe(self) -> Mapping[str, str]:
+        """What the server is and what its commits mean, in words for an operator."""
+        facts = self.facts
+        return {
+            "server": f"Postgres {facts.release}",
+            "database": facts.database,
+            "durability": facts.durability.value,
+            "fsync": facts.fsync,
+            "synchronous_commit": facts.synchronous_commit,
+            "synchronous_standby_names": facts.standbys,
+            "embeddings": "halfvec" if self._codec.half else "bytea",
+            "pooler": "yes: no hints, no prepared statements" if facts.pooled else "no",
+        }
+
+    async def close(self) -> None:
+        """Finish what runs, then let the connections go. Closing again does nothing."""
+        await self.changes.close()
+        await self._vacuum.close()
+        await self._database.close()

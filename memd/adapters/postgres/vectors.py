@@ -1,0 +1,42 @@
+"""Embeddings as Postgres keeps them: ``halfvec`` of pgvector, or ``bytea`` of float32 little-endian."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+HALFVEC_HEADER_BYTES = 4
+"""Of halfvec's binary form: the dimensions and a reserved number, two bytes each; then float16 big-endian."""
+
+
+@dataclass(frozen=True, slots=True)
+class VectorCodec:
+    """``column_type`` is the qualified ``halfvec``, or "bytea". Embeddings are float32 little-endian bytes; halfvec keeps
+    11 significant bits of each number."""
+
+    column_type: str
+
+    @property
+    def half(self) -> bool:
+        return self.column_type != "bytea"
+
+    def parameter(self, position: int) -> str:
+        """SQL of a statement's parameter that ``encode`` was used for."""
+        return f"${position}::real[]::{self.column_type}" if self.half else f"${position}::bytea"
+
+    def encode(self, embedding: bytes) -> bytes | list[float]:
+        if not self.half:
+            return embedding
+        numbers: list[float] = np.frombuffer(embedding, "<f4").tolist()
+        return numbers
+
+    def column(self, name: str) -> str:
+        """SQL that gives the column's binary form."""
+        schema = self.column_type.rpartition(".")[0]
+        return f"{schema}.halfvec_send({name})" if self.half else name
+
+    def decode(self, stored: bytes) -> bytes:
+        if not self.half:
+            return stored
+        return np.frombuffer(stored, ">f2", offset=HALFVEC_HEADER_BYTES).astype("<f4").tobytes()

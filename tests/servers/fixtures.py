@@ -1,0 +1,50 @@
+"""Fixtures for tests on real servers. A server that cannot be had is a skip that says why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.servers import postgres
+
+
+@pytest.fixture(scope="session")
+def postgres_launchers() -> Iterator[Callable[[str], postgres.Launcher]]:
+    """The launcher of one of ``postgres.VERSIONS``; its servers stop with the session."""
+    launchers: dict[str, postgres.Launcher] = {}
+
+    def launcher(name: str) -> postgres.Launcher:
+        installation = postgres.find(name)
+        if installation is None:
+            pytest.skip(postgres.VERSIONS[name])
+        if name not in launchers:
+            launchers[name] = postgres.Launcher(installation)
+        return launchers[name]
+
+    yield launcher
+    for started in launchers.values():
+        started.close()
+
+
+@pytest.fixture(params=sorted(postgres.VERSIONS))
+def postgres_launcher(
+    request: pytest.FixtureRequest, postgres_launchers: Callable[[str], postgres.Launcher]
+) -> postgres.Launcher:
+    """Each version in turn."""
+    return postgres_launchers(request.param)
+
+
+@pytest.fixture
+def postgres_url(postgres_launcher: postgres.Launcher) -> Iterator[str]:
+    """An empty database on the shared server of each version."""
+    server = postgres_launcher.shared
+    name = server.create_database()
+    yield server.url(name)
+    server.drop_database(name)
+
+
+@pytest.fixture
+def postgres18(postgres_launchers: Callable[[str], postgres.Launcher]) -> postgres.Launcher:
+    """The version with pgvector alone, for tests that take long."""
+    return postgres_launchers("postgres18")
