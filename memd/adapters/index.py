@@ -87,16 +87,11 @@ class RustNamespaceIndex:
         if not slot.wait_inline(self._inline_rows):
             return scan(self._source.load(namespace, kind), embedding, where, options)
         seq, core = slot.current()
-        if not len(core):
-            return IndexAnswer((), nothing_relevant=True, seq=seq)
         try:
-            result = core.search(query, embedding, to_json(where), _ranking(options))
-        except ValueError as exc:
-            raise InvalidArgument("the search was refused by the index") from exc
+            return answered(core, query, embedding, where, options, seq)
         except RuntimeError as exc:
             self._drop(slot)
             raise NotReady("an index broke and is being loaded again") from exc
-        return IndexAnswer(tuple([_hit(h) for h in result.hits]), result.nothing_relevant, seq)
 
     def state(self, namespace: str, kind: str) -> IndexState:
         slot = self._slot(namespace, kind)
@@ -201,6 +196,19 @@ class RustNamespaceIndex:
                     del self._slots[key]
             self._upkeep.dropped(slot)
             excess -= slot.memory_bytes
+
+
+def answered(
+    core: _core.NamespaceIndex, query: str, embedding: bytes | None, where: Filter, options: SearchOptions, seq: int
+) -> IndexAnswer:
+    """What ``core``, at change number ``seq``, finds. InvalidArgument for what it refuses, RuntimeError when it is broken."""
+    if not len(core):
+        return IndexAnswer((), nothing_relevant=True, seq=seq)
+    try:
+        result = core.search(query, embedding, to_json(where), _ranking(options))
+    except ValueError as exc:
+        raise InvalidArgument("the search was refused by the index") from exc
+    return IndexAnswer(tuple([_hit(h) for h in result.hits]), result.nothing_relevant, seq)
 
 
 def _ranking(options: SearchOptions) -> _core.RankingOptions:

@@ -35,6 +35,7 @@ impl LexicalIndex {
             count: 0,
             total_length: 0,
             spellings: Spellings::default(),
+            collection: None,
         };
         for term in 1..=made.postings.len() as StringId {
             made.spellings.add(term, made.terms.get(term).unwrap_or_default());
