@@ -1,8 +1,9 @@
 """Configuration: ``memd.toml`` < ``MEMD_*`` environment < flags. Unknown keys are refused, with what was probably meant.
 
-``[server]``, ``[storage]``, ``[index]``, ``[embedding]``, ``[tiers.NAME]``, ``[checkpoints]``, ``[log]``; the key
-``storage.data_dir`` is ``MEMD_STORAGE_DATA_DIR`` in the environment. Durations are seconds or ``90s``, ``15m``, ``24h``,
-``30d``; a tier's ttl may be ``never``. Every value is frozen, checked here, and handed down by constructors.
+``[server]``, ``[storage]``, ``[redis]``, ``[postgres]``, ``[replica]``, ``[index]``, ``[embedding]``, ``[tiers.NAME]``,
+``[checkpoints]``, ``[log]``; the key ``storage.data_dir`` is ``MEMD_STORAGE_DATA_DIR`` in the environment. Durations are
+seconds or ``90s``, ``15m``, ``24h``, ``30d``; a tier's ttl may be ``never``. Every value is frozen, checked here, and handed
+down by constructors.
 """
 
 from __future__ import annotations
@@ -11,30 +12,59 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from memd_client.address import default_socket_path
 
+from memd import config_values as read
 from memd.domain.errors import ConfigError
 from memd.domain.model import TierName
-from memd.domain.settings import DEFAULT_TIERS, DaemonDefaults, TierSettings, check_defaults
+from memd.domain.settings import (
+    DEFAULT_TIERS,
+    KINDS,
+    DaemonDefaults,
+    TierSettings,
+    check_defaults,
+    check_stores,
+    usual_stores,
+)
 from memd.limits import (
     DEFAULT_INDEX_MEMORY_MB,
+    DEFAULT_MAX_STALE_S,
+    DEFAULT_POSTGRES_POOL,
+    DEFAULT_POSTGRES_TIMEOUT_S,
+    DEFAULT_REPLICA_POLL_S,
     MAX_CONFIG_FILE_BYTES,
     MAX_INDEX_MEMORY_MB,
+    MAX_MAX_STALE_S,
+    MAX_POSTGRES_POOL,
+    MAX_POSTGRES_TIMEOUT_S,
+    MAX_REPLICA_POLL_S,
     MIN_INDEX_MEMORY_MB,
+    MIN_MAX_STALE_S,
+    MIN_POSTGRES_POOL,
+    MIN_POSTGRES_TIMEOUT_S,
+    MIN_REPLICA_POLL_S,
     QUERY_CACHE_ENTRIES,
-    SECOND_US,
 )
 from memd.log import FORMATS, LEVELS
 
 Environ: TypeAlias = Mapping[str, str]
-_UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
-_SECTIONS = ("SERVER", "STORAGE", "INDEX", "EMBEDDING", "TIERS", "CHECKPOINTS", "LOG")
+_SECTIONS = (
+    "SERVER",
+    "STORAGE",
+    "REDIS",
+    "POSTGRES",
+    "REPLICA",
+    "INDEX",
+    "EMBEDDING",
+    "TIERS",
+    "CHECKPOINTS",
+    "LOG",
+)
 # What Kubernetes puts into every pod for a Service that happens to be called memd-server and the like.
 _KUBERNETES = re.compile(r"_(SERVICE_(HOST|PORT.*)|PORT(_\d+_(TCP|UDP).*)?)$")
 MAX_DRAIN_S = 300.0
@@ -66,6 +96,33 @@ class StorageConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class PostgresConfig:
+    """``url`` "": there is no Postgres. ``timeout_s`` bounds a statement and the wait for a connection."""
+
+    url: str = field(default="", repr=False)
+    pool: int = DEFAULT_POSTGRES_POOL
+    timeout_s: float = DEFAULT_POSTGRES_TIMEOUT_S
+    connect_timeout_s: float = DEFAULT_POSTGRES_TIMEOUT_S
+
+
+@dataclass(frozen=True, slots=True)
+class RedisConfig:
+    """``url`` "": there is no Redis."""
+
+    url: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaConfig:
+    """The copy of what Postgres holds."""
+
+    poll_s: float = DEFAULT_REPLICA_POLL_S
+    """Between two looks at what changed; hints make it quicker."""
+    max_stale_s: float = DEFAULT_MAX_STALE_S
+    """How long reads go on when Postgres is out of reach."""
+
+
+@dataclass(frozen=True, slots=True)
 class IndexConfig:
     memory_mb: int = DEFAULT_INDEX_MEMORY_MB
     """What the indexes of all namespaces may take together; those unused for longest leave memory first."""
@@ -93,6 +150,11 @@ class LogConfig:
 class Config:
     storage: StorageConfig
     server: ServerConfig = field(default_factory=ServerConfig)
+    redis: RedisConfig = field(default_factory=RedisConfig)
+    postgres: PostgresConfig = field(default_factory=PostgresConfig)
+    replica: ReplicaConfig = field(default_factory=ReplicaConfig)
+    checkpoints_store: str = "sqlite"
+    """Kind of store of the checkpoints."""
     index: IndexConfig = field(default_factory=IndexConfig)
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     log: LogConfig = field(default_factory=LogConfig)
@@ -128,118 +190,55 @@ def default_data_dir(environ: Environ) -> Path:
     return _base_directory(environ, "XDG_DATA_HOME", ".local/share") / "memd"
 
 
-def duration_s(key: str, value: Any) -> float:
-    """Seconds of a number, or of a text like ``90s``, ``15m``, ``24h``, ``30d``."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
-        return float(match[1]) * _UNITS_S[match[2] or "s"]
-    raise ConfigError(f"{key} must be seconds or a text like 90s, 15m, 24h, 30d")
-
-
-# -- the readers of values: (key, value as given) -> value as kept
-
-
-def _text(key: str, value: Any) -> str:
-    if not isinstance(value, str) or "\0" in value:
-        raise ConfigError(f"{key} must be a text")
-    return value
-
-
-def _path(key: str, value: Any) -> str:
-    return str(Path(_text(key, str(value) if isinstance(value, Path) else value)).expanduser()) if value else ""
-
-
-def _flag(key: str, value: Any) -> bool:
-    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.lower() in known:
-        return known[value.lower()]
-    raise ConfigError(f"{key} must be true or false")
-
-
-def _integer(key: str, value: Any) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if isinstance(value, str) and re.fullmatch(r"\d{1,18}", value.replace("_", "")):
-        return int(value)
-    raise ConfigError(f"{key} must be a whole number")
-
-
-def _within(least: int, most: int) -> Callable[[str, Any], int]:
-    def read(key: str, value: Any) -> int:
-        number = _integer(key, value)
-        if not least <= number <= most:
-            raise ConfigError(f"{key} must be between {least:,} and {most:,}")
-        return number
-
-    return read
-
-
-def _one_of(known: Mapping[str, Any] | frozenset[str]) -> Callable[[str, Any], str]:
-    def read(key: str, value: Any) -> str:
-        if not isinstance(value, str) or value not in known:
-            raise ConfigError(f"{key} must be one of: {', '.join(sorted(known))}")
-        return value
-
-    return read
-
-
-def _mode(key: str, value: Any) -> int:
-    mode = int(value, 8) if isinstance(value, str) and re.fullmatch(r"(0o)?[0-7]{3,4}", value) else value
-    if not isinstance(mode, int) or isinstance(mode, bool) or mode & ~0o777 or mode & 0o600 != 0o600:
-        raise ConfigError(f'{key} must be an octal mode like "0600" or "0660" that lets the owner read and write')
-    return mode
-
-
-def _drain(key: str, value: Any) -> float:
-    seconds = duration_s(key, value)
-    if not 0 <= seconds <= MAX_DRAIN_S:
-        raise ConfigError(f"{key} must be between 0 and {MAX_DRAIN_S:g} seconds")
-    return seconds
-
-
-def _micros(key: str, value: Any) -> int:
-    return round(duration_s(key, value) * SECOND_US)
-
-
-def _tier_ttl(key: str, value: Any) -> int | None:
-    return None if value == "never" else _micros(key, value)
-
-
-_TIER_KEYS: Mapping[str, Callable[[str, Any], Any]] = {
-    "store": _text,
-    "max_items": _integer,
-    "max_tokens": _integer,
-    "ttl": _tier_ttl,
-    "retrieval": _text,
+_TIER_KEYS: Mapping[str, read.Reader] = {
+    "store": read.text,
+    "max_items": read.integer,
+    "max_tokens": read.integer,
+    "ttl": read.tier_ttl,
+    "retrieval": read.text,
 }
-_KEYS: Mapping[str, Callable[[str, Any], Any]] = {
-    "server.socket": _path,
-    "server.listen": _text,
-    "server.socket_mode": _mode,
-    "server.socket_group": _text,
-    "server.token_file": _path,
-    "server.insecure_loopback": _flag,
-    "server.health_listen": _text,
-    "server.metrics_listen": _text,
-    "server.reflection": _flag,
-    "server.drain": _drain,
-    "storage.data_dir": _path,
-    "index.memory_mb": _within(MIN_INDEX_MEMORY_MB, MAX_INDEX_MEMORY_MB),
-    "embedding.precision": _text,
-    "embedding.model_dir": _path,
-    "embedding.threads": _within(0, MAX_EMBED_THREADS),
-    "embedding.query_cache": _within(0, 1_000_000),
-    **{f"tiers.{tier.value}.{name}": read for tier in TierName for name, read in _TIER_KEYS.items()},
-    "checkpoints.store": _one_of(frozenset({"sqlite"})),
-    "checkpoints.ttl": _micros,
-    "checkpoints.history": _integer,
-    "log.level": _one_of(LEVELS),
-    "log.format": _one_of(FORMATS),
+_KEYS: Mapping[str, read.Reader] = {
+    "server.socket": read.path,
+    "server.listen": read.text,
+    "server.socket_mode": read.mode,
+    "server.socket_group": read.text,
+    "server.token_file": read.path,
+    "server.insecure_loopback": read.flag,
+    "server.health_listen": read.text,
+    "server.metrics_listen": read.text,
+    "server.reflection": read.flag,
+    "server.drain": read.seconds(0, MAX_DRAIN_S),
+    "storage.data_dir": read.path,
+    "redis.url": read.text,
+    "redis.url_file": read.path,
+    "postgres.url": read.text,
+    "postgres.url_file": read.path,
+    "postgres.pool": read.within(MIN_POSTGRES_POOL, MAX_POSTGRES_POOL),
+    "postgres.timeout": read.seconds(MIN_POSTGRES_TIMEOUT_S, MAX_POSTGRES_TIMEOUT_S),
+    "postgres.connect_timeout": read.seconds(MIN_POSTGRES_TIMEOUT_S, MAX_POSTGRES_TIMEOUT_S),
+    "replica.poll": read.seconds(MIN_REPLICA_POLL_S, MAX_REPLICA_POLL_S),
+    "replica.max_stale": read.seconds(MIN_MAX_STALE_S, MAX_MAX_STALE_S),
+    "index.memory_mb": read.within(MIN_INDEX_MEMORY_MB, MAX_INDEX_MEMORY_MB),
+    "embedding.precision": read.text,
+    "embedding.model_dir": read.path,
+    "embedding.threads": read.within(0, MAX_EMBED_THREADS),
+    "embedding.query_cache": read.within(0, 1_000_000),
+    **{f"tiers.{tier.value}.{name}": kept for tier in TierName for name, kept in _TIER_KEYS.items()},
+    "checkpoints.store": read.one_of(KINDS),
+    "checkpoints.ttl": read.micros,
+    "checkpoints.history": read.integer,
+    "log.level": read.one_of(LEVELS),
+    "log.format": read.one_of(FORMATS),
 }
-_RENAMED = {"drain": "drain_s", "ttl": "ttl_us"}  # fields carry their unit, keys carry it in the value
+_RENAMED = {
+    "drain": "drain_s",
+    "ttl": "ttl_us",
+    "timeout": "timeout_s",
+    "connect_timeout": "connect_timeout_s",
+    "poll": "poll_s",
+    "max_stale": "max_stale_s",
+}
+"""Fields carry their unit, keys carry it in the value."""
 
 
 # -- where values come from
@@ -322,13 +321,24 @@ def _build(values: Mapping[str, Any], environ: Environ) -> Config:
     if not server.get("socket") and not server.get("listen"):
         server["socket"] = default_socket_path(environ)
     data_dir = values.get("storage.data_dir") or default_data_dir(environ)
+    redis, postgres = _with_url("redis", section("redis")), _with_url("postgres", section("postgres"))
     checkpoints = {f"checkpoint_{name}": value for name, value in section("checkpoints").items() if name != "store"}
-    tiers = {tier: _tier(DEFAULT_TIERS[tier], section(f"tiers.{tier.value}")) for tier in TierName}
+    usual = usual_stores(redis=bool(redis.get("url")), postgres=bool(postgres.get("url")))
+    tiers = {
+        tier: _tier(replace(DEFAULT_TIERS[tier], store=usual[tier]), section(f"tiers.{tier.value}"))
+        for tier in TierName
+    }
+    checkpoints_store = values.get("checkpoints.store", usual[TierName.SEMANTIC])
     defaults = DaemonDefaults(tiers=tiers, **checkpoints)
     check_defaults(defaults)
+    check_stores(tiers, checkpoints_store, redis=bool(redis.get("url")), postgres=bool(postgres.get("url")))
     return Config(
         storage=StorageConfig(Path(data_dir).absolute()),
         server=ServerConfig(**server),
+        redis=RedisConfig(**redis),
+        postgres=PostgresConfig(**postgres),
+        replica=ReplicaConfig(**section("replica")),
+        checkpoints_store=checkpoints_store,
         index=IndexConfig(**section("index")),
         embedding=EmbeddingConfig(**section("embedding")),
         log=LogConfig(**section("log")),
@@ -339,3 +349,17 @@ def _build(values: Mapping[str, Any], environ: Environ) -> Config:
 def _tier(default: TierSettings, given: Mapping[str, Any]) -> TierSettings:
     row = {name: getattr(default, name) for name in ("store", "max_items", "max_tokens", "ttl_us", "retrieval")}
     return TierSettings(**{**row, **given})
+
+
+def _with_url(server: str, section: Mapping[str, Any]) -> dict[str, Any]:
+    """The section with the URL out of ``url_file``, where it is kept in one: a mounted secret."""
+    found = dict(section)
+    path = found.pop("url_file", "")
+    if not path:
+        return found
+    if found.get("url"):
+        raise ConfigError(f"give {server}.url or {server}.url_file, not both")
+    try:
+        return {**found, "url": Path(path).read_text(encoding="utf-8").strip()}
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"{server}.url_file {path} cannot be read") from exc

@@ -75,6 +75,9 @@ MAX_NAMESPACES_LOADED = 16_384  # indexes kept in memory; the one unused for lon
 MAX_EPOCH = 2**31 - 1  # epochs are drawn at random: two stores have the same one with this chance
 MAX_CHANGE_LOG = 100_000  # changes of a namespace kept for replicas; a replica further behind reloads
 MAX_CHANGE_BATCH = 512  # lines of the change log handed to a replica at a time: their rows are held in memory
+MAX_NAMESPACES_FOLLOWED = (
+    1_024  # namespaces a replica keeps: each poll asks for all; the one unused for longest goes first
+)
 MAX_AUDIT_ROWS = 100_000  # of the whole store, oldest go first
 TOMBSTONE_TTL_US = 3_650 * DAY_US  # how old a backup may be and still not bring back what was forgotten
 RESERVED_VERSION_TTL_US = 365 * DAY_US  # how long a deleted task's version number stays reserved
@@ -93,11 +96,26 @@ MODEL_DOWNLOAD_TIMEOUT_S = 600.0  # `memd model install` on a slow line
 # -- namespaces that Postgres itself searches
 COMMON_TERM_MEMORIES = 1_000  # words that so many memories have are counted by a job, rarer ones by each query
 MAX_POSTINGS_A_QUERY = 50_000  # looked through for a query's words, those that tell most first: tens of milliseconds
-HNSW_EF_SEARCH = 100  # two sides of 50 candidates; recall at 10 of .97 and more at 200,000 vectors
+HNSW_EF_SEARCH = 100  # candidates a walk keeps: twice what each side wants
 HNSW_MAX_SCAN_TUPLES = 200_000  # how far a filter that lets few through makes the walk go on
 HNSW_BUILD_S = 6 * 3_600.0  # an index over ten million vectors
 SEARCH_TABLE_BATCH = 1_000  # memories whose terms are made at a time: their texts are held in memory
 SEARCH_COUNT_LEASE_US = 10 * 60 * SECOND_US  # counting the words of a few million memories
+
+# -- servers
+DEFAULT_REPLICA_POLL_S = 0.25  # between two looks at what changed in Postgres, without hints
+MIN_REPLICA_POLL_S = 0.01  # more often would load Postgres for nothing: hints come sooner
+MAX_REPLICA_POLL_S = 30.0  # half of the default max_stale
+DEFAULT_MAX_STALE_S = 60.0  # reads go on that long without Postgres: so long may a Forget take to bind a sidecar
+MIN_MAX_STALE_S = 1.0  # a failover takes longer than less
+MAX_MAX_STALE_S = 86_400.0  # what is older than a day is another truth
+REPLICA_LAGS_AFTER_S = (
+    1.0  # an answer from rows not known to be current for this long is DEGRADED: a poll or two were lost
+)
+REPLICA_LOADS = 2  # namespaces loaded at the same time; each holds a connection and a snapshot of Postgres
+REPLICA_NOTE_S = 5.0  # how precisely a restarted daemon without Postgres knows how old its rows are
+REPLICA_VERIFY_ATTEMPTS = 5  # rows are compared with Postgres at one change number; writers may be in between
+REPLICA_WAIT_S = 1.0  # a first use of a namespace waits so long for its rows; a larger one is loaded behind the answers
 
 # -- queues and caches
 INDEX_LOAD_INLINE_ROWS = 20_000  # a namespace up to this size is loaded within its first search: 0.5 s at most
@@ -128,6 +146,27 @@ EMBED_QUERIES_BEFORE_WRITE = 16  # queries embedded in a row while a write waits
 EMBED_WINDOW_OVERLAP_PIECES = 64  # word pieces two neighbouring windows share: a long sentence lies whole in one
 QUERY_CACHE_ENTRIES = 4_096  # 384 x 4 bytes each: 6 MiB of vectors
 REQUEST_RECORD_BYTES = 256 * 1024  # ids and versions a dedupe record may hold: 256 ids of the longest kind, escaped
+
+# -- Redis
+MIN_REDIS_TIMEOUT_S = 0.01  # a round trip within one data centre takes a tenth of it
+MAX_REDIS_TIMEOUT_S = 10.0  # the deadline of a call
+DEFAULT_REDIS_TIMEOUT_S = 0.5  # a slow fsync takes 0.1 s; a hung Redis costs one Recall this long
+DEFAULT_REDIS_CONNECT_TIMEOUT_S = 2.0  # a start waits this long for a server that does not answer
+DEFAULT_REDIS_POOL = 32  # commands at the same time; a Recall makes one
+MAX_REDIS_POOL = 1_024  # connections, of Redis's default 10,000 for all its clients
+DEFAULT_REDIS_RETRIES = 2  # a failover is over, or it is an outage
+MAX_REDIS_RETRIES = 10  # within a deadline of ten seconds
+REDIS_RETRY_BASE_S = 0.02  # first pause between two attempts, doubled each time, half of it drawn at random
+DEFAULT_REDIS_BREAKER_FAILURES = 3  # lost connections in a row: one may be a restart, three are an outage
+MAX_REDIS_BREAKER_FAILURES = 1_000  # as good as never
+DEFAULT_REDIS_BREAKER_COOL_DOWN_S = 0.5  # how soon after its return Redis is used again; each try is one PING
+MAX_REDIS_BREAKER_COOL_DOWN_S = 60.0  # nobody wants to wait longer for sessions to come back
+REDIS_PROBE_INTERVAL_S = 10.0  # how old what is said about the server's persistence may be
+REDIS_GRACE_US = DAY_US  # a key outlives its TTL this long; expiry itself is a stored time
+REDIS_REGISTRATION_US = 600 * SECOND_US  # within it a registered session may be opened
+REDIS_INDEX_GRACE_US = HOUR_US  # names in an index younger than this are never taken out of it
+REDIS_RECEIPT_TTL_US = 30 * DAY_US  # how long a Forget that was interrupted finds what it had done
+REDIS_BATCH = 256  # keys looked at in one round trip: the answers are small
 
 # -- Postgres
 MIN_POSTGRES = 150_000  # server_version_num of the oldest supported release, 15

@@ -261,6 +261,10 @@ class MemoryTruth(Protocol):
 class MemoryStore(MemoryTruth, Protocol):
     """What the tiers and use cases work with: the truth, and its rows at hand."""
 
+    async def ready(self, namespace: str) -> None:
+        """Wait until ``fetch`` has the rows of the namespace; at once where they are the truth itself. NotReady or
+        ReplicaStale where they cannot be had."""
+
     def fetch(self, namespace: str, memory_ids: Sequence[str]) -> list[Memory]:
         """Blocking. The rows that exist, in the order asked; no visibility rule is applied."""
 
@@ -423,6 +427,24 @@ class ChangeSource(Protocol):
         """Make ``hints`` of the others say these, soon; returns at once and never raises."""
 
 
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """How far the rows at hand are behind the truth. ``reason``: a fixed upper-case word when they are, else "";
+    ``staleness_us``: then, how long ago they were last known not to be."""
+
+    reason: str = ""
+    staleness_us: int = 0
+
+
+class Replica(Protocol):
+    """Namespaces kept at hand of what is true elsewhere. On the event loop alone."""
+
+    async def follow(self, namespace: str, min_seq: int, wait_s: float) -> Freshness:
+        """How current the rows of the namespace are; at once where they are. Else waits, as long as it can help and at most
+        ``wait_s``, for a first load, for ``min_seq``, and for what this daemon wrote. ReplicaStale when the rows are too
+        old to be answered from, or there are none and the truth is out of reach."""
+
+
 class Leases(Protocol):
     """Background work of a fleet: one holder a job and namespace at a time."""
 
@@ -562,6 +584,9 @@ class TierAsk:
     options: SearchOptions
     policy: SessionPolicy
     use_cache: bool = True
+    min_seq: int = 0
+    patience_s: float = 0.0
+    """How long a tier may wait for rows that are on their way."""
     shared: dict[Any, Any] = field(default_factory=dict)
 
 

@@ -7,6 +7,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from memd.domain.errors import Unavailable
+
 log = logging.getLogger(__name__)
 
 FIRST_BACKOFF_S = 0.5
@@ -54,6 +56,9 @@ async def _repeat(name: str, period_s: float, work: Callable[[], Awaitable[Any]]
 async def _survives(name: str, work: Callable[[], Awaitable[Any]]) -> bool:
     try:
         await work()
+    except Unavailable as exc:
+        log.warning("background work waits: %s", exc.message, extra={"fields": {"work": name}})
+        return False
     except Exception as exc:
         log.error("background work failed", exc_info=exc, extra={"fields": {"work": name}})
         return False

@@ -45,6 +45,11 @@ class IndexFeed:
         if self.index is not None:
             self.index.apply(changes)
 
+    def reset(self, namespace: str) -> None:
+        """The rows of the namespace were replaced as a whole."""
+        if self.index is not None:
+            self.index.reset(namespace)
+
 
 class RustNamespaceIndex:
     """Implements ``ports.NamespaceIndex`` over the rows of ``source``; ``dimensions`` are those of the embeddings.
@@ -127,6 +132,17 @@ class RustNamespaceIndex:
                 self._files.remove(namespace, kind)
         for namespace, kind in new if not self._closed else ():
             self._slot(namespace, kind)
+
+    def reset(self, namespace: str) -> None:
+        """Throw away what is held of the namespace, files too; the next search loads its rows."""
+        with self._lock:
+            slots = [slot for kind in KINDS if (slot := self._slots.pop((namespace, kind), None)) is not None]
+        for slot in slots:
+            slot.retire()
+            self._upkeep.dropped(slot)
+        if self._files is not None:
+            for kind in KINDS:
+                self._files.remove(namespace, kind)
 
     def loaded(self) -> int:
         with self._lock:

@@ -192,6 +192,11 @@ class IndexSlot:
         finally:
             self._saved_at_s = monotonic()
 
+    def retire(self) -> None:
+        """Out of use: nothing of it is published from now on."""
+        with self._changed:
+            self.retired = True
+
     def forget_file(self) -> None:
         """Delete what is saved."""
         if self._files is not None and self._may_be_saved:

@@ -113,10 +113,12 @@ def _serve(add: Add) -> None:
     parser = add(
         "serve",
         "run the daemon",
-        "Run the daemon on embedded storage until SIGTERM or Ctrl-C. It serves a Unix socket that only its user can open,\n"
-        "unless --listen is given. Settings come from memd.toml, then MEMD_* variables, then these flags; later wins.",
+        "Run the daemon until SIGTERM or Ctrl-C: on embedded storage, or as one of many over Redis and Postgres. It serves\n"
+        "a Unix socket that only its user can open, unless --listen is given. Settings come from memd.toml, then MEMD_*\n"
+        "variables, then these flags; later wins.",
         "  memd serve\n"
         "  memd serve --data-dir ./data --socket ./memd.sock\n"
+        "  memd serve --redis redis://cache:6379/0 --postgres postgresql://memd@db/memd\n"
         "  memd serve --listen 0.0.0.0:7700 --token-file /etc/memd/tokens --metrics-listen 127.0.0.1:9100",
         client=False,
     )
@@ -126,6 +128,17 @@ def _serve(add: Add) -> None:
         help="settings (default: $MEMD_CONFIG, else ~/.config/memd/memd.toml where there is one)",
     )
     parser.add_argument("--data-dir", metavar="DIR", help="where memories live (default: ~/.local/share/memd)")
+    parser.add_argument(
+        "--redis",
+        metavar="URL",
+        help="keep sessions there (default: none); one with a password is better kept out of the command line, in\n"
+        "$MEMD_REDIS_URL or the file redis.url_file names",
+    )
+    parser.add_argument(
+        "--postgres",
+        metavar="URL",
+        help="keep everything else there, with a copy in --data-dir (default: none); as --redis",
+    )
     parser.add_argument("--socket", metavar="PATH", help="Unix socket (default: $XDG_RUNTIME_DIR/memd/memd.sock)")
     parser.add_argument("--listen", metavar="HOST:PORT", help="TCP, with --token-file or --insecure-loopback")
     parser.add_argument("--token-file", metavar="FILE", help="credentials and the namespaces they are bound to")

@@ -14,6 +14,8 @@ from memd.cli.values import USAGE_ERROR
 # Flag -> configuration key.
 FLAGS: Mapping[str, str] = {
     "data_dir": "storage.data_dir",
+    "redis": "redis.url",
+    "postgres": "postgres.url",
     "socket": "server.socket",
     "listen": "server.listen",
     "token_file": "server.token_file",

@@ -110,6 +110,13 @@ class StoreFull(StoreBusy):
     retry_after_s = 1.0
 
 
+class ReplicaStale(Unavailable):
+    """Postgres has been out of reach for longer than ``replica.max_stale``: what is here may no longer be true."""
+
+    reason = "REPLICA_STALE"
+    retry_after_s = 1.0
+
+
 class ModelUnavailable(Unavailable):
     """The embedding model is missing, tampered with or could not be loaded; everything that needs no embedding serves."""
 

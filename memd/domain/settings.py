@@ -49,7 +49,14 @@ class TierSettings:
     retrieval: str
 
 
-STORES: Mapping[TierName, frozenset[str]] = {tier: frozenset({"sqlite"}) for tier in TierName}
+KINDS = frozenset({"sqlite", "redis", "postgres"})
+_DURABLE = frozenset({"sqlite", "postgres"})
+STORES: Mapping[TierName, frozenset[str]] = {
+    TierName.WORKING: KINDS,
+    TierName.EPISODIC: KINDS,
+    TierName.SEMANTIC: _DURABLE,
+    TierName.PROCEDURAL: _DURABLE,
+}
 RETRIEVALS: Mapping[TierName, frozenset[str]] = {
     TierName.WORKING: frozenset({"order"}),
     TierName.EPISODIC: frozenset({"recency"}),
@@ -92,6 +99,37 @@ def check_tier(tier: TierName, settings: TierSettings) -> None:
         _within(f"{name}.ttl (microseconds)", settings.ttl_us, MIN_TTL_US, MAX_TTL_US)
     elif tier is TierName.EPISODIC:
         raise ConfigError(f"{name}.ttl must be set: sessions that never end would fill the disk")
+
+
+def usual_stores(*, redis: bool, postgres: bool) -> Mapping[TierName, str]:
+    """Where the tiers live when only the servers were named: sessions in Redis, knowledge in Postgres."""
+    durable = "postgres" if postgres else "sqlite"
+    sessions = "redis" if redis else durable
+    return {
+        TierName.WORKING: sessions,
+        TierName.EPISODIC: sessions,
+        TierName.SEMANTIC: durable,
+        TierName.PROCEDURAL: durable,
+    }
+
+
+def check_stores(tiers: Mapping[TierName, TierSettings], checkpoints: str, *, redis: bool, postgres: bool) -> None:
+    """Refuse with ConfigError what cannot be put together. ``redis``, ``postgres``: whether there is such a server."""
+    store = {tier: settings.store for tier, settings in tiers.items()}
+    durable, sessions = store[TierName.SEMANTIC], store[TierName.WORKING]
+    if store[TierName.EPISODIC] != sessions:
+        raise ConfigError("tiers.working.store and tiers.episodic.store must be the same: a session is one thing")
+    if store[TierName.PROCEDURAL] != durable:
+        raise ConfigError("tiers.semantic.store and tiers.procedural.store must be the same: they change together")
+    for name, kind in (("tiers.working.store", sessions), ("checkpoints.store", checkpoints)):
+        if kind not in ("redis", durable):
+            raise ConfigError(f"{name} must be redis or {durable}, where the memories are")
+    for server, given in (("redis", redis), ("postgres", postgres)):
+        used = server in (durable, sessions, checkpoints)
+        if used and not given:
+            raise ConfigError(f"a store is {server}, but {server}.url is not set")
+        if given and not used:
+            raise ConfigError(f"{server}.url is set, but no store is {server}")
 
 
 def _item_bounds(tier: TierName) -> tuple[int, int]:

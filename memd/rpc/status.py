@@ -39,6 +39,7 @@ STATUS: Mapping[type[e.MemdError], grpc.StatusCode] = {
     e.NotReady: grpc.StatusCode.UNAVAILABLE,
     e.StoreBusy: grpc.StatusCode.UNAVAILABLE,
     e.StoreFull: grpc.StatusCode.UNAVAILABLE,
+    e.ReplicaStale: grpc.StatusCode.UNAVAILABLE,
     e.ModelUnavailable: grpc.StatusCode.UNAVAILABLE,
     e.ShuttingDown: grpc.StatusCode.UNAVAILABLE,
     e.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,

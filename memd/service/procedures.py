@@ -91,6 +91,7 @@ class ProcedureService:
         if not most:
             return
         namespace = procedure.scope.namespace
+        await self._memories.ready(namespace)
         if await asyncio.to_thread(self._procedures.fetch, namespace, [procedure.procedure_id]):
             return
         if (await self._counts.counts(namespace))["procedures"] >= most:

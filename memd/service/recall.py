@@ -33,6 +33,8 @@ _INDEXED = (TierName.SEMANTIC, TierName.PROCEDURAL)
 _MARGIN_S = 0.05
 """Of the deadline, kept for packing and the way back; of a short deadline, a fifth."""
 _MARGIN_SHARE = 0.2
+_PATIENCE_SHARE = 0.8
+"""Of the time the tiers have, what one may wait for rows that are on their way; the rest is for its search."""
 _CANCEL_GRACE_S = 0.05
 _PACK_INLINE_CHARS = 8_192
 """More text than this is packed on a thread: counting it would hold up the event loop for milliseconds."""
@@ -92,7 +94,9 @@ class RecallService:
         tiers_end = started + deadline_s - min(_MARGIN_S, deadline_s * _MARGIN_SHARE)
         namespace = request.scope.namespace
         policy = self._settings.known_policy(namespace) or await self._policy(namespace, tiers_end)
-        answers = await self._ask_tiers(request.tiers, _ask(request, policy, self._clock.now_us()), tiers_end)
+        patience_s = (tiers_end - self._clock.monotonic_s()) * _PATIENCE_SHARE
+        ask = _ask(request, policy, self._clock.now_us(), patience_s)
+        answers = await self._ask_tiers(request.tiers, ask, tiers_end)
         seq = _change_number(answers, request.min_seq)
         packed = await self._pack([s for a in answers for s in a.sections], request.token_budget)
         found = {answer.tier: answer.found for answer in answers}
@@ -151,7 +155,7 @@ class RecallService:
         return int((self._clock.monotonic_s() - started_s) * 1e6)
 
 
-def _ask(request: RecallRequest, policy: SessionPolicy, now_us: int) -> TierAsk:
+def _ask(request: RecallRequest, policy: SessionPolicy, now_us: int, patience_s: float) -> TierAsk:
     # ``as_of`` says which time is meant: a date in the query repeats it, and is not when the answer was said.
     cues = request.options.cues if request.as_of_us is None else {"date": 0.0, **request.options.cues}
     return TierAsk(
@@ -171,6 +175,8 @@ def _ask(request: RecallRequest, policy: SessionPolicy, now_us: int) -> TierAsk:
         ),
         policy=policy,
         use_cache=request.use_cache,
+        min_seq=request.min_seq,
+        patience_s=patience_s,
     )
 
 

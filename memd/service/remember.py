@@ -85,6 +85,7 @@ class RememberService:
 
     async def get(self, scope: Scope, memory_id: str) -> Memory:
         """NotFound also for what belongs to somebody else; what is superseded is found."""
+        await self._memories.ready(scope.namespace)
         rows = await asyncio.to_thread(self._memories.fetch, scope.namespace, [memory_id])
         if not rows or not matches(self._visible(scope), fields_of(rows[0])):
             raise NotFound("no such memory")
@@ -220,6 +221,7 @@ class RememberService:
         if not unsaid:
             return memories
         namespace = unsaid[0].scope.namespace
+        await self._memories.ready(namespace)
         rows = await asyncio.to_thread(self._memories.fetch, namespace, [memory.memory_id for memory in unsaid])
         known = {(row.memory_id, row.supersedes): row.valid_from for row in rows}
         begun = {
@@ -241,6 +243,7 @@ class RememberService:
             yield
             return
         async with self._admission:
+            await self._memories.ready(namespace)
             asked = [memory.memory_id for memory in memories]
             stored = await asyncio.to_thread(self._memories.fetch, namespace, asked)
             counts = await self._counts.counts(namespace)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from memd.adapters.postgres import PostgresSettings, PostgresStores
+from memd.adapters.redis import RedisCheckpoints, RedisLink, RedisSessions, RedisSettings
 from memd.adapters.rows.memory import index_row
 from memd.adapters.rows.procedure import procedure_index_row
 from memd.adapters.sqlite import SqliteStores
 from memd.domain.model import Durability, Memory, Procedure
+from memd.limits import REPLICA_WAIT_S
 from memd.ports import (
     IndexChange,
     IndexRow,
@@ -27,8 +30,10 @@ from memd.ports import (
     TaskStore,
 )
 from tests.contract.builders import MODEL
-from tests.postgres.databases import made_database
+from tests.postgres.databases import borrow, give_back
+from tests.replica.sidecar import Sidecar
 from tests.servers.postgres import Postgres
+from tests.servers.redis import RedisServer
 
 START_US = 1_700_000_000_000_000
 
@@ -128,7 +133,7 @@ class Embedded(IndexedStores):
 
 
 class Served(Stores):
-    """Memories, procedures and settings on Postgres."""
+    """Everything on Postgres."""
 
     def __init__(self, server: Postgres, database: str) -> None:
         super().__init__()
@@ -140,9 +145,11 @@ class Served(Stores):
         stores = await PostgresStores.open(settings, model=MODEL, clock=self.clock)
         self._stores = stores
         self.durability = stores.facts.durability
+        self.sessions = stores.sessions
         self.memories = stores.memories
         self.procedures = stores.procedures
         self.settings = stores.settings
+        self.tasks = stores.tasks
         return self
 
     async def fetch(self, namespace: str, memory_ids: Sequence[str]) -> list[Memory]:
@@ -166,7 +173,79 @@ class Served(Stores):
 
     async def close(self) -> None:
         await self._stores.close()
-        await asyncio.to_thread(self._server.drop_database, self._database)
+        await give_back(self._server, self._database)
+
+
+class Replicated(IndexedStores):
+    """As a sidecar: written to Postgres, read from the replica."""
+
+    def __init__(self, server: Postgres, database: str, data_dir: Path) -> None:
+        super().__init__()
+        self._server = server
+        self._database = database
+        self._data_dir = data_dir
+
+    async def start(self) -> Replicated:
+        sidecar = await Sidecar.open(
+            self._server.url(self._database),
+            self._data_dir,
+            clock=self.clock,
+            server_clock=self.clock,
+            sink=self.changes.extend,
+        )
+        self._sidecar = sidecar
+        for namespace in ("n", "m"):  # in use, as the index that follows it is
+            await sidecar.follower.follow(namespace, 0, REPLICA_WAIT_S)
+        self.durability = sidecar.postgres.facts.durability
+        self.memories = sidecar.memories
+        self.procedures = sidecar.procedures
+        self.settings = sidecar.settings
+        self.sessions = sidecar.postgres.sessions
+        self.tasks = sidecar.postgres.tasks
+        self.index = sidecar.local.memories
+        return self
+
+    async def fetch(self, namespace: str, memory_ids: Sequence[str]) -> list[Memory]:
+        await self._sidecar.poll()
+        return self._sidecar.memories.fetch(namespace, memory_ids)
+
+    async def fetch_procedures(self, namespace: str, procedure_ids: Sequence[str]) -> list[Procedure]:
+        await self._sidecar.poll()
+        return self._sidecar.procedures.fetch(namespace, procedure_ids)
+
+    async def entries(self, namespace: str, kind: str) -> list[IndexRow]:
+        await self._sidecar.poll()
+        return [row for batch in self.index.load(namespace, kind)[1] for row in batch]
+
+    async def reopen(self) -> None:
+        await self._sidecar.close()
+        await self.start()
+
+    async def close(self) -> None:
+        await self._sidecar.close()
+        await give_back(self._server, self._database)
+
+
+class WithRedis(Embedded):
+    """Sessions and checkpoints on Redis, the rest embedded."""
+
+    def __init__(self, data_dir: Path, url: str) -> None:
+        self._redis = RedisSettings(url)
+        super().__init__(data_dir)
+
+    def _start(self) -> None:
+        super()._start()
+        self._link = RedisLink(self._redis, self.clock)
+        self.sessions = RedisSessions(self._link)
+        self.tasks = RedisCheckpoints(self._link)
+
+    async def reopen(self) -> None:
+        await self._link.close()
+        await super().reopen()
+
+    async def close(self) -> None:
+        await self._link.close()
+        await super().close()
 
 
 def _procedure_row(one: ReplicaProcedure) -> IndexRow:
@@ -188,29 +267,69 @@ async def _open_sqlite(request: pytest.FixtureRequest, tmp_path: Path) -> Embedd
 
 async def _open_postgres(version: str, request: pytest.FixtureRequest, tmp_path: Path) -> Served:
     server: Postgres = request.getfixturevalue("postgres_launchers")(version).shared
-    return await Served(server, await made_database(server)).start()
+    return await Served(server, await borrow(server)).start()
 
 
-Open = Callable[[pytest.FixtureRequest, Path], Awaitable[Stores]]
-OpenIndexed = Callable[[pytest.FixtureRequest, Path], Awaitable[IndexedStores]]
-INDEXED: dict[str, OpenIndexed] = {"sqlite": _open_sqlite}
-ADAPTERS: dict[str, Open] = {
-    **INDEXED,
-    "postgres15": partial(_open_postgres, "postgres15"),
-    "postgres18": partial(_open_postgres, "postgres18"),
+async def _open_replicated(request: pytest.FixtureRequest, tmp_path: Path) -> Replicated:
+    server: Postgres = request.getfixturevalue("postgres_launchers")("postgres18").shared
+    return await Replicated(server, await borrow(server), tmp_path / "data").start()
+
+
+async def _open_redis(program: str, request: pytest.FixtureRequest, tmp_path: Path) -> WithRedis:
+    server: RedisServer = request.getfixturevalue("redis_servers")(program)
+    await asyncio.to_thread(server.send, "FLUSHALL")
+    return WithRedis(tmp_path / "data", server.url)
+
+
+PORTS = frozenset({"memories", "procedures", "sessions", "settings", "tasks"})
+SESSIONS_AND_TASKS = frozenset({"sessions", "tasks"})
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """``ports``: which of PORTS it implements; tests that need others do not run on it. ``indexed``: it feeds an index."""
+
+    open: Callable[[pytest.FixtureRequest, Path], Awaitable[Stores]]
+    ports: frozenset[str] = PORTS
+    indexed: bool = False
+
+
+ADAPTERS = {
+    "sqlite": Adapter(_open_sqlite, indexed=True),
+    "replicated": Adapter(_open_replicated, indexed=True),
+    "postgres15": Adapter(partial(_open_postgres, "postgres15")),
+    "postgres18": Adapter(partial(_open_postgres, "postgres18")),
+    "redis": Adapter(partial(_open_redis, "redis"), SESSIONS_AND_TASKS),
+    "valkey": Adapter(partial(_open_redis, "valkey"), SESSIONS_AND_TASKS),
 }
 
 
-@pytest.fixture(params=sorted(ADAPTERS))
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "ports(name, ...): the ports of the stores that a test of the contract needs")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every test of the contract runs on each adapter that has the ports it names."""
+    marker = metafunc.definition.get_closest_marker("ports")
+    needed = frozenset(marker.args) if marker else PORTS
+    names = [name for name, adapter in sorted(ADAPTERS.items()) if needed <= adapter.ports]
+    if "stores" in metafunc.fixturenames:
+        metafunc.parametrize("stores", names, indirect=True)
+    if "indexed" in metafunc.fixturenames:
+        metafunc.parametrize("indexed", [name for name in names if ADAPTERS[name].indexed], indirect=True)
+
+
+@pytest.fixture
 async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
-    opened = await ADAPTERS[request.param](request, tmp_path)
+    opened = await ADAPTERS[request.param].open(request, tmp_path)
     yield opened
     await opened.close()
 
 
-@pytest.fixture(params=sorted(INDEXED))
+@pytest.fixture
 async def indexed(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[IndexedStores]:
     """Those of the stores that feed an index: for tests of what it is told."""
-    opened = await INDEXED[request.param](request, tmp_path)
+    opened = await ADAPTERS[request.param].open(request, tmp_path)
+    assert isinstance(opened, IndexedStores)
     yield opened
     await opened.close()

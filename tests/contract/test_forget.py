@@ -16,6 +16,8 @@ from memd.ports import ForgetPlan, MemoryChange
 from tests.contract.builders import USER, draft, procedure, request, vector
 from tests.contract.conftest import IndexedStores, Stores
 
+pytestmark = pytest.mark.ports("memories", "procedures")
+
 AGENT = Scope("n", "u", "a")
 
 

@@ -23,6 +23,8 @@ from memd.ports import IndexChange, MemoryChange
 from tests.contract.builders import USER, draft, request, vector
 from tests.contract.conftest import IndexedStores, Stores
 
+pytestmark = pytest.mark.ports("memories")
+
 Remembered = Written[tuple[RememberedMemory, ...]]
 
 
@@ -435,6 +437,7 @@ class TestIndexFeed:
 
 
 class TestExpiry:
+    @pytest.mark.ports("memories", "settings")
     async def test_expired_memories_are_invisible_before_any_sweep(self, stores: Stores) -> None:
         await remember(stores, draft("m1", expire_time=stores.clock.wall_us + 1_000), draft("m2"))
         stores.clock.advance(1_000)

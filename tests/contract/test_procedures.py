@@ -14,6 +14,8 @@ from memd.limits import MAX_PROCEDURE_VERSIONS
 from tests.contract.builders import USER, procedure, request, vector
 from tests.contract.conftest import IndexedStores, Stores
 
+pytestmark = pytest.mark.ports("memories", "procedures")
+
 AGENT = Scope("n", "u", "a")
 KEY_ID = "p-u--key"
 

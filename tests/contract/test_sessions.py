@@ -8,10 +8,12 @@ from dataclasses import replace
 import pytest
 
 from memd.domain.errors import InvalidArgument, NotFound, RequestIdReused
-from memd.domain.model import Durability, Event, EventKind, Outcome, Scope
+from memd.domain.model import Event, EventKind, Outcome, Scope
 from memd.limits import TRIM_SLACK
 from tests.contract.builders import POLICY, SESSION, event, request
 from tests.contract.conftest import Stores
+
+pytestmark = pytest.mark.ports("sessions")
 
 ALL = frozenset[EventKind]()
 
@@ -47,7 +49,7 @@ class TestAppend:
             metadata={"a": 1, "b": [True, False], "c": "x", "d": 0.1},
         )
         written = await stores.sessions.append(SESSION, [full], POLICY, None)
-        assert written.durability is Durability.SYNCED
+        assert written.durability is stores.durability
         assert not written.replayed
         working = await stores.sessions.working(SESSION, POLICY)
         assert working.items == (full,)

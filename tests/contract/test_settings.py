@@ -11,6 +11,8 @@ from memd.domain.model import NamespaceSettings, RequestKey, Scope, Written
 from tests.contract.builders import POLICY, SESSION, draft, event, procedure, request, vector
 from tests.contract.conftest import Stores
 
+pytestmark = pytest.mark.ports("settings")
+
 
 async def put(
     stores: Stores, settings: NamespaceSettings, *, expected: int = 0, key: RequestKey | None = None
@@ -50,6 +52,7 @@ async def test_a_repeat_has_one_effect(stores: Stores) -> None:
     assert (await stores.settings.settings("n")).working_max_items == 8
 
 
+@pytest.mark.ports("memories", "procedures", "sessions", "settings", "tasks")
 async def test_counts(stores: Stores) -> None:
     assert set((await stores.settings.counts("n")).values()) == {0}
     fence = await stores.memories.fence("n")

@@ -13,6 +13,8 @@ from memd.domain.model import Checkpoint, RequestKey, Written
 from tests.contract.builders import request
 from tests.contract.conftest import Stores
 
+pytestmark = pytest.mark.ports("tasks")
+
 TTL_US = 1_000_000
 
 

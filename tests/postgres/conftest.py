@@ -10,7 +10,7 @@ import pytest
 
 from memd.adapters.postgres import PostgresSettings, PostgresStores
 from tests.contract.builders import MODEL
-from tests.postgres.databases import made_database
+from tests.postgres.databases import borrow, give_back
 from tests.servers.postgres import Launcher
 
 OpenStores = Callable[..., Awaitable[PostgresStores]]
@@ -20,9 +20,9 @@ OpenStores = Callable[..., Awaitable[PostgresStores]]
 async def database_url(postgres_launcher: Launcher) -> AsyncIterator[str]:
     """A database with the newest schema, on each version of Postgres."""
     server = await asyncio.to_thread(lambda: postgres_launcher.shared)
-    name = await made_database(server)
+    name = await borrow(server)
     yield server.url(name)
-    await asyncio.to_thread(server.drop_database, name)
+    await give_back(server, name)
 
 
 @pytest.fixture

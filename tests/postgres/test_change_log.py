@@ -15,7 +15,8 @@ from memd.ports import Head, MemoryChange
 from tests.contract.builders import draft, procedure, vector
 from tests.postgres.calls import Follower, forget, forget_all, page, remember
 from tests.postgres.conftest import OpenStores
-from tests.servers.postgres import FOLLOW_TIMEOUT_S, Launcher, Postgres, wait_until
+from tests.servers.postgres import FOLLOW_TIMEOUT_S, Launcher, Postgres
+from tests.servers.redis import wait_until
 
 WRITERS = 16
 WRITES = 12

@@ -13,10 +13,11 @@ from memd.domain.model import NamespaceSettings, Outcome, RequestKey
 from memd.domain.visibility import EVERYTHING
 from memd.ports import MemoryChange
 from tests.contract.builders import draft, procedure, request, vector
-from tests.postgres.calls import page, remember
+from tests.postgres.calls import Remembered, page, remember
 from tests.postgres.conftest import OpenStores
 from tests.postgres.cutting import Cut, Cutter
-from tests.servers.postgres import FOLLOW_TIMEOUT_S, Launcher, Postgres, wait_until
+from tests.servers.postgres import FOLLOW_TIMEOUT_S, Launcher, Postgres
+from tests.servers.redis import wait_until
 
 CUTS: list[Cut] = ["before", "after"]
 
@@ -110,7 +111,7 @@ async def test_an_outcome_that_stays_unclear_is_said_to_be(
     monkeypatch.setattr(database, "POSTGRES_UNCLEAR_S", 0.2)
     async with Cutter(database_url) as cutter:
         stores = await open_at(cutter.url)
-        cutter.cuts = ["after"] + ["before"] * 1_000
+        cutter.cuts = ["after", *CUTS[:1] * 1_000]
         with pytest.raises(StoreBusy, match="the outcome is unknown"):
             await remember(stores, "m1", request=request("r"))
         cutter.cuts = []
@@ -202,7 +203,7 @@ class TestServerGone:
         await asyncio.to_thread(server.kill)
 
 
-async def _patiently(stores: PostgresStores) -> object:
+async def _patiently(stores: PostgresStores) -> Remembered:
     while True:
         try:
             return await stores.memories.remember("n", [draft("m2")], fence=1, writer="w", request=None)

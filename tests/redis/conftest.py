@@ -1,36 +1,33 @@
-"""Servers of the Redis tests: one of each kind a session, emptied for every test."""
+"""Servers of the Redis tests."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.servers.redis import MISSING, SYNCED, RedisServer, find
+from tests.servers.redis import BINARIES, MISSING, RedisServer, find
 
 
-def binary_or_skip(name: str) -> Path:
-    found = find(name)
-    if found is None:
-        pytest.skip(MISSING[name])
-    return found
-
-
-@pytest.fixture(scope="session", params=["redis", "valkey"])
-def binary(request: pytest.FixtureRequest) -> Path:
-    """Each of the two server programs in turn."""
-    return binary_or_skip(request.param)
-
-
-@pytest.fixture(scope="session")
-def shared_server(binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with RedisServer(binary, tmp_path_factory.mktemp("redis"), SYNCED) as running:
-        yield running
+@pytest.fixture(params=sorted(BINARIES))
+def program(request: pytest.FixtureRequest) -> str:
+    """Each of the two server programs in turn, by name."""
+    name: str = request.param
+    return name
 
 
 @pytest.fixture
-def server(shared_server: RedisServer) -> RedisServer:
+def binary(program: str) -> Path:
+    found = find(program)
+    if found is None:
+        pytest.skip(MISSING[program])
+    return found
+
+
+@pytest.fixture
+def server(program: str, redis_servers: Callable[[str], RedisServer]) -> RedisServer:
     """A server that syncs every write, without keys."""
-    shared_server.send("FLUSHALL")
-    return shared_server
+    running = redis_servers(program)
+    running.send("FLUSHALL")
+    return running

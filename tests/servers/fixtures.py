@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.servers import postgres
+from tests.servers import postgres, redis
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +48,22 @@ def postgres_url(postgres_launcher: postgres.Launcher) -> Iterator[str]:
 def postgres18(postgres_launchers: Callable[[str], postgres.Launcher]) -> postgres.Launcher:
     """The version with pgvector alone, for tests that take long."""
     return postgres_launchers("postgres18")
+
+
+@pytest.fixture(scope="session")
+def redis_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], redis.RedisServer]]:
+    """A server of one of ``redis.BINARIES`` that syncs every write; it stops with the session."""
+    started: dict[str, redis.RedisServer] = {}
+
+    def server(name: str) -> redis.RedisServer:
+        binary = redis.find(name)
+        if binary is None:
+            pytest.skip(redis.MISSING[name])
+        if name not in started:
+            started[name] = redis.RedisServer(binary, tmp_path_factory.mktemp(name), redis.SYNCED)
+            started[name].start()
+        return started[name]
+
+    yield server
+    for one in started.values():
+        one.kill()

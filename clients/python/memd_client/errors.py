@@ -20,6 +20,7 @@ text::
     │   ├── NotReady
     │   ├── StoreBusy
     │   │   └── StoreFull
+    │   ├── ReplicaStale
     │   ├── ModelUnavailable
     │   └── ShuttingDown
     ├── DeadlineExceeded          a write may still have been applied
@@ -170,6 +171,12 @@ class StoreFull(StoreBusy):
     """The disk is full: nothing was written, reads go on."""
 
     reason = "STORE_FULL"
+
+
+class ReplicaStale(Unavailable):
+    """The daemon has been cut off from its server for too long to answer from its copy."""
+
+    reason = "REPLICA_STALE"
 
 
 class ModelUnavailable(Unavailable):

@@ -14,6 +14,7 @@ import random
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import asyncpg
@@ -45,6 +46,17 @@ _FOREIGN = (asyncpg.PostgresError, *CONNECTION_ERRORS)
 
 class _Unclear(Exception):
     """The connection was lost during COMMIT."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What ``Database.write`` was asked for; ``key`` is the caller's, or one drawn for it."""
+
+    namespace: str
+    store: str
+    key: RequestKey | None
+    exclusive: bool
+    mutex: int | None
 
 
 class _Patience:
@@ -89,50 +101,49 @@ class Database:
         store: str = "",
         request: RequestKey | None = None,
         exclusive: bool = False,
+        mutex: int | None = None,
     ) -> T:
         """Run ``operation`` in a transaction of the namespace and commit; it goes on when the caller is cancelled.
 
         With ``store`` there is a dedupe record: the operation ends with ``tx.seal(reply)``, or answers ``tx.known``.
-        Without, it must be harmless to run it twice. ``exclusive``: no other write of the namespace runs meanwhile.
-        It may run several times.
+        Without, it must be harmless to run it twice. ``exclusive``: no other write of the namespace runs meanwhile;
+        ``mutex``: none with the same key (see ``gate``). It may run several times.
         """
         key = request
         if key is None and store:
             key = RequestKey(namespace, INTERNAL + secrets.token_hex(16), b"")
-        return await self._detached.run(self._write(namespace, operation, store, key, exclusive))
+        return await self._detached.run(self._write(_Request(namespace, store, key, exclusive, mutex), operation))
 
-    async def _write(
-        self, namespace: str, operation: Write[T], store: str, key: RequestKey | None, exclusive: bool
-    ) -> T:
+    async def _write(self, request: _Request, operation: Write[T]) -> T:
         patience = _Patience(self.connections.settings.timeout_s)
         while True:
             try:
-                return await self._attempt(namespace, operation, store, key, exclusive)
+                return await self._attempt(request, operation)
             except (_Unclear, Repeat, *_FOREIGN) as error:
                 if is_lost(error) or isinstance(error, _Unclear):
                     await self.connections.renew()
                 pause_s = patience.after(error)
             await asyncio.sleep(pause_s)
 
-    async def _attempt(
-        self, namespace: str, operation: Write[T], store: str, key: RequestKey | None, exclusive: bool
-    ) -> T:
+    async def _attempt(self, request: _Request, operation: Write[T]) -> T:
+        timeout_s = MAX_BULK_DEADLINE_S if request.exclusive else None
         async with self.connections.take() as connection:
-            tx = Transaction(connection, namespace, store, key, MAX_BULK_DEADLINE_S if exclusive else None)
+            tx = Transaction(connection, request.namespace, request.store, request.key, timeout_s)
             async with _undone(connection):
-                await connection.execute(self._begin(namespace, exclusive=exclusive))
+                await connection.execute(self._begin(request))
                 await tx.begin(self._clock.now_us() if self._clock else None)
                 result = await operation(tx)
             await self._commit(connection)
             return result
 
-    def _begin(self, namespace: str, *, exclusive: bool) -> str:
-        lock = "pg_advisory_xact_lock" if exclusive else "pg_advisory_xact_lock_shared"
-        limits = _limits(MAX_BULK_DEADLINE_S) if exclusive else self._limits
+    def _begin(self, request: _Request) -> str:
+        gate = "pg_advisory_xact_lock" if request.exclusive else "pg_advisory_xact_lock_shared"
+        limits = _limits(MAX_BULK_DEADLINE_S) if request.exclusive else self._limits
+        mutex = "" if request.mutex is None else f"; SELECT pg_advisory_xact_lock({request.mutex})"
         return (
-            f"BEGIN ISOLATION LEVEL READ COMMITTED; {limits} {_as(APP, namespace)}"
+            f"BEGIN ISOLATION LEVEL READ COMMITTED; {limits} {_as(APP, request.namespace)}"
             " SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off';"
-            f" SELECT {lock}({gate_key(namespace)})"
+            f" SELECT {gate}({gate_key(request.namespace)}){mutex}"
         )
 
     async def _commit(self, connection: Connection) -> None:

@@ -14,3 +14,10 @@ def gate_key(namespace: str) -> int:
     """Of 64 bits. Two namespaces with the same key would only wait for each other's Forgets."""
     digest = hashlib.blake2b(namespace.encode(), digest_size=8, person=b"memd gate").digest()
     return int.from_bytes(digest, "big", signed=True)
+
+
+def mutex_key(*parts: str) -> int:
+    """Of 64 bits: an advisory lock that one of several writers of the same thing holds alone, taken after the gate."""
+    name = "".join(f"{len(part)}:{part}" for part in parts)
+    digest = hashlib.blake2b(name.encode(), digest_size=8, person=b"memd mutex").digest()
+    return int.from_bytes(digest, "big", signed=True)

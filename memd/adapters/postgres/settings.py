@@ -19,12 +19,18 @@ _SELECT = "SELECT version, body FROM memd.namespace_settings WHERE namespace = $
 _COUNTS = (
     "SELECT (SELECT count(*) FROM memd.memory WHERE namespace = $1 AND coalesce(expire_time, $2::bigint + 1) > $2),"
     " (SELECT count(*) FROM memd.procedure WHERE namespace = $1),"
+    " (SELECT count(*) FROM memd.session WHERE namespace = $1 AND NOT dead AND expire_time > $2),"
+    " (SELECT count(*) FROM memd.session s JOIN memd.event e ON e.session_pk = s.pk"
+    " WHERE s.namespace = $1 AND NOT s.dead AND s.expire_time > $2),"
+    " (SELECT count(*) FROM memd.task t JOIN memd.checkpoint c USING (namespace, task_id)"
+    " WHERE t.namespace = $1 AND t.expire_time > $2),"
     " coalesce((SELECT seq FROM memd.namespace_head WHERE namespace = $1), 0)"
 )
+_COUNTED = ("memories", "procedures", "sessions", "events", "checkpoints", "seq")
 
 
 class PostgresNamespaceSettings:
-    """``counts`` is of memories and procedures; whoever keeps the sessions and tasks adds theirs."""
+    """``counts`` is of what Postgres holds; whoever keeps sessions or tasks elsewhere puts theirs in."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -61,7 +67,7 @@ class PostgresNamespaceSettings:
         async def operation(reader: Reader) -> Mapping[str, int]:
             found = await reader.row(_COUNTS, namespace, reader.now_us)
             assert found is not None
-            return dict(zip(("memories", "procedures", "seq"), found, strict=True))
+            return dict(zip(_COUNTED, found, strict=True))
 
         return await self._database.read(namespace, operation)
 

@@ -15,7 +15,9 @@ from memd.adapters.postgres.pgvector_index import PgvectorIndex
 from memd.adapters.postgres.procedures import PostgresProcedures
 from memd.adapters.postgres.schema import check_roles, migrate, vector_type
 from memd.adapters.postgres.search_tables import SearchTables
+from memd.adapters.postgres.sessions import PostgresSessions
 from memd.adapters.postgres.settings import PostgresNamespaceSettings
+from memd.adapters.postgres.tasks import PostgresTasks
 from memd.adapters.postgres.vacuum import Vacuum
 from memd.adapters.postgres.vectors import VectorCodec
 from memd.domain.errors import ConfigError
@@ -24,7 +26,7 @@ from memd.ports import Clock
 
 
 class PostgresStores:
-    """``memories``, ``procedures``, ``settings``, ``changes`` and ``leases`` over one pool."""
+    """``sessions``, ``memories``, ``procedures``, ``settings``, ``tasks``, ``changes`` and ``leases`` over one pool."""
 
     def __init__(self, database: Database, codec: VectorCodec, guard: ModelGuard, dimensions: int | None) -> None:
         self._database = database
@@ -34,6 +36,8 @@ class PostgresStores:
         self.memories = PostgresMemories(database, codec, guard, self._vacuum.ask)
         self.procedures = PostgresProcedures(database, guard)
         self.settings = PostgresNamespaceSettings(database)
+        self.sessions = PostgresSessions(database, self._vacuum.ask)
+        self.tasks = PostgresTasks(database, self._vacuum.ask)
         self.leases = PostgresLeases(database)
         self.changes = PostgresChanges(database, codec, dimensions)
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from memd.adapters.rows.session import encode_body
+from memd.adapters.rows.session_head import Head, Last, event_digest
 from memd.adapters.sqlite import requests
-from memd.adapters.sqlite.heads import SAVE_CONFLICT, SAVE_INSERT, Head, Heads, Last, event_digest
+from memd.adapters.sqlite.heads import SAVE_CONFLICT, SAVE_INSERT, Heads
 from memd.adapters.sqlite.transaction import Transaction
 from memd.adapters.sqlite.writer import Job
 from memd.domain.model import Durability, Event, ObservedEvent, RequestKey, Scope, Written

@@ -6,17 +6,15 @@ Only the writer thread touches it; a head that a rolled-back request changed is 
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections import OrderedDict, deque
-from dataclasses import dataclass, field
+from collections import OrderedDict
 
 from memd.adapters.rows.session import EVENT_COLUMNS, decode_event
+from memd.adapters.rows.session_head import Head, Last, event_digest
 from memd.adapters.sqlite.transaction import Transaction
 from memd.domain.errors import LimitExceeded
-from memd.domain.model import Event, Scope, Session
+from memd.domain.model import Scope
 from memd.limits import MAX_SESSIONS_PER_USER, SESSION_HEADS
-from memd.ports import SessionPolicy
 
 _LIVE = (
     "SELECT s.pk, s.create_time, s.update_time, s.expire_time, s.end_time, s.last_position, s.working_from, s.seq,"
@@ -34,93 +32,6 @@ SAVE_CONFLICT = (
     " update_time = excluded.update_time, expire_time = excluded.expire_time, end_time = excluded.end_time,"
     " last_position = excluded.last_position, working_from = excluded.working_from, seq = excluded.seq"
 )
-
-
-@dataclass(slots=True)
-class Last:
-    """The event directly before the next one: what a repeat is merged into."""
-
-    digest: bytes
-    position: int
-    event_id: str
-    count: int
-    importance: float
-    tokens: int
-
-
-@dataclass(slots=True)
-class Head:
-    """``working`` holds (position, tokens) of the working set, oldest first; ``stale_ephemeral`` counts ephemeral events
-    that have left it and wait for deletion."""
-
-    pk: int
-    scope: Scope
-    create_time: int
-    update_time: int
-    expire_time: int
-    end_time: int | None
-    last_position: int
-    working_from: int
-    seq: int
-    episodes: int
-    working: deque[tuple[int, int]] = field(default_factory=deque)
-    working_tokens: int = 0
-    last: Last | None = None
-    ephemeral: deque[int] = field(default_factory=deque)
-    stale_ephemeral: int = 0
-
-    def trim_working(self, policy: SessionPolicy) -> None:
-        """Let go of the oldest items until the caps hold; the newest always stays."""
-        working = self.working
-        while len(working) > 1 and (
-            len(working) > policy.working_max_items or self.working_tokens > policy.working_max_tokens
-        ):
-            _, tokens = working.popleft()
-            self.working_tokens -= tokens
-        self.working_from = working[0][0] if working else self.last_position + 1
-        while self.ephemeral and self.ephemeral[0] < self.working_from:
-            self.ephemeral.popleft()
-            self.stale_ephemeral += 1
-
-    def empty_working(self) -> None:
-        self.working.clear()
-        self.ephemeral.clear()
-        self.working_tokens = 0
-        self.working_from = self.last_position + 1
-
-    def row(self) -> tuple[object, ...]:
-        scope = self.scope
-        return (
-            self.pk,
-            scope.namespace,
-            scope.user_id,
-            scope.agent_id,
-            scope.session_id,
-            self.create_time,
-            self.update_time,
-            self.expire_time,
-            self.end_time,
-            self.last_position,
-            self.working_from,
-            self.seq,
-        )
-
-    def session(self) -> Session:
-        return Session(
-            self.scope,
-            self.create_time,
-            self.update_time,
-            self.expire_time,
-            self.end_time,
-            self.last_position,
-            self.seq,
-        )
-
-
-def event_digest(event: Event) -> bytes:
-    """Equal for events that differ in nothing a repeat may not differ in."""
-    parts = f"{event.kind.value}\0{len(event.role)}\0{event.role}\0{len(event.tool_call_id)}\0{event.tool_call_id}"
-    return hashlib.blake2b(f"{parts}\0{event.content}".encode(), digest_size=16).digest()
 
 
 class Heads:

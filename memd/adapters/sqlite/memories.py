@@ -147,6 +147,9 @@ class SqliteMemories:
     async def pending_forgets(self) -> tuple[PendingForget, ...]:
         return await self._reads.run(self._forgetter.pending)
 
+    async def ready(self, namespace: str) -> None:
+        """The rows are the truth."""
+
     def fetch(self, namespace: str, memory_ids: Sequence[str]) -> list[Memory]:
         now = self._clock.now_us()
         sql = (

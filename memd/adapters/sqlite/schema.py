@@ -63,5 +63,10 @@ def freeze_model(connection: apsw.Connection, model: EmbeddingModel) -> None:
         )
 
 
+def forget_model(connection: apsw.Connection) -> None:
+    """For a replica whose rows are gone."""
+    connection.execute("DELETE FROM meta WHERE key = ?", (_MODEL,)).fetchall()
+
+
 def _identity(model: EmbeddingModel) -> tuple[str, str, int, str]:
     return model.model_id, model.digest, model.dimensions, model.precision

@@ -9,6 +9,7 @@ import apsw
 
 from memd.adapters.rows.cursors import decode_cursor, encode_cursor
 from memd.adapters.rows.session import EVENT_COLUMNS, SESSION_COLUMNS, decode_event, decode_session
+from memd.adapters.rows.session_head import recent, working_set
 from memd.adapters.sqlite import effects, requests
 from memd.adapters.sqlite.append import STORE, Append, AppendBundle, delete_stale_ephemeral, prepare
 from memd.adapters.sqlite.connection import row, rows
@@ -66,7 +67,7 @@ class SqliteSessions:
         bindings = (policy.working_max_items, *_exact(scope, self._clock.now_us()))
         sql = f"SELECT seq, ({_WORKING}) FROM session s WHERE {_EXACT}"
         found = await self._reads.run(lambda connection: row(connection, sql, bindings))
-        return _working_set(found[0], decode_events(found[1]), policy) if found else WorkingSet((), 0, 0)
+        return working_set(found[0], decode_events(found[1]), policy) if found else WorkingSet((), 0, 0)
 
     async def recent(self, scope: Scope, policy: SessionPolicy, limit: int) -> tuple[WorkingSet, tuple[Event, ...]]:
         # Caps may have been lowered since the last append: what they push out of the working set is recent.
@@ -77,11 +78,7 @@ class SqliteSessions:
         if not found:
             return WorkingSet((), 0, 0), ()
         items = decode_events(found[1])
-        working = _working_set(found[0], items, policy)
-        left_out = items[len(working.items) :]  # newest first, as the older episodes after them
-        older = [event for event in left_out if not event.ephemeral] + decode_events(found[2])
-        room = policy.episodic_max_items - sum(not event.ephemeral for event in working.items)
-        return working, tuple(reversed(older[: max(0, min(limit, room))]))
+        return recent(found[0], items, decode_events(found[2]), policy, limit)
 
     async def clear_working(self, scope: Scope, request: RequestKey | None) -> Written[int]:
         return await self._writer.submit(lambda tx: self._clear(tx, scope, request))
@@ -224,18 +221,6 @@ def _count(connection: apsw.Connection, where: str, bindings: Sequence[str], now
     )
     assert found is not None
     return {"events": found[1], "sessions": found[0]}
-
-
-def _working_set(seq: int, newest_first: list[Event], policy: SessionPolicy) -> WorkingSet:
-    """The newest items that fit, at least one."""
-    taken: list[Event] = []
-    tokens = 0
-    for event in newest_first:
-        if len(taken) >= policy.working_max_items or (taken and tokens + event.tokens > policy.working_max_tokens):
-            break
-        taken.append(event)
-        tokens += event.tokens
-    return WorkingSet(tuple(reversed(taken)), tokens, seq)
 
 
 def _episodes(

@@ -56,10 +56,7 @@ class SqliteSettings:
             if expected_version not in (0, current):
                 raise VersionConflict("the settings have another version", current_version=current)
             stored = replace(settings, version=current + 1)
-            tx.execute(
-                "INSERT OR REPLACE INTO namespace_settings (namespace, version, body) VALUES (?, ?, ?)",
-                (namespace, stored.version, json.dumps(asdict(stored))),
-            )
+            write_settings(tx, namespace, stored)
             tx.audit(namespace, writer, "put_settings")
             seq = tx.seq(namespace)
             requests.save(tx, STORE, request, (seq, asdict(stored)))
@@ -72,6 +69,14 @@ class SqliteSettings:
         found = await self._reads.run(lambda connection: row(connection, _COUNTS, bindings))
         assert found is not None
         return dict(zip(_COUNTED, found, strict=True))
+
+
+def write_settings(tx: Transaction, namespace: str, settings: NamespaceSettings) -> None:
+    """Under the version they have."""
+    tx.execute(
+        "INSERT OR REPLACE INTO namespace_settings (namespace, version, body) VALUES (?, ?, ?)",
+        (namespace, settings.version, json.dumps(asdict(settings))),
+    )
 
 
 def _decode(found: Row | None) -> NamespaceSettings:

@@ -18,6 +18,7 @@ from memd.adapters.sqlite.memories import SqliteMemories
 from memd.adapters.sqlite.model_guard import ModelGuard
 from memd.adapters.sqlite.procedures import SqliteProcedures
 from memd.adapters.sqlite.reads import ReadPool
+from memd.adapters.sqlite.replica import Reset, SqliteReplica
 from memd.adapters.sqlite.schema import freeze_model, frozen_model, migrate
 from memd.adapters.sqlite.scrub import Scrubber
 from memd.adapters.sqlite.sessions import SqliteSessions
@@ -38,7 +39,8 @@ class StoreStats:
 
 
 class SqliteStores:
-    """The embedded stores: ``sessions``, ``memories``, ``procedures``, ``settings`` and ``tasks`` of one directory."""
+    """The embedded stores: ``sessions``, ``memories``, ``procedures``, ``settings`` and ``tasks`` of one directory; and
+    ``replica``, which fills them where the truth is elsewhere."""
 
     def __init__(
         self,
@@ -48,6 +50,7 @@ class SqliteStores:
         model: EmbeddingModel | None,
         clock: Clock,
         sink: IndexSink,
+        reset: Reset,
         vfs: str | None,
         on_fatal: Callable[[BaseException], None] | None,
     ) -> None:
@@ -72,6 +75,7 @@ class SqliteStores:
         self.procedures = SqliteProcedures(self._writer, self._reads, tombstones, guard)
         self.settings = SqliteSettings(self._writer, self._reads, clock)
         self.tasks = SqliteTasks(self._writer, self._reads, clock)
+        self.replica = SqliteReplica(self._writer, self._reads, guard, reset)
         self.failed = self._writer.failed
         """Set once a commit has failed in a way that leaves its outcome unknown: the process must stop."""
 
@@ -83,11 +87,13 @@ class SqliteStores:
         model: EmbeddingModel | None,
         clock: Clock,
         sink: IndexSink,
+        reset: Reset = lambda namespace: None,
         vfs: str | None = None,
         on_fatal: Callable[[BaseException], None] | None = None,
     ) -> SqliteStores:
         """Open or make the stores in ``data_dir`` and lock it.
 
+        ``reset`` is called after the commit of the replica that made the index of a namespace worthless.
         ``on_fatal`` is called once, on the writer thread, when the stores have failed for good (see ``writer.py``).
         ``vfs`` names a registered VFS, for tests. Raises ConfigError for a directory that cannot be used, WrongState
         when another daemon has it, SchemaTooNew, ModelMismatch, Corruption; the lock is free again then.
@@ -101,7 +107,9 @@ class SqliteStores:
             migrate(connection)
             if model is not None:
                 freeze_model(connection, model)
-            stores = cls(directory, connection, model=model, clock=clock, sink=sink, vfs=vfs, on_fatal=on_fatal)
+            stores = cls(
+                directory, connection, model=model, clock=clock, sink=sink, reset=reset, vfs=vfs, on_fatal=on_fatal
+            )
             undo.pop_all()
             return stores
 

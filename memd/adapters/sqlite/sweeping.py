@@ -15,7 +15,7 @@ def sweep_memories(tx: Transaction, max_rows: int) -> int:
         _expired(tx, max_rows)
         + requests.sweep(tx, max_rows)
         + tombstones.sweep(tx, max_rows)
-        + _change_log(tx, max_rows)
+        + sweep_change_log(tx, max_rows)
         + _audit(tx, max_rows)
         + _receipts(tx, max_rows)
     )
@@ -36,7 +36,8 @@ def _expired(tx: Transaction, max_rows: int) -> int:
     return len(found)
 
 
-def _change_log(tx: Transaction, max_rows: int) -> int:
+def sweep_change_log(tx: Transaction, max_rows: int) -> int:
+    """Lines that no replica and no saved index reaches back to, up to ``max_rows``."""
     return tx.execute(
         "DELETE FROM change_log WHERE (namespace, seq, kind, entry_id) IN"
         " (SELECT c.namespace, c.seq, c.kind, c.entry_id FROM namespace_head h"

@@ -87,11 +87,18 @@ class Transaction:
             self._bumped[namespace] = int(found[0])
         return self._bumped[namespace]
 
-    def put(self, namespace: str, kind: str, entry: IndexRow) -> None:
-        """Log that an entry changed and tell its index."""
+    def counts_as(self, namespace: str, seq: int) -> None:
+        """The running request repeats a change of elsewhere, under the number it has there."""
+        self._bumped[namespace] = seq
+
+    def put(self, namespace: str, kind: str, *entries: IndexRow) -> None:
+        """Log that entries changed and tell their index."""
+        if not entries:
+            return
         seq = self.bump(namespace)
-        self._log(namespace, seq, kind, entry.entry_id, "put", entry.version)
-        self.changes.append(IndexChange(namespace, kind, seq, put=(entry,)))
+        for entry in entries:
+            self.log(namespace, seq, kind, entry.entry_id, "put", entry.version)
+        self.changes.append(IndexChange(namespace, kind, seq, put=entries))
 
     def delete(self, namespace: str, kind: str, entry_ids: Sequence[str]) -> None:
         """Log that entries are gone and tell their index."""
@@ -99,13 +106,13 @@ class Transaction:
             return
         seq = self.bump(namespace)
         for entry_id in entry_ids:
-            self._log(namespace, seq, kind, entry_id, "delete", 0)
+            self.log(namespace, seq, kind, entry_id, "delete", 0)
         self.changes.append(IndexChange(namespace, kind, seq, delete=tuple(entry_ids)))
 
     def delete_all(self, namespace: str, kind: str) -> None:
         """As ``delete`` for every entry of the namespace; the log has one line without an id."""
         seq = self.bump(namespace)
-        self._log(namespace, seq, kind, "", "delete_all", 0)
+        self.log(namespace, seq, kind, "", "delete_all", 0)
         self.changes.append(IndexChange(namespace, kind, seq, delete_all=True))
 
     def audit(self, namespace: str, writer: str, action: str, detail: str = "{}") -> None:
@@ -114,7 +121,8 @@ class Transaction:
             (namespace, self.bump(namespace), self.now_us, writer, action, detail),
         )
 
-    def _log(self, namespace: str, seq: int, kind: str, entry_id: str, op: str, version: int) -> None:
+    def log(self, namespace: str, seq: int, kind: str, entry_id: str, op: str, version: int) -> None:
+        """A line of the change log alone."""
         self.execute(
             "INSERT OR REPLACE INTO change_log (namespace, seq, kind, entry_id, op, version, create_time)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",

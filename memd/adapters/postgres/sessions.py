@@ -1,0 +1,232 @@
+"""SessionStore on Postgres. See ``memd.ports`` for what each method promises.
+
+Every change of one session holds its mutex from BEGIN on, so it sees what the one before it left, also of a session that
+has no row yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from memd.adapters.postgres import effects
+from memd.adapters.postgres.database import Database
+from memd.adapters.postgres.gate import mutex_key
+from memd.adapters.postgres.session_append import append, delete_stale_ephemeral
+from memd.adapters.postgres.session_heads import EXACT, find_head, save_head, scoped
+from memd.adapters.postgres.text import loaded_text
+from memd.adapters.postgres.transaction import Reader, Transaction
+from memd.adapters.rows.cursors import decode_cursor, encode_cursor
+from memd.adapters.rows.session import EVENT_COLUMNS, SESSION_COLUMNS, decode_event, decode_session
+from memd.adapters.rows.session_head import recent, working_set
+from memd.domain.errors import NotFound
+from memd.domain.model import Event, EventKind, ObservedEvent, Page, RequestKey, Scope, Session, WorkingSet, Written
+from memd.limits import HOUR_US
+from memd.ports import SessionPolicy
+
+STORE = "sessions"
+_LIVE = f"{EXACT} AND s.expire_time > $5"
+_EVENT = "e.position, e.event_id, e.kind, e.ephemeral, e.tokens, e.count, e.last_seen, e.content, e.body"
+# Newest first: up to $6 of the working set, then up to $7 episodes before it.
+_RECENT = (
+    f"SELECT s.seq, w.* FROM memd.session s LEFT JOIN LATERAL ((SELECT true, {_EVENT} FROM memd.event e"
+    " WHERE e.session_pk = s.pk AND e.position >= s.working_from ORDER BY e.position DESC LIMIT $6)"
+    f" UNION ALL (SELECT false, {_EVENT} FROM memd.event e WHERE e.session_pk = s.pk AND e.position < s.working_from"
+    f" AND NOT e.ephemeral ORDER BY e.position DESC LIMIT $7)) w (working, {EVENT_COLUMNS}) ON true WHERE {_LIVE}"
+    " ORDER BY w.position DESC"
+)
+# $6: the cap of episodes, less one; $7: below this position; $8: of these kinds, or of all.
+_EPISODES = (
+    f"SELECT {_EVENT} FROM memd.session s JOIN memd.event e ON e.session_pk = s.pk WHERE {_LIVE} AND NOT e.ephemeral"
+    " AND e.position >= coalesce((SELECT f.position FROM memd.event f WHERE f.session_pk = s.pk AND NOT f.ephemeral"
+    " ORDER BY f.position DESC OFFSET $6 LIMIT 1), 0) AND e.position < $7"
+    " AND ($8::text[] IS NULL OR e.kind = ANY ($8)) ORDER BY e.position DESC LIMIT $9"
+)
+_SESSIONS = (
+    f"SELECT pk, {SESSION_COLUMNS} FROM memd.session WHERE namespace = $1 AND user_id = $2 AND agent_id = $3 AND NOT dead"
+    " AND expire_time > $4 AND (update_time, pk) < ($5, $6) ORDER BY update_time DESC, pk DESC LIMIT $7"
+)
+_COUNT = (
+    "SELECT count(*), coalesce(sum((SELECT count(*) FROM memd.event e WHERE e.session_pk = s.pk)), 0)::bigint"
+    " FROM memd.session s WHERE {} AND NOT s.dead AND s.expire_time > ${}"
+)
+_DUE = (
+    "UPDATE memd.session SET dead = true WHERE pk IN (SELECT pk FROM memd.session WHERE NOT dead"
+    " AND expire_hour <= $1::bigint / $2 AND expire_time <= $1 ORDER BY expire_hour LIMIT $3 FOR UPDATE SKIP LOCKED)"
+)
+_SWEEP_EVENTS = (
+    "DELETE FROM memd.event WHERE (session_pk, position) IN (SELECT e.session_pk, e.position FROM memd.session s"
+    " JOIN memd.event e ON e.session_pk = s.pk WHERE s.dead LIMIT $1 FOR UPDATE OF e SKIP LOCKED)"
+)
+_SWEEP_SESSIONS = (
+    "DELETE FROM memd.session WHERE pk IN (SELECT pk FROM memd.session s WHERE dead"
+    " AND NOT EXISTS (SELECT FROM memd.event e WHERE e.session_pk = s.pk) LIMIT $1 FOR UPDATE SKIP LOCKED)"
+)
+_END = 1 << 62
+"""Beyond every position and time."""
+
+
+class PostgresSessions:
+    """``vacuum`` is told which tables content was deleted from on purpose, after the commit."""
+
+    def __init__(self, database: Database, vacuum: Callable[[set[str]], None]) -> None:
+        self._database = database
+        self._vacuum = vacuum
+
+    async def append(
+        self, scope: Scope, events: Sequence[Event], policy: SessionPolicy, request: RequestKey | None
+    ) -> Written[tuple[ObservedEvent, ...]]:
+        async def operation(tx: Transaction) -> Written[tuple[ObservedEvent, ...]]:
+            if tx.known is not None:
+                seq, known = tx.known.reply
+                again = tuple(ObservedEvent(*one) for one in known)
+                return Written(again, seq, tx.durability, replayed=tx.replayed)
+            seq, observed = await append(tx, scope, events, policy)
+            numbers = [(one.event_id, one.merged, one.importance, one.tokens, one.position) for one in observed]
+            await tx.seal((seq, numbers))
+            return Written(observed, seq, tx.durability)
+
+        written: Written[tuple[ObservedEvent, ...]] = await self._write(scope, operation, request)
+        return written
+
+    async def _write(self, scope: Scope, operation: Callable[[Transaction], Any], request: RequestKey | None) -> Any:
+        key = mutex_key(STORE, scope.namespace, scope.user_id, scope.agent_id, scope.session_id)
+        return await self._database.write(scope.namespace, operation, store=STORE, request=request, mutex=key)
+
+    async def working(self, scope: Scope, policy: SessionPolicy) -> WorkingSet:
+        seq, items, _ = await self._recent(scope, policy.working_max_items, 0)
+        return working_set(seq, items, policy)
+
+    async def recent(self, scope: Scope, policy: SessionPolicy, limit: int) -> tuple[WorkingSet, tuple[Event, ...]]:
+        # Caps may have been lowered since the last append: what they push out of the working set is recent.
+        seq, items, older = await self._recent(scope, policy.working_max_items + limit, limit)
+        return recent(seq, items, older, policy, limit)
+
+    async def _recent(self, scope: Scope, working: int, older: int) -> tuple[int, list[Event], list[Event]]:
+        """The session's change number (0: none), newest events of the working set, newest episodes before it."""
+
+        async def operation(reader: Reader) -> list[tuple[Any, ...]]:
+            return await reader.rows(_RECENT, *_exact(scope), reader.now_us, working, older)
+
+        found = await self._database.read(scope.namespace, operation)
+        events = [row for row in found if row[1] is not None]
+        parts = ([_event(row[2:]) for row in events if row[1] is is_working] for is_working in (True, False))
+        return (found[0][0] if found else 0, *parts)  # type: ignore[return-value]
+
+    async def clear_working(self, scope: Scope, request: RequestKey | None) -> Written[int]:
+        async def operation(tx: Transaction) -> Written[int]:
+            if tx.known is not None:
+                seq, cleared = tx.known.reply
+                return Written(cleared, seq, tx.durability, replayed=tx.replayed)
+            head = await find_head(tx, scope)
+            cleared = len(head.working) if head else 0
+            if head and cleared:
+                head.empty_working()
+                head.seq += 1
+                await delete_stale_ephemeral(tx, head)
+                await save_head(tx, head)
+            seq = head.seq if head else 0
+            await tx.seal((seq, cleared))
+            return Written(cleared, seq, tx.durability)
+
+        written: Written[int] = await self._write(scope, operation, request)
+        return written
+
+    async def episodes(
+        self, scope: Scope, policy: SessionPolicy, *, kinds: frozenset[EventKind], size: int, cursor: str
+    ) -> Page[Event]:
+        (before,) = decode_cursor(cursor, int) or (_END,)
+        wanted = [kind.value for kind in kinds] or None
+
+        async def operation(reader: Reader) -> list[tuple[Any, ...]]:
+            limits = policy.episodic_max_items - 1, before, wanted, size + 1
+            return await reader.rows(_EPISODES, *_exact(scope), reader.now_us, *limits)
+
+        found = await self._database.read(scope.namespace, operation)
+        items = tuple(_event(row) for row in found[:size])
+        return Page(items, encode_cursor(items[-1].position) if len(found) > size else "")
+
+    async def sessions(self, scope: Scope, *, size: int, cursor: str) -> Page[Session]:
+        update_time, pk = decode_cursor(cursor, int, int) or (_END, 0)
+
+        async def operation(reader: Reader) -> list[tuple[Any, ...]]:
+            owner = scope.namespace, scope.user_id, scope.agent_id
+            return await reader.rows(_SESSIONS, *owner, reader.now_us, update_time, pk, size + 1)
+
+        found = await self._database.read(scope.namespace, operation)
+        items = tuple(decode_session(row[1:]) for row in found[:size])
+        return Page(items, encode_cursor(items[-1].update_time, found[size - 1][0]) if len(found) > size else "")
+
+    async def end(self, scope: Scope, request: RequestKey | None) -> Written[Session]:
+        async def operation(tx: Transaction) -> Written[Session]:
+            if tx.known is not None:
+                again = Session(scope, *tx.known.reply)
+                return Written(again, again.seq, tx.durability, replayed=tx.replayed)
+            head = await find_head(tx, scope)
+            if head is None:
+                raise NotFound("there is no such session")
+            if head.end_time is None:
+                head.end_time = tx.now_us
+                head.seq += 1
+                head.empty_working()
+                await delete_stale_ephemeral(tx, head)
+                await save_head(tx, head)
+            ended = head.session()
+            await tx.seal(_numbers(ended))
+            return Written(ended, ended.seq, tx.durability)
+
+        written: Written[Session] = await self._write(scope, operation, request)
+        return written
+
+    async def forget(self, scope: Scope, *, all_users: bool, receipt_id: str) -> Mapping[str, int]:
+        where, bindings = scoped(scope, all_users=all_users)
+
+        async def operation(tx: Transaction) -> Mapping[str, int]:
+            known = await effects.find(tx, STORE, receipt_id)
+            if known is not None:
+                return known
+            counts = await _count(tx, where, bindings)
+            # what has expired goes as well: it is out of sight, but still there
+            await tx.execute(f"DELETE FROM memd.session s WHERE {where}", *bindings)
+            await effects.save(tx, STORE, receipt_id, counts)
+            return counts
+
+        counts = await self._database.write(scope.namespace, operation, exclusive=True)
+        self._vacuum({"session", "event"})
+        return counts
+
+    async def count(self, scope: Scope, *, all_users: bool) -> Mapping[str, int]:
+        where, bindings = scoped(scope, all_users=all_users)
+        return await self._database.read(scope.namespace, lambda reader: _count(reader, where, bindings))
+
+    async def sweep(self, max_rows: int) -> int:
+        return await self._database.keep(lambda reader: _sweep(reader, max_rows))
+
+
+async def _sweep(reader: Reader, max_rows: int) -> int:
+    """Expired sessions become dead ones; dead ones lose their events, then their row."""
+    await reader.execute(_DUE, reader.now_us, HOUR_US, max_rows)
+    swept = await reader.execute(_SWEEP_EVENTS, max_rows)
+    swept += await reader.execute(_SWEEP_SESSIONS, max_rows)
+    return swept + await effects.sweep(reader, max_rows)
+
+
+async def _count(reader: Reader, where: str, bindings: Sequence[str]) -> Mapping[str, int]:
+    found = await reader.row(_COUNT.format(where, len(bindings) + 1), *bindings, reader.now_us)
+    assert found is not None
+    return {"events": found[1], "sessions": found[0]}
+
+
+def _exact(scope: Scope) -> tuple[str, str, str, str]:
+    return scope.namespace, scope.user_id, scope.agent_id, scope.session_id
+
+
+def _event(row: Sequence[Any]) -> Event:
+    *columns, content, body = row
+    return decode_event((*columns, loaded_text(content), body))
+
+
+def _numbers(session: Session) -> tuple[int | None, ...]:
+    """What a repeated ``end`` answers."""
+    times = session.create_time, session.update_time, session.expire_time, session.end_time
+    return *times, session.event_count, session.seq

@@ -1,0 +1,32 @@
+-- KEYS: the session's three. ARGV: now, how many working items, how many older episodes.
+-- {seq, working items, older episodes}, each newest first; nil for no session.
+local CHUNK = 64
+local session = load_session(clock(ARGV[1]))
+if not session then return nil end
+
+local function events(positions)
+  local found = {}
+  if #positions == 0 then return found end
+  for _, value in ipairs(redis.call('HMGET', KEYS[2], unpack(positions))) do
+    if value then found[#found + 1] = value end
+  end
+  return found
+end
+
+local positions = {}
+for i = #session.work, math.max(1, #session.work - ARGV[2] + 1), -1 do
+  positions[#positions + 1] = session.work[i][1]
+end
+local working = events(positions)
+
+-- what is older than the working set is never ephemeral: those are deleted when they leave it
+local older, wanted, next_position = {}, tonumber(ARGV[3]), session.from - 1
+while #older < wanted and next_position >= session.first do
+  positions = {}
+  while #positions < math.min(CHUNK, wanted - #older) and next_position >= session.first do
+    positions[#positions + 1] = next_position
+    next_position = next_position - 1
+  end
+  for _, value in ipairs(events(positions)) do older[#older + 1] = value end
+end
+return {session.seq, working, older}

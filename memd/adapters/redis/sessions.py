@@ -1,0 +1,258 @@
+"""SessionStore on Redis. See ``memd.ports`` for what each method promises, ``keys.py`` for where things are.
+
+Every change of a session is one Lua script over the keys of its slot: an append decides by what is there (repeats, caps,
+who came first), which MULTI could only do after a WATCH, two more round trips, and starting over whenever two met.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Self
+
+from memd.adapters.redis import keys, scripts
+from memd.adapters.redis.codec import decode_event, decode_events, event_arguments
+from memd.adapters.redis.link import RedisLink
+from memd.adapters.redis.persistence import RedisFacts
+from memd.adapters.redis.receipts import Receipt
+from memd.adapters.redis.replies import outcome
+from memd.adapters.redis.schedule import fitting
+from memd.adapters.redis.session_index import Numbers, SessionIndex
+from memd.adapters.redis.settings import RedisSettings
+from memd.adapters.rows.cursors import decode_cursor, encode_cursor
+from memd.domain.errors import NotFound, StoreBusy
+from memd.domain.model import (
+    Event,
+    EventKind,
+    ObservedEvent,
+    Page,
+    RequestKey,
+    Scope,
+    Session,
+    WorkingSet,
+    Written,
+)
+from memd.limits import REDIS_BATCH, REDIS_GRACE_US, REDIS_REGISTRATION_US
+from memd.ports import Clock, SessionPolicy
+
+_REGISTRATIONS = 2
+"""A session that was just registered is refused only when the cluster's clocks are far apart."""
+
+
+class RedisSessions:
+    """``link`` may be shared with RedisCheckpoints; whoever opened it closes it."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self.link = link
+        self._index = SessionIndex(link)
+
+    @classmethod
+    async def open(cls, settings: RedisSettings, clock: Clock | None = None) -> Self:
+        """See ``RedisLink.open``. ``clock`` replaces the server's: for tests."""
+        return cls(await RedisLink.open(settings, clock))
+
+    async def close(self) -> None:
+        await self.link.close()
+
+    def describe(self) -> RedisFacts:
+        return self.link.describe()
+
+    # -- writes
+
+    async def append(
+        self, scope: Scope, events: Sequence[Event], policy: SessionPolicy, request: RequestKey | None
+    ) -> Written[tuple[ObservedEvent, ...]]:
+        return await self.link.finished(self._append(scope, events, policy, request))
+
+    async def _append(
+        self, scope: Scope, events: Sequence[Event], policy: SessionPolicy, request: RequestKey | None
+    ) -> Written[tuple[ObservedEvent, ...]]:
+        caps = policy.working_max_items, policy.working_max_tokens, policy.episodic_max_items
+        tail = [argument for event in events for argument in event_arguments(event)]
+        registered: str | int = ""
+        for _ in range(_REGISTRATIONS + 1):
+            times = registered, policy.ttl_us, REDIS_GRACE_US, REDIS_REGISTRATION_US
+            reply = await self._write(scripts.APPEND, scope, request, *times, *caps, _body_digest(request), *tail)
+            if reply[0] != b"UNREGISTERED":
+                (seq, observed), replayed = outcome(reply)
+                return await self._written(tuple(map(_observed, observed)), seq, replayed)
+            registered = await self._index.register(scope, policy.ttl_us)
+        raise StoreBusy("the clocks of the Redis cluster's nodes are more than ten minutes apart")
+
+    async def clear_working(self, scope: Scope, request: RequestKey | None) -> Written[int]:
+        return await self.link.finished(self._clear(scope, request))
+
+    async def _clear(self, scope: Scope, request: RequestKey | None) -> Written[int]:
+        reply = await self._write(scripts.CLEAR, scope, request, _body_digest(request))
+        (seq, cleared), replayed = outcome(reply)
+        return await self._written(cleared, seq, replayed)
+
+    async def end(self, scope: Scope, request: RequestKey | None) -> Written[Session]:
+        return await self.link.finished(self._end(scope, request))
+
+    async def _end(self, scope: Scope, request: RequestKey | None) -> Written[Session]:
+        reply = await self._write(scripts.END, scope, request, _body_digest(request))
+        if reply[0] == b"NOT_FOUND":
+            raise NotFound("there is no such session")
+        numbers, replayed = outcome(reply)
+        return await self._written(Session(scope, *numbers), numbers[-1], replayed)
+
+    async def _write(self, script: scripts.Script, scope: Scope, request: RequestKey | None, *args: Any) -> list[Any]:
+        names, repeatable = keys.session_keys(scope, request), request is not None
+        reply: list[Any] = await self.link.run(script, names, self.link.now(), *args, repeatable=repeatable)
+        return reply
+
+    async def _written(self, value: Any, seq: int, replayed: bool) -> Written[Any]:
+        return Written(value, seq, await self.link.persistence(), replayed)
+
+    # -- reads
+
+    async def working(self, scope: Scope, policy: SessionPolicy) -> WorkingSet:
+        reply = await self._recent(scope, policy.working_max_items, 0)
+        return _working_set(reply[0], decode_events(reply[1]), policy) if reply else WorkingSet((), 0, 0)
+
+    async def recent(self, scope: Scope, policy: SessionPolicy, limit: int) -> tuple[WorkingSet, tuple[Event, ...]]:
+        # Caps may have been lowered since the last append: what they push out of the working set is recent.
+        reply = await self._recent(scope, policy.working_max_items + limit, limit)
+        if not reply:
+            return WorkingSet((), 0, 0), ()
+        items = decode_events(reply[1])
+        working = _working_set(reply[0], items, policy)
+        left_out = items[len(working.items) :]  # newest first, as the older episodes after them
+        older = [event for event in left_out if not event.ephemeral] + decode_events(reply[2])
+        room = policy.episodic_max_items - sum(not event.ephemeral for event in working.items)
+        return working, tuple(reversed(older[: max(0, min(limit, room))]))
+
+    async def _recent(self, scope: Scope, items: int, older: int) -> list[Any] | None:
+        names = keys.session_keys(scope)
+        reply: list[Any] | None = await self.link.run(scripts.RECENT, names, self.link.now(), items, older)
+        return reply
+
+    async def episodes(
+        self, scope: Scope, policy: SessionPolicy, *, kinds: frozenset[EventKind], size: int, cursor: str
+    ) -> Page[Event]:
+        (before,) = decode_cursor(cursor, int) or (0,)
+        wanted = f" {' '.join(sorted(kind.value for kind in kinds))} " if kinds else ""
+        found: list[bytes] = []
+        while True:
+            args = before, size + 1 - len(found), policy.episodic_max_items, wanted
+            reply = await self.link.run(scripts.EPISODES, keys.session_keys(scope), self.link.now(), *args)
+            before = reply[0]
+            found += reply[1]
+            if not before or len(found) > size:
+                break
+        items = tuple(decode_event(one) for one in found[:size])
+        return Page(items, encode_cursor(items[-1].position) if len(found) > size else "")
+
+    async def sessions(self, scope: Scope, *, size: int, cursor: str) -> Page[Session]:
+        """Reads the numbers of all the user's sessions for each page: there are at most MAX_SESSIONS_PER_USER, and an
+        order kept in Redis would be another write of every append, in another slot."""
+        update_time, name = decode_cursor(cursor, int, str) or (1 << 62, "")
+        known = await self._index.of_user(scope.namespace, scope.user_id)
+        live = await self._index.live([one for one in known if one.agent_id == scope.agent_id])
+        newest = sorted(
+            ((one.update, one.scope.session_id, one) for one in live), key=lambda key: key[:2], reverse=True
+        )
+        after = [one for one in newest if one[:2] < (update_time, name)]
+        items = tuple(_session(one) for _, _, one in after[:size])
+        more = len(after) > size
+        return Page(items, encode_cursor(items[-1].update_time, items[-1].scope.session_id) if more else "")
+
+    async def count(self, scope: Scope, *, all_users: bool) -> Mapping[str, int]:
+        sessions = events = 0
+        async for batch in self._batches(scope, all_users):
+            live = await self._index.live(batch)
+            sessions += len(live)
+            events += sum(await self.link.commands([("HLEN", keys.session_keys(one.scope)[1]) for one in live]))
+        return {"events": events, "sessions": sessions}
+
+    # -- removal
+
+    async def forget(self, scope: Scope, *, all_users: bool, receipt_id: str) -> Mapping[str, int]:
+        return await self.link.finished(self._forget(scope, all_users, receipt_id))
+
+    async def _forget(self, scope: Scope, all_users: bool, receipt_id: str) -> Mapping[str, int]:
+        receipt = Receipt(self.link, scope.namespace, "sessions", receipt_id, ("events", "sessions"))
+        known = await receipt.result()
+        if known is not None:
+            return known
+        async for batch in self._batches(scope, all_users):
+            erased = [await self._erase(one, "all") for one in batch]
+            live = [rows - 1 for was_live, rows, _ in erased if was_live]
+            await receipt.add({"events": sum(live), "sessions": len(live)})
+            await self._index.drop(batch)
+        return await receipt.done()
+
+    async def sweep(self, max_rows: int) -> int:
+        """Expired sessions, with at most ``max_rows`` events and sessions together (or one larger session)."""
+        swept = looked = 0
+        while looked < max_rows:
+            due = [(Scope(*parts), at) for parts, at in await self._index.schedule.due(min(REDIS_BATCH, max_rows))]
+            sizes = await self.link.commands([("HLEN", keys.session_keys(one)[1]) for one, _ in due])
+            fit = fitting([size + 1 for size in sizes], max_rows - swept, swept == 0)
+            seen = []
+            for one, at in due[:fit]:
+                _, rows, expires = await self._erase(one, "expired")
+                swept += rows
+                seen.append((one, at, expires))
+            await self._index.drop([one for one, _, expires in seen if not expires])
+            await self._index.schedule.looked([(_parts(one), at, expires) for one, at, expires in seen])
+            looked += fit
+            if not due or fit < len(due):
+                break
+        return swept
+
+    async def _erase(self, scope: Scope, which: str) -> tuple[bool, int, int]:
+        """Was it live, the rows that went, when a spared one expires."""
+        live, rows, expires = await self.link.run(scripts.ERASE, keys.session_keys(scope), self.link.now(), which)
+        return bool(live), rows, expires
+
+    async def _batches(self, scope: Scope, all_users: bool) -> AsyncIterator[list[Scope]]:
+        """Sessions of the scope in batches, one user after the other; some may not be there."""
+        if all_users:
+            async for user_id in self._index.users(scope.namespace):
+                for batch in _chunks(await self._index.of_user(scope.namespace, user_id)):
+                    yield batch
+            return
+        found = [one for one in await self._index.of_user(scope.namespace, scope.user_id) if _covers(scope, one)]
+        if scope.session_id and scope not in found:
+            found.append(scope)  # named in full it needs no index, which a server that evicts may have lost
+        for batch in _chunks(found):
+            yield batch
+
+
+def _covers(scope: Scope, one: Scope) -> bool:
+    agent = not scope.agent_id or one.agent_id == scope.agent_id
+    return agent and (not scope.session_id or one.session_id == scope.session_id)
+
+
+def _chunks(scopes: list[Scope]) -> list[list[Scope]]:
+    return [scopes[start : start + REDIS_BATCH] for start in range(0, len(scopes), REDIS_BATCH)]
+
+
+def _parts(scope: Scope) -> tuple[str, ...]:
+    return scope.namespace, scope.user_id, scope.agent_id, scope.session_id
+
+
+def _body_digest(request: RequestKey | None) -> bytes:
+    return b"" if request is None else request.body_sha256
+
+
+def _observed(stored: list[Any]) -> ObservedEvent:
+    event_id, merged, importance, tokens, position = stored
+    return ObservedEvent(event_id.decode(), bool(merged), float(importance), tokens, position)
+
+
+def _session(one: Numbers) -> Session:
+    return Session(one.scope, one.create, one.update, one.expire, one.end, one.last_position, one.seq)
+
+
+def _working_set(seq: int, newest_first: list[Event], policy: SessionPolicy) -> WorkingSet:
+    """The newest items that fit, at least one."""
+    taken: list[Event] = []
+    tokens = 0
+    for event in newest_first:
+        if len(taken) >= policy.working_max_items or (taken and tokens + event.tokens > policy.working_max_tokens):
+            break
+        taken.append(event)
+        tokens += event.tokens
+    return WorkingSet(tuple(reversed(taken)), tokens, seq)

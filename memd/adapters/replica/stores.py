@@ -1,0 +1,207 @@
+"""Memories, procedures and settings: written where the truth is, read from the replica.
+
+A write returns when the replica has it too, so that the very next recall of this daemon finds it; where the truth went away
+in between, the write stands, and reads say that they are behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+from memd.adapters.replica.comparison import Comparison
+from memd.adapters.replica.follower import LOADING, Follower
+from memd.adapters.sqlite.memories import SqliteMemories
+from memd.adapters.sqlite.procedures import SqliteProcedures
+from memd.adapters.sqlite.settings import SqliteSettings
+from memd.domain.errors import NotFound, NotReady, Unavailable
+from memd.domain.filters import Filter
+from memd.domain.model import (
+    ForgetReceipt,
+    Memory,
+    NamespaceSettings,
+    NewMemory,
+    Outcome,
+    Page,
+    Procedure,
+    RememberedMemory,
+    RequestKey,
+    Scope,
+    Written,
+)
+from memd.limits import REPLICA_WAIT_S
+from memd.ports import ForgetPlan, MemoryChange, MemoryTruth, PendingForget, ProcedureTruth, SettingsStore
+
+T = TypeVar("T")
+
+
+class _Replicated:
+    def __init__(self, follower: Follower) -> None:
+        self._follower = follower
+
+    async def _seen(self, namespace: str, written: Written[T]) -> Written[T]:
+        await self._follower.wrote(namespace, written.seq)
+        return written
+
+    async def ready(self, namespace: str) -> None:
+        found = await self._follower.follow(namespace, 0, REPLICA_WAIT_S)
+        if found.reason == LOADING:
+            raise NotReady("the namespace is being loaded from Postgres")
+
+
+class ReplicatedMemories(_Replicated):
+    """Implements ``ports.MemoryStore``."""
+
+    def __init__(self, truth: MemoryTruth, local: SqliteMemories, follower: Follower) -> None:
+        super().__init__(follower)
+        self._truth = truth
+        self._local = local
+
+    async def fence(self, namespace: str) -> int:
+        return await self._truth.fence(namespace)
+
+    async def remember(
+        self, namespace: str, drafts: Sequence[NewMemory], *, fence: int, writer: str, request: RequestKey | None
+    ) -> Written[tuple[RememberedMemory, ...]]:
+        written = await self._truth.remember(namespace, drafts, fence=fence, writer=writer, request=request)
+        return await self._seen(namespace, written)
+
+    async def update(
+        self,
+        namespace: str,
+        memory_id: str,
+        visible: Filter,
+        change: MemoryChange,
+        *,
+        expected_version: int,
+        fence: int,
+        writer: str,
+        request: RequestKey | None,
+    ) -> Written[Memory]:
+        written = await self._truth.update(
+            namespace,
+            memory_id,
+            visible,
+            change,
+            expected_version=expected_version,
+            fence=fence,
+            writer=writer,
+            request=request,
+        )
+        return await self._seen(namespace, written)
+
+    async def forget(self, plan: ForgetPlan, *, writer: str, request: RequestKey | None) -> Written[ForgetReceipt]:
+        written = await self._truth.forget(plan, writer=writer, request=request)
+        return written if plan.dry_run else await self._seen(plan.scope.namespace, written)
+
+    async def finish_forget(self, receipt_id: str, counts: Mapping[str, int]) -> ForgetReceipt:
+        return await self._truth.finish_forget(receipt_id, counts)
+
+    async def pending_forgets(self) -> tuple[PendingForget, ...]:
+        return await self._truth.pending_forgets()
+
+    def fetch(self, namespace: str, memory_ids: Sequence[str]) -> list[Memory]:
+        return self._local.fetch(namespace, memory_ids)
+
+    async def page(self, namespace: str, where: Filter, *, size: int, cursor: str) -> Page[Memory]:
+        await self.ready(namespace)
+        return await self._local.page(namespace, where, size=size, cursor=cursor)
+
+    async def revisions(self, namespace: str, memory_id: str, *, size: int, cursor: str) -> Page[Memory]:
+        return await self._truth.revisions(namespace, memory_id, size=size, cursor=cursor)
+
+    async def verify(self, namespace: str) -> tuple[int, Mapping[str, int], Sequence[str]]:
+        """Of the replica; what differs from the truth is among the problems."""
+        return await Comparison(self._truth, self._local, self._follower).run(namespace)
+
+    async def sweep(self, max_rows: int) -> int:
+        return await self._truth.sweep(max_rows)
+
+
+class ReplicatedProcedures(_Replicated):
+    """Implements ``ports.ProcedureStore``. The replica has the newest version of each; the others are asked for."""
+
+    def __init__(self, truth: ProcedureTruth, local: SqliteProcedures, follower: Follower) -> None:
+        super().__init__(follower)
+        self._truth = truth
+        self._local = local
+
+    async def put(
+        self,
+        procedure: Procedure,
+        embeddings: tuple[bytes, ...],
+        *,
+        expected_version: int | None,
+        fence: int,
+        writer: str,
+        request: RequestKey | None,
+    ) -> Written[tuple[Procedure, bool]]:
+        written = await self._truth.put(
+            procedure, embeddings, expected_version=expected_version, fence=fence, writer=writer, request=request
+        )
+        return await self._seen(procedure.scope.namespace, written)
+
+    async def get(self, namespace: str, procedure_id: str, version: int) -> Procedure:
+        await self.ready(namespace)
+        try:
+            return await self._local.get(namespace, procedure_id, version)
+        except NotFound:
+            if not version:
+                raise
+        return await self._truth.get(namespace, procedure_id, version)
+
+    def fetch(self, namespace: str, procedure_ids: Sequence[str]) -> list[Procedure]:
+        return self._local.fetch(namespace, procedure_ids)
+
+    async def page(self, scope: Scope, *, key: str, size: int, cursor: str) -> Page[Procedure]:
+        if key:
+            return await self._truth.page(scope, key=key, size=size, cursor=cursor)
+        await self.ready(scope.namespace)
+        return await self._local.page(scope, key=key, size=size, cursor=cursor)
+
+    async def delete(
+        self, namespace: str, procedure_id: str, *, writer: str, request: RequestKey | None
+    ) -> Written[int]:
+        written = await self._truth.delete(namespace, procedure_id, writer=writer, request=request)
+        return await self._seen(namespace, written)
+
+    async def report(
+        self, namespace: str, procedure_id: str, version: int, outcome: Outcome, request: RequestKey | None
+    ) -> Written[Procedure]:
+        return await self._seen(namespace, await self._truth.report(namespace, procedure_id, version, outcome, request))
+
+
+class ReplicatedSettings:
+    """Implements ``ports.SettingsStore``. Settings cost no trip where the namespace is here."""
+
+    def __init__(self, truth: SettingsStore, local: SqliteSettings, follower: Follower) -> None:
+        self._truth = truth
+        self._local = local
+        self._follower = follower
+
+    async def settings(self, namespace: str) -> NamespaceSettings:
+        if self._follower.holds(namespace):
+            return await self._local.settings(namespace)
+        return await self._truth.settings(namespace)
+
+    async def put_settings(
+        self,
+        namespace: str,
+        settings: NamespaceSettings,
+        *,
+        expected_version: int,
+        writer: str,
+        request: RequestKey | None,
+    ) -> Written[NamespaceSettings]:
+        written = await self._truth.put_settings(
+            namespace, settings, expected_version=expected_version, writer=writer, request=request
+        )
+        await self._follower.wrote(namespace, written.seq)
+        return written
+
+    async def counts(self, namespace: str) -> Mapping[str, int]:
+        """Of the truth; while it is out of reach, of what is here."""
+        try:
+            return await self._truth.counts(namespace)
+        except Unavailable:
+            return await self._local.counts(namespace)
