@@ -25,7 +25,6 @@ from memd.ports import IndexAnswer, SearchOptions
 from tests.contract.builders import MODEL
 from tests.postgres.calls import forget, forget_all, remember
 from tests.postgres.conftest import OpenStores
-from tests.postgres.databases import made_database
 from tests.servers.postgres import Launcher
 
 SEED = 20_261_125
@@ -41,10 +40,10 @@ Launchers = Any
 
 @pytest.fixture
 async def stores(postgres_launchers: Launchers, open_at: OpenStores) -> AsyncIterator[PostgresStores]:
-    """On a Postgres with pgvector."""
+    """On a Postgres with pgvector, and a database of its own: it gets indexes that others must not find."""
     launcher: Launcher = postgres_launchers("postgres18")
     server = await asyncio.to_thread(lambda: launcher.shared)
-    name = await made_database(server)
+    name = await asyncio.to_thread(server.create_database)
     yield await open_at(server.url(name))
     await asyncio.to_thread(server.drop_database, name)
 
