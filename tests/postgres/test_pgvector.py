@@ -6,13 +6,13 @@ import asyncio
 import math
 import random
 import struct
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import pytest
 
 from memd import _core
-from memd.adapters.index import answered
+from memd.adapters.index import RustNamespaceIndex, answered
+from memd.adapters.index_routes import RoutedIndex
 from memd.adapters.postgres import PostgresStores
 from memd.adapters.postgres.pgvector_index import PgvectorIndex
 from memd.adapters.postgres.search_tables import SearchTables
@@ -21,7 +21,7 @@ from memd.domain.errors import ConfigError, NotReady
 from memd.domain.filters import And, Compare, Filter, Not
 from memd.domain.model import Memory, NewMemory, Scope
 from memd.domain.visibility import EVERYTHING, visible
-from memd.ports import IndexAnswer, SearchOptions
+from memd.ports import IndexAnswer, IndexRow, SearchOptions
 from tests.contract.builders import MODEL
 from tests.postgres.calls import forget, forget_all, remember
 from tests.postgres.conftest import OpenStores
@@ -35,14 +35,12 @@ WORDS = (
 MEMORIES = 400
 OPTIONS = SearchOptions(limit=20, now_us=1_700_000_000_000_000)
 ALL = SearchOptions(limit=20, trim_ratio=0.0)
-Launchers = Any
 
 
 @pytest.fixture
-async def stores(postgres_launchers: Launchers, open_at: OpenStores) -> AsyncIterator[PostgresStores]:
+async def stores(postgres18: Launcher, open_at: OpenStores) -> AsyncIterator[PostgresStores]:
     """On a Postgres with pgvector, and a database of its own: it gets indexes that others must not find."""
-    launcher: Launcher = postgres_launchers("postgres18")
-    server = await asyncio.to_thread(lambda: launcher.shared)
+    server = await asyncio.to_thread(lambda: postgres18.shared)
     name = await asyncio.to_thread(server.create_database)
     yield await open_at(server.url(name))
     await asyncio.to_thread(server.drop_database, name)
@@ -142,6 +140,41 @@ async def _terms(stores: PostgresStores) -> set[str]:
     return {row[0] for row in found}
 
 
+async def test_each_namespace_is_searched_where_it_is(stores: PostgresStores, search: PgvectorIndex) -> None:
+    await remember(stores, "a", content="the ferry leaves at seven")
+    await search.tables.build("n")
+    moved: set[str] = set()
+    local = RustNamespaceIndex(EmptySource(), MODEL.dimensions)
+    routed = RoutedIndex(local, search, asyncio.get_running_loop(), moved.__contains__)
+
+    async def finds(kind: str) -> list[str]:
+        answer = await asyncio.to_thread(routed.search, "n", kind, "ferry", None, EVERYTHING, ALL)
+        return [hit.entry_id for hit in answer.hits]
+
+    assert await finds("memory") == []
+    moved.add("n")
+    assert (await finds("memory"), await finds("procedure")) == (["a"], [])
+    state = await asyncio.to_thread(routed.state, "n", "memory")
+    assert (state.entries, state.seq) == ({"a": 1}, 1)
+    await asyncio.to_thread(local.close)
+
+
+class EmptySource:
+    """Rows of nobody."""
+
+    def load(self, namespace: str, kind: str) -> tuple[int, Iterator[Sequence[IndexRow]]]:
+        return 0, iter(())
+
+    def changed(self, namespace: str, kind: str, since: int, mark: str) -> None:
+        return None
+
+    def mark(self, namespace: str, seq: int) -> str:
+        return ""
+
+    def erased_since(self, namespace: str, kind: str, seq: int) -> bool:
+        return False
+
+
 async def test_words_are_counted_once_by_whoever_holds_the_lease(stores: PostgresStores) -> None:
     tables = SearchTables(stores._database, stores.leases, stores._codec, MODEL.dimensions, common=2)
     await remember(stores, "a", content="ferry and gull")
@@ -192,8 +225,8 @@ async def test_a_namespace_moves_in_and_out_while_it_is_written(stores: Postgres
     assert _shown(again) == _shown(expected)
 
 
-async def test_a_server_without_pgvector_is_refused(postgres_launchers: Launchers, open_at: OpenStores) -> None:
-    server = await asyncio.to_thread(lambda: postgres_launchers("postgres18").shared)
+async def test_a_server_without_pgvector_is_refused(postgres18: Launcher, open_at: OpenStores) -> None:
+    server = await asyncio.to_thread(lambda: postgres18.shared)
     name = await asyncio.to_thread(server.create_database)
     stores = await open_at(server.url(name), pgvector=False)
     with pytest.raises(ConfigError, match="pgvector"):

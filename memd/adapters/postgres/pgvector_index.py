@@ -31,7 +31,7 @@ from memd.limits import (
     HNSW_MAX_SCAN_TUPLES,
     MAX_POSTINGS_A_QUERY,
 )
-from memd.ports import IndexAnswer, SearchOptions
+from memd.ports import IndexAnswer, IndexState, SearchOptions
 
 K1, B = 0.9, 0.4
 """As in rust_core (text/lexical.rs), which has the last word: here they only choose candidates."""
@@ -68,6 +68,10 @@ _BESIDE = (
     "SELECT DISTINCT n.memory_pk FROM unnest($2::bigint[], $3::integer[]) c (pk, reach)"
     " JOIN memd.search_memory s ON s.memory_pk = c.pk AND s.session_id <> '',"
     f" LATERAL ({_SIDE.format('<', 'DESC')} UNION ALL {_SIDE.format('>', 'ASC')}) n"
+)
+_VERSIONS = (
+    "SELECT m.memory_id, m.version FROM memd.search_memory s JOIN memd.memory m ON m.pk = s.memory_pk"
+    " WHERE s.namespace = $1"
 )
 _ROWS = f"SELECT {COLUMNS} FROM memd.memory WHERE namespace = $1 AND pk = ANY ($2::bigint[]) ORDER BY pk"
 
@@ -119,6 +123,15 @@ class PgvectorIndex:
             target = await self.tables.catch_up(namespace, found)
             found = await self._database.read(namespace, partial(self._search, ask=ask, target=target))
         return found
+
+    async def state(self, namespace: str) -> IndexState:
+        """What a search would look through now."""
+        seq = await self.tables.catch_up(namespace)
+
+        async def operation(reader: Reader) -> dict[str, int]:
+            return dict(await reader.rows(_VERSIONS, namespace))
+
+        return IndexState(await self._database.read(namespace, operation), seq, memory_bytes=0)
 
     async def _search(self, reader: Reader, ask: _Ask, target: int | None) -> IndexAnswer | int:
         """An answer, or the change number that the tables must be taken to first: none less than ``target``, which is the
