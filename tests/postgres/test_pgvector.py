@@ -210,6 +210,8 @@ async def test_a_namespace_moves_in_and_out_while_it_is_written(stores: Postgres
     building = asyncio.create_task(search.tables.build("n"))
     await _fill(stores, [_memory(choose, number) for number in range(100, 200)])
     await building
+    await search.tables.catch_up("n")
+    assert await search.tables.count("n", "the job")
     embedding = _vector(choose)
     expected = answered(await _in_process(stores), "harbour", embedding, EVERYTHING, ALL, 0)
     found = await search.search("n", "harbour", embedding, EVERYTHING, ALL)
