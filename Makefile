@@ -10,7 +10,7 @@ CORE := memd/_core.abi3.so
 MODEL := $(VENV)/.model
 CARGO := cargo --quiet
 
-.PHONY: help build demo serve test check check-release lint types rust-check proto-check docs-check bench proto wheel clean tools
+.PHONY: help build demo serve test check check-release lint types rust-check proto-check docs-check deploy-check bench proto wheel clean tools
 .DEFAULT_GOAL := help
 
 help:  ## this page
@@ -34,6 +34,11 @@ $(VENV)/.deps: constraints.txt clients/python/pyproject.toml | tools
 $(VENV)/protogen/.deps: proto/requirements.txt | tools
 	@$(PYTHON) -m venv $(VENV)/protogen
 	@$(VENV)/protogen/bin/pip install --quiet --disable-pip-version-check -r proto/requirements.txt
+	@touch $@
+
+$(VENV)/deploy/.deps: deploy/requirements.txt | tools
+	@$(PYTHON) -m venv $(VENV)/deploy
+	@$(VENV)/deploy/bin/pip install --quiet --disable-pip-version-check -r deploy/requirements.txt
 	@touch $@
 
 $(CORE): $(RUST) $(VENV)/.deps pyproject.toml
@@ -76,7 +81,10 @@ proto-check: $(VENV)/.deps $(VENV)/protogen/.deps
 docs-check: $(CORE)
 	@$(PY) -m memd.limits | diff -u docs/limits.md - || { echo "docs/limits.md is out of date: python -m memd.limits > docs/limits.md" >&2; exit 1; }
 
-check: lint rust-check types proto-check docs-check test  ## what CI runs: format, lint, types, stubs, docs, all tests
+deploy-check: $(VENV)/deploy/.deps
+	@$(VENV)/deploy/bin/python deploy/check.py
+
+check: lint rust-check types proto-check docs-check deploy-check test  ## what CI runs: format, lint, types, stubs, docs, all tests
 
 check-release: check  ## the reliability rows at ten times their size, about an hour
 	@MEMD_RELIABILITY_SIZE=R $(BIN)/pytest tests/test_r*.py tests/test_s*.py

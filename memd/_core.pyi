@@ -63,6 +63,10 @@ class IndexEntry:
 
     def __init__(self, memory_id: str, version: int, text: str, embeddings: bytes, fields: bytes) -> None: ...
 
+def analyze_batch(texts: Sequence[str]) -> list[list[tuple[str, int]]]:
+    """The terms of each text as the index counts them (lower case, stemmed, without stop words), each once with how often
+    it occurs, in order of first occurrence."""
+
 def default_cues() -> dict[str, float]:
     """Every cue of the ranking with its default weight."""
 
@@ -155,6 +159,9 @@ class NamespaceIndex:
         """Ids of the memories that pass the filter, in insertion order."""
     def versions(self) -> dict[str, int]:
         """Every memory id with its version: what ``Verify`` compares with the rows."""
+    def set_collection(self, documents: int, total_length: int, frequencies: Mapping[str, int]) -> None:
+        """Weigh words as in a larger collection that the memories here are a part of: how many texts, how many terms in all
+        of them (repeats counted), and of each term that is asked for the number of texts that have it. Not saved."""
     def maintain(self, max_rows: int, threads: int) -> int:
         """Keep vector search fast: link at most ``max_rows`` vectors that wait for it, and look at no more for repair around
         removed ones, in ``threads`` threads (1 to 64). Returns how much is left: to be called behind the requests until it is

@@ -303,7 +303,15 @@ def _configured_path(environ: Environ) -> Path | None:
 
 def _base_directory(environ: Environ, variable: str, below_home: str) -> Path:
     given = environ.get(variable, "")
-    return Path(given) if os.path.isabs(given) else Path(environ.get("HOME") or "~").expanduser() / below_home
+    return Path(given) if os.path.isabs(given) else _home(environ) / below_home
+
+
+def _home(environ: Environ) -> Path:
+    """``/`` for a user without one, as container runtimes have it."""
+    try:
+        return Path(environ.get("HOME") or "~").expanduser()
+    except RuntimeError:
+        return Path("/")
 
 
 def _flat(table: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:

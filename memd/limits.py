@@ -103,6 +103,15 @@ MAX_MANIFEST_BYTES = 64 * 1024  # of a backup; it has a few hundred bytes
 MAX_MODEL_FILE_BYTES = 100_000_000  # the authentic weights have 90,868,376
 MODEL_DOWNLOAD_TIMEOUT_S = 600.0  # `memd model install` on a slow line
 
+# -- namespaces that Postgres itself searches
+COMMON_TERM_MEMORIES = 1_000  # words that so many memories have are counted by a job, rarer ones by each query
+MAX_POSTINGS_A_QUERY = 50_000  # looked through for a query's words, those that tell most first: tens of milliseconds
+HNSW_EF_SEARCH = 100  # candidates a walk keeps: twice what each side wants
+HNSW_MAX_SCAN_TUPLES = 200_000  # how far a filter that lets few through makes the walk go on
+HNSW_BUILD_S = 6 * 3_600.0  # an index over ten million vectors
+SEARCH_TABLE_BATCH = 1_000  # memories whose terms are made at a time: their texts are held in memory
+SEARCH_COUNT_LEASE_US = 10 * 60 * SECOND_US  # counting the words of a few million memories
+
 # -- servers
 DEFAULT_REPLICA_POLL_S = 0.25  # between two looks at what changed in Postgres, without hints
 MIN_REPLICA_POLL_S = 0.01  # more often would load Postgres for nothing: hints come sooner

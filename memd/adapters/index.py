@@ -254,6 +254,19 @@ class RustNamespaceIndex:
             self._evicted_bytes += slot.memory_bytes
 
 
+def answered(
+    core: _core.NamespaceIndex, query: str, embedding: bytes | None, where: Filter, options: SearchOptions, seq: int
+) -> IndexAnswer:
+    """What ``core``, at change number ``seq``, finds. InvalidArgument for what it refuses, RuntimeError when it is broken."""
+    if not len(core):
+        return IndexAnswer((), nothing_relevant=True, seq=seq)
+    try:
+        result = core.search(query, embedding, to_json(where), _ranking(options))
+    except ValueError as exc:
+        raise InvalidArgument("the search was refused by the index") from exc
+    return IndexAnswer(tuple([_hit(h) for h in result.hits]), result.nothing_relevant, seq)
+
+
 def _ranking(options: SearchOptions) -> _core.RankingOptions:
     return _core.RankingOptions(
         limit=options.limit,

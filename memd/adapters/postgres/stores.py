@@ -11,14 +11,17 @@ from memd.adapters.postgres.errors import translated
 from memd.adapters.postgres.leases import PostgresLeases
 from memd.adapters.postgres.memories import PostgresMemories
 from memd.adapters.postgres.model_guard import ModelGuard
+from memd.adapters.postgres.pgvector_index import PgvectorIndex
 from memd.adapters.postgres.procedures import PostgresProcedures
 from memd.adapters.postgres.schema import check_roles, migrate, vector_type
+from memd.adapters.postgres.search_tables import SearchTables
 from memd.adapters.postgres.sessions import PostgresSessions
 from memd.adapters.postgres.settings import PostgresNamespaceSettings
 from memd.adapters.postgres.steps import PostgresSteps
 from memd.adapters.postgres.tasks import PostgresTasks
 from memd.adapters.postgres.vacuum import Vacuum
 from memd.adapters.postgres.vectors import VectorCodec
+from memd.domain.errors import ConfigError
 from memd.domain.model import EmbeddingModel
 from memd.ports import Clock
 
@@ -79,6 +82,14 @@ class PostgresStores:
     async def frozen_model(self) -> EmbeddingModel | None:
         """The model the stored embeddings were made with."""
         return await self._guard.frozen()
+
+    def pgvector(self) -> PgvectorIndex:
+        """Search of the namespaces that are ``index = "pgvector"``. ConfigError where Postgres has no pgvector, or memd no
+        model: its dimensions are the index's."""
+        if self.changes.dimensions is None:
+            raise ConfigError('index = "pgvector" needs the embedding model: run `memd model install`')
+        tables = SearchTables(self._database, self.leases, self._codec, self.changes.dimensions)
+        return PgvectorIndex(self._database, tables, self._codec, self.changes.dimensions)
 
     @property
     def facts(self) -> ServerFacts:

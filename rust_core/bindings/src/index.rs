@@ -13,6 +13,7 @@ use crate::map_error;
 use crate::ranking::{Hit, RankingOptions, SearchResult};
 use crate::size;
 use crate::snapshot::map_snapshot_error;
+use crate::words::collection;
 
 #[pyclass(frozen, module = "memd._core")]
 pub struct IndexEntry(core::Entry);
@@ -88,6 +89,17 @@ impl NamespaceIndex {
 
     fn versions(&self, py: Python<'_>) -> PyResult<HashMap<String, i64>> {
         py.detach(|| self.0.versions()).map(|pairs| pairs.into_iter().collect()).map_err(map_error)
+    }
+
+    fn set_collection(
+        &self,
+        py: Python<'_>,
+        documents: u64,
+        total_length: u64,
+        frequencies: HashMap<String, u64>,
+    ) -> PyResult<()> {
+        let collection = collection(documents, total_length, frequencies);
+        py.detach(|| self.0.set_collection(collection)).map_err(map_error)
     }
 
     fn maintain(&self, py: Python<'_>, max_rows: i64, threads: i64) -> PyResult<usize> {

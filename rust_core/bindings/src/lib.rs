@@ -6,6 +6,7 @@ mod ranking;
 mod snapshot;
 mod tokens;
 mod vectors;
+mod words;
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -44,6 +45,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("SnapshotStale", module.py().get_type::<snapshot::SnapshotStale>())?;
     module.add("SnapshotCorrupt", module.py().get_type::<snapshot::SnapshotCorrupt>())?;
     module.add_function(wrap_pyfunction!(ranking::default_cues, module)?)?;
+    module.add_function(wrap_pyfunction!(words::analyze_batch, module)?)?;
     module.add_class::<tokens::TokenCounter>()?;
     module.add_class::<pack::Section>()?;
     module.add_class::<pack::Packed>()?;

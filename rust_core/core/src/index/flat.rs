@@ -148,7 +148,7 @@ impl VectorIndex for FlatIndex {
             let rows = self.rows_of.get(slot as usize).map_or(&[][..], RowList::as_slice);
             rows.iter().for_each(|&row| touch(self.rows.vector(row as usize)));
         }
-        self.rows.codes().for_each(touch);
+        self.rows.code_blocks().for_each(touch);
     }
 
     fn memory_bytes(&self) -> usize {

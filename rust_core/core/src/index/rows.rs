@@ -166,9 +166,9 @@ impl Rows {
         &self.vectors[at / BLOCK_ROWS][start..start + self.dimensions]
     }
 
-    /// The codes of all rows, block by block.
-    pub fn codes(&self) -> impl Iterator<Item = &[i8]> {
-        self.codes.iter().map(Vec::as_slice)
+    /// The codes of all rows, block by block; none where rows have none.
+    pub fn code_blocks(&self) -> impl Iterator<Item = &[i8]> {
+        self.coded.iter().flat_map(|codes| &codes.blocks).map(Vec::as_slice)
     }
 
     pub fn coded(&self, at: usize) -> Coded<'_> {

@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::fields::Columns;
 use crate::filter::{Filter, evaluate, parse_filter};
 use crate::index::{Maintenance, VectorIndex, Vectors, Work, check_dimensions};
-use crate::text::{LexicalIndex, TextTraits};
+use crate::text::{Collection, LexicalIndex, TextTraits};
 use ids::Ids;
 
 /// An index of memories. Searches run concurrently; a change waits for them and is seen whole by the next one.
@@ -148,6 +148,12 @@ impl NamespaceIndex {
         let state = self.read()?;
         let slots = state.ids.in_insertion_order(&state.visible(filter.as_ref()));
         Ok(slots.into_iter().filter_map(|slot| state.ids.get(slot)).map(|e| e.id.to_string()).collect())
+    }
+
+    /// Weigh words as in a larger collection that the memories here are a part of. Snapshots do not keep it.
+    pub fn set_collection(&self, collection: Collection) -> Result<(), Error> {
+        self.write()?.words.set_collection(collection);
+        Ok(())
     }
 
     /// Keep vector search fast: link at most `max_rows` vectors that wait for it and look at no more for repair, in `threads`

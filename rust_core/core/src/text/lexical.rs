@@ -10,6 +10,7 @@ mod snapshot;
 use std::cmp::Ordering;
 
 use super::analyze::TermCounts;
+use super::collection::Collection;
 use super::pairs;
 use super::spelling::Spellings;
 use crate::bitmap::Bitmap;
@@ -49,6 +50,8 @@ pub struct LexicalIndex {
     total_length: u64,
     /// Of `terms`, rebuilt from them.
     spellings: Spellings,
+    /// Set when the texts are a part of a larger collection, whose figures count.
+    collection: Option<Collection>,
 }
 
 /// How the words of a query are weighed.
@@ -154,10 +157,16 @@ impl LexicalIndex {
         self.terms.release(entry.term);
     }
 
-    /// Weigh the terms of a query against what the index holds now. Terms that occur nowhere are left out, or give way to
+    /// Weigh words as in a larger collection that the texts are a part of.
+    pub fn set_collection(&mut self, collection: Collection) {
+        self.collection = Some(collection);
+    }
+
+    /// Weigh the terms of a query against what the index (or its collection) holds now. Terms that occur nowhere are left out, or give way to
     /// those they are nearly spelt like.
     pub fn resolve(&self, query: &TermCounts, options: &WordOptions) -> QueryTerms {
-        let average = (self.total_length as f32 / (self.count as f32).max(1.0)).max(f32::MIN_POSITIVE);
+        let (documents, total_length) = self.size();
+        let average = (total_length as f32 / (documents as f32).max(1.0)).max(f32::MIN_POSITIVE);
         let mut terms = Vec::with_capacity(query.terms.len());
         let mut weights = Vec::with_capacity(query.terms.len());
         for (at, (term, count)) in query.terms.iter().enumerate() {
@@ -184,21 +193,29 @@ impl LexicalIndex {
 
     /// Put a term of the query, or what stands for it, into `terms`; its weight, also when nothing does.
     fn weigh(&self, term: &str, factor: f32, spelling: f32, terms: &mut Vec<(StringId, f32)>) -> f32 {
+        let weight = factor * self.idf(term);
         if let Some(id) = self.terms.find(term) {
-            let weight = factor * self.idf(self.terms.users_of(id));
             terms.push((id, weight));
             return weight;
         }
-        let near = if spelling > 0.0 { self.spellings.near(term, &self.terms) } else { Vec::new() };
-        let weigh = |id: StringId| (id, factor * spelling * self.idf(self.terms.users_of(id)));
+        let elsewhere = self.collection.as_ref().is_some_and(|collection| collection.frequency(term) > 0);
+        let near = if spelling > 0.0 && !elsewhere { self.spellings.near(term, &self.terms) } else { Vec::new() };
+        let weigh = |id: StringId| (id, factor * spelling * self.idf(self.terms.get(id).unwrap_or_default()));
         let first = terms.len();
         terms.extend(near.into_iter().map(weigh));
-        let best = terms[first..].iter().map(|t| t.1).max_by(f32::total_cmp);
-        best.unwrap_or_else(|| factor * self.idf(0))
+        terms[first..].iter().map(|t| t.1).max_by(f32::total_cmp).unwrap_or(weight)
     }
 
-    fn idf(&self, occurrences: usize) -> f32 {
-        let (n, df) = (self.count as f32, occurrences as f32);
+    /// Documents, and their terms with repeats.
+    fn size(&self) -> (u64, u64) {
+        let own = (self.count as u64, self.total_length);
+        self.collection.as_ref().map_or(own, |collection| (collection.documents, collection.total_length))
+    }
+
+    fn idf(&self, term: &str) -> f32 {
+        let own = || self.terms.find(term).map_or(0, |id| self.terms.users_of(id) as u64);
+        let frequency = self.collection.as_ref().map_or_else(own, |collection| collection.frequency(term).max(own()));
+        let (n, df) = (self.size().0.max(frequency) as f32, frequency as f32);
         (1.0 + (n - df + 0.5) / (df + 0.5)).ln()
     }
 
@@ -321,6 +338,7 @@ impl LexicalIndex {
 mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
+    use rustc_hash::FxHashMap;
 
     use super::*;
     use crate::text::{adjacent, analyze};
@@ -352,6 +370,7 @@ mod tests {
     }
 
     const PLAIN: WordOptions = WordOptions { names: 0.0, spelling: 0.0 };
+    const FORGIVING: WordOptions = WordOptions { names: 0.0, spelling: 0.5 };
 
     proptest! {
         #[test]
@@ -402,14 +421,35 @@ mod tests {
     }
 
     #[test]
+    fn a_part_of_a_collection_weighs_words_as_the_whole() {
+        let texts = ["Ada plays the guitar", "Bob plays chess", "Eve plays the violin in Lyon", "Bob sings"];
+        let (mut whole, mut part) = (LexicalIndex::default(), LexicalIndex::default());
+        for (slot, text) in texts.iter().enumerate() {
+            whole.insert(slot as u32, &analyze(text));
+        }
+        part.insert(0, &analyze(texts[0]));
+        part.insert(1, &analyze(texts[1]));
+        let mut frequencies = FxHashMap::default();
+        for term in texts.iter().flat_map(|text| analyze(text).terms) {
+            *frequencies.entry(term.0).or_insert(0) += 1;
+        }
+        part.set_collection(Collection { documents: 4, total_length: whole.total_length, frequencies });
+        for query in ["who plays chess", "Bob in Lyon", "guitr", "an unheard word"] {
+            let [in_whole, in_part] = [&whole, &part].map(|index| index.resolve(&analyze(query), &FORGIVING));
+            assert_eq!([0, 1].map(|slot| part.score(slot, &in_part)), [0, 1].map(|slot| whole.score(slot, &in_whole)));
+            assert_eq!(in_part.total_weight, in_whole.total_weight);
+        }
+    }
+
+    #[test]
     fn an_unknown_word_gives_way_to_its_nearest_spelling_and_names_count_more() {
         let mut index = LexicalIndex::default();
         index.insert(0, &analyze("Ada plays the guitar in Lyon"));
         index.insert(1, &analyze("Bob plays chess"));
         let score = |query: &str, options: &WordOptions| index.score(0, &index.resolve(&analyze(query), options));
         assert_eq!(score("guitrs", &PLAIN), (0.0, 0));
-        let (exact, forgiving) = (score("guitar", &PLAIN), WordOptions { names: 0.0, spelling: 0.5 });
-        assert_eq!(score("guitra", &forgiving), (exact.0 * 0.5, 1));
+        let exact = score("guitar", &PLAIN);
+        assert_eq!(score("guitra", &FORGIVING), (exact.0 * 0.5, 1));
         let named = WordOptions { names: 0.5, spelling: 0.0 };
         assert!((score("is it Lyon", &named).0 - score("is it lyon", &named).0 * 1.5).abs() < 1e-6);
         let phrase = index.resolve(&analyze("who plays guitar"), &PLAIN);

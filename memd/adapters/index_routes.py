@@ -1,0 +1,71 @@
+"""Which index a namespace is searched by: the one in memory, or Postgres itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol, TypeVar
+
+from memd.domain.errors import StoreBusy
+from memd.domain.filters import Filter
+from memd.limits import MAX_DEADLINE_S
+from memd.ports import IndexAnswer, IndexChange, IndexState, NamespaceIndex, SearchOptions
+
+T = TypeVar("T")
+MEMORIES = "memory"
+
+
+class RemoteIndex(Protocol):
+    """Memories, searched elsewhere. On the event loop."""
+
+    async def search(
+        self, namespace: str, query: str, embedding: bytes | None, where: Filter, options: SearchOptions
+    ) -> IndexAnswer: ...
+
+    async def state(self, namespace: str) -> IndexState: ...
+
+
+class RoutedIndex:
+    """Implements ``ports.NamespaceIndex``: memories of the namespaces that ``moved`` names are searched by ``remote`` on
+    ``loop``, everything else by ``local``. ``moved`` is asked at each search: moving takes effect with the next one.
+
+    Every method blocks, and must not be called on ``loop`` itself.
+    """
+
+    def __init__(
+        self,
+        local: NamespaceIndex,
+        remote: RemoteIndex,
+        loop: asyncio.AbstractEventLoop,
+        moved: Callable[[str], bool],
+    ) -> None:
+        self._local = local
+        self._remote = remote
+        self._loop = loop
+        self._moved = moved
+
+    def search(
+        self, namespace: str, kind: str, query: str, embedding: bytes | None, where: Filter, options: SearchOptions
+    ) -> IndexAnswer:
+        if kind == MEMORIES and self._moved(namespace):
+            return self._wait(self._remote.search(namespace, query, embedding, where, options))
+        return self._local.search(namespace, kind, query, embedding, where, options)
+
+    def state(self, namespace: str, kind: str) -> IndexState:
+        if kind == MEMORIES and self._moved(namespace):
+            return self._wait(self._remote.state(namespace))
+        return self._local.state(namespace, kind)
+
+    def apply(self, changes: Sequence[IndexChange]) -> None:
+        self._local.apply(changes)
+
+    def loaded(self) -> int:
+        return self._local.loaded()
+
+    def _wait(self, asked: Coroutine[Any, Any, T]) -> T:
+        future = asyncio.run_coroutine_threadsafe(asked, self._loop)
+        try:
+            return future.result(MAX_DEADLINE_S)
+        except TimeoutError as exc:
+            future.cancel()
+            raise StoreBusy("Postgres did not answer a search in time") from exc
