@@ -186,12 +186,12 @@ def test_over_the_memory_limit_the_one_in_use_stays_and_the_others_come_back(row
             index.state(name, "memory")
         until(lambda: index.loaded() == 1)
         loads = rows.loads
-        assert index.state("c", "memory").versions == {"of c": 1}
+        assert index.state("c", "memory").entries == {"of c": 1}
         assert rows.loads == loads, "the one in use stays, however large"
-        assert index.state("a", "memory").versions == {"of a": 1}
+        assert index.state("a", "memory").entries == {"of a": 1}
         assert rows.loads == loads + 1
         index.apply([rows.put(row("later", 2), namespace="b"), rows.put(row("later", 2), namespace="a")])
-        assert all(index.state(name, "memory").versions == {f"of {name}": 1, "later": 1} for name in ("a", "b"))
+        assert all(index.state(name, "memory").entries == {f"of {name}": 1, "later": 1} for name in ("a", "b"))
     finally:
         index.close()
 
