@@ -302,7 +302,6 @@ fn turn_over(memories: u32, writes: u32, queries: usize) {
     assert_eq!(room, (end as usize).next_multiple_of(block::ROWS));
     let per_row = |fixture: &Fixture| fixture.with(|index| index.memory_bytes() as f64 / index.table.capacity() as f64);
     assert!(per_row(&fixture) <= 1.05 * per_row(&fresh), "{} and {} bytes", per_row(&fixture), per_row(&fresh));
-    println!("recall {churned} and {new}; {end} rows for {memories}");
 }
 
 #[test]
