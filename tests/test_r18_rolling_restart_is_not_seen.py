@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,8 +17,10 @@ from memd_client import AsyncClient
 
 from tests.daemon import Daemon
 from tests.reliability.size import scaled
+from tests.servers.postgres import Launcher
 
-RESTARTS = scaled(20)
+RESTARTS = scaled(10)
+"""Of each of the two tests."""
 AGENTS = 6
 TIMEOUT_S = 60.0
 """Of a call, far over what a restart takes: no timing decides."""
@@ -68,21 +72,38 @@ class Agent:
         assert (await memd.load_checkpoint(f"task-{self.name}")).version == self.turns
 
 
-async def test_no_call_fails_while_the_daemon_is_restarted(tmp_path: Path) -> None:
-    rng = random.Random(18)
-    stop = asyncio.Event()
-    with Daemon(tmp_path / "daemon") as daemon:
-        async with AsyncClient(daemon.address, timeout_s=TIMEOUT_S) as client:
-            agents = [Agent(client, f"agent-{n}") for n in range(AGENTS)]
-            async with asyncio.TaskGroup() as running:
-                for agent in agents:
-                    running.create_task(agent.run(stop))
-                for _ in range(RESTARTS):
-                    await rng.choice(agents).after(rng.randint(1, MOST_TURNS_BETWEEN))
-                    assert await asyncio.to_thread(daemon.terminate) == 0
-                    await asyncio.to_thread(daemon.start)
-                await asyncio.gather(*(agent.after(1) for agent in agents))
-                stop.set()
+async def roll(daemons: Sequence[Daemon]) -> None:
+    """Agents at every daemon, which are restarted in turn; then everything is there, seen from each of them."""
+    rng, stop = random.Random(18), asyncio.Event()
+    async with AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(AsyncClient(daemon.address, timeout_s=TIMEOUT_S)) for daemon in daemons
+        ]
+        agents = [Agent(clients[n % len(clients)], f"agent-{n}") for n in range(AGENTS)]
+        async with asyncio.TaskGroup() as running:
             for agent in agents:
-                await agent.check()
+                running.create_task(agent.run(stop))
+            for n in range(RESTARTS):
+                daemon = daemons[n % len(daemons)]
+                await rng.choice(agents).after(rng.randint(1, MOST_TURNS_BETWEEN))
+                assert await asyncio.to_thread(daemon.terminate) == 0
+                await asyncio.to_thread(daemon.start)
+            await asyncio.gather(*(agent.after(1) for agent in agents))
+            stop.set()
+        for agent in agents:
+            await agent.check()
+        for client in clients:
             assert (await client.verify()).ok
+
+
+async def test_no_call_fails_while_the_daemon_is_restarted(tmp_path: Path) -> None:
+    with Daemon(tmp_path / "daemon") as daemon:
+        await roll([daemon])
+
+
+async def test_no_call_fails_while_sidecars_are_restarted(postgres18: Launcher, tmp_path: Path) -> None:
+    server = await asyncio.to_thread(postgres18.server)
+    arguments = ["--postgres", server.url()]
+    with ExitStack() as stack:
+        await roll([stack.enter_context(Daemon(tmp_path / name, arguments=arguments)) for name in ("one", "other")])
+    await asyncio.to_thread(server.kill)

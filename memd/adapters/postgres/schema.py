@@ -15,7 +15,7 @@ import asyncpg
 
 from memd.adapters.postgres.errors import translated
 from memd.domain.errors import ConfigError, Corruption, SchemaTooNew
-from memd.limits import POSTGRES_MIGRATION_LOCK_S
+from memd.limits import MAX_BULK_DEADLINE_S, POSTGRES_MIGRATION_LOCK_S
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -79,8 +79,8 @@ async def _migrate(connection: Connection, pgvector: bool | None) -> None:
     await _prepare(connection)
     vector = await _vector_type(connection, pgvector)
     for name in MIGRATIONS[have:]:
-        await connection.execute(_script(name).replace("{vector}", vector))
-    await connection.execute(_SECURE)
+        await connection.execute(_script(name).replace("{vector}", vector), timeout=MAX_BULK_DEADLINE_S)
+    await connection.execute(_SECURE, timeout=MAX_BULK_DEADLINE_S)
     for key, value in ((_VERSION, str(len(MIGRATIONS))), (_VECTORS, vector)):
         await put_meta(connection, key, value)
 
