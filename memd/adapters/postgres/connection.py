@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
-from urllib.parse import urlsplit
 
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
 
 _QUEUE_FULL_RETRY_S = 0.05
+_PLACE = re.compile(r"\w+://(?:[^@/?#]*@)?([^@?#]*)(?:\?[^@]*)?")
 _PROBE = (
     "SELECT pg_is_in_recovery(), current_setting('server_version_num')::integer, pg_backend_pid(),"
     " current_setting('server_encoding'), current_user::text, current_database()::text, current_setting('fsync'),"
@@ -68,12 +69,9 @@ class PostgresSettings:
 
     @property
     def where(self) -> str:
-        """The URL without user and password."""
-        try:
-            parts = urlsplit(self.url)
-        except ValueError:
-            return "the given URL"
-        return f"{parts.netloc.rpartition('@')[2] or 'the local socket'}{parts.path}"
+        """Hosts and database of the URL; nothing of a URL in which the password could be anywhere else."""
+        found = _PLACE.fullmatch(self.url)
+        return (found[1] or "the local socket") if found else "the given URL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +114,15 @@ async def connect(settings: PostgresSettings, *, cache: int = 0) -> asyncpg.Conn
             command_timeout=settings.timeout_s,
             statement_cache_size=cache,
             server_settings={"application_name": "memd"},
-            target_session_attrs=_wanted_server(settings.url),
+            target_session_attrs=_wanted_server(settings),
         )
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
         raise _refused(error, settings.where) from error
 
 
-def _wanted_server(url: str) -> SessionAttribute | None:
+def _wanted_server(settings: PostgresSettings) -> SessionAttribute | None:
     """Of several hosts the one that is primary, unless the URL says what it wants."""
-    several = "," in urlsplit(url).netloc and "target_session_attrs" not in url
+    several = "," in settings.where.partition("/")[0] and "target_session_attrs" not in settings.url
     return SessionAttribute.primary if several else None
 
 
@@ -188,7 +186,7 @@ class Connections:
             command_timeout=settings.timeout_s,
             statement_cache_size=0 if facts.pooled else POSTGRES_STATEMENT_CACHE,
             server_settings={"application_name": "memd"},
-            target_session_attrs=_wanted_server(settings.url),
+            target_session_attrs=_wanted_server(settings),
             reset=_keep_as_it_is,
         )
 
