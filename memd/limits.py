@@ -77,9 +77,7 @@ MAX_NAMESPACES_LOADED = 16_384  # indexes kept in memory; the one unused for lon
 MAX_EPOCH = 2**31 - 1  # epochs are drawn at random: two stores have the same one with this chance
 MAX_CHANGE_LOG = 100_000  # changes of a namespace kept for replicas; a replica further behind reloads
 MAX_CHANGE_BATCH = 512  # lines of the change log handed to a replica at a time: their rows are held in memory
-MAX_NAMESPACES_FOLLOWED = (
-    1_024  # namespaces a replica keeps: each poll asks for all; the one unused for longest goes first
-)
+MAX_NAMESPACES_FOLLOWED = 1_024  # kept by a replica: each poll asks for all; the one unused for longest goes first
 MAX_AUDIT_ROWS = 100_000  # of the whole store, oldest go first
 TOMBSTONE_TTL_US = 3_650 * DAY_US  # how old a backup may be and still not bring back what was forgotten
 RESERVED_VERSION_TTL_US = 365 * DAY_US  # how long a deleted task's version number stays reserved
@@ -119,9 +117,7 @@ MAX_REPLICA_POLL_S = 30.0  # half of the default max_stale
 DEFAULT_MAX_STALE_S = 60.0  # reads go on that long without Postgres: so long may a Forget take to bind a sidecar
 MIN_MAX_STALE_S = 1.0  # a failover takes longer than less
 MAX_MAX_STALE_S = 86_400.0  # what is older than a day is another truth
-REPLICA_LAGS_AFTER_S = (
-    1.0  # an answer from rows not known to be current for this long is DEGRADED: a poll or two were lost
-)
+REPLICA_LAGS_AFTER_S = 1.0  # rows not known to be current for this long are answered from as DEGRADED: polls were lost
 REPLICA_LOADS = 2  # namespaces loaded at the same time; each holds a connection and a snapshot of Postgres
 REPLICA_NOTE_S = 5.0  # how precisely a restarted daemon without Postgres knows how old its rows are
 REPLICA_VERIFY_ATTEMPTS = 5  # rows are compared with Postgres at one change number; writers may be in between

@@ -6,12 +6,12 @@ started it: start servers on the main thread.
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -33,8 +33,9 @@ SYNCED: Mapping[str, str] = {"appendonly": "yes", "appendfsync": "always"}
 MASTERS = 3
 MAX_SLOT = 16_383
 SERVICE = "memd"
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None, use_errno=True)
+# Asks the kernel (PR_SET_PDEATHSIG, SIGKILL) and becomes the server. Not by preexec_fn: that makes a plain fork, which
+# gRPC's handlers in this process break now and then.
+_DIE_WITH_PARENT = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"
 
 
 def _valkey() -> Path | None:
@@ -71,10 +72,6 @@ def free_port() -> int:
         return port
 
 
-def _die_with_parent() -> None:
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 @dataclass
 class RedisServer:
     """One server on a free loopback port, its files below ``directory``. ``options`` are those of redis.conf.
@@ -103,12 +100,11 @@ class RedisServer:
         self.directory.mkdir(parents=True, exist_ok=True)
         with (self.directory / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
-                self._command(),
+                [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, *self._command()],
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=_die_with_parent,
             )
         wait_until(self._answers, START_TIMEOUT_S, f"the server to answer; its log:\n{self.log}")
 

@@ -11,12 +11,13 @@ import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Self, TypeVar
 
 from redis.asyncio import RedisCluster
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError
 
 from memd.adapters.redis import probe
 from memd.adapters.redis.address import parse
@@ -33,6 +34,8 @@ from memd.ports import Clock
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+_LOOKS = 3
+"""Probes after which durability is UNKNOWN, when each time another connection was new."""
 Argument = str | bytes | int
 
 
@@ -218,8 +221,9 @@ class RedisLink:
 
     def describe(self) -> RedisFacts:
         """As last probed; ``reachable`` as of now."""
-        facts = self._facts
-        return facts if facts.reachable == (not self._breaker.open) else _reachable(facts, not self._breaker.open)
+        if self._breaker.open:
+            return replace(self._facts, reachable=False, durability=Durability.UNKNOWN)
+        return replace(self._facts, reachable=True)
 
     async def persistence(self) -> Durability:
         """How durable a write was that has just been answered.
@@ -227,9 +231,11 @@ class RedisLink:
         Asked anew after every new connection, since the server may be another one, and every REDIS_PROBE_INTERVAL_S,
         since its settings may be changed while it runs.
         """
-        if self._facts_from_s is None:
-            await self.look()
-        elif _monotonic() - self._facts_from_s > REDIS_PROBE_INTERVAL_S:
+        for _ in range(_LOOKS):
+            if self._facts_from_s is not None:
+                break
+            await self.look()  # which may need a new connection itself
+        if self._facts_from_s is not None and _monotonic() - self._facts_from_s > REDIS_PROBE_INTERVAL_S:
             self._start_probe()
         return self._facts.durability if self._facts_from_s is not None else Durability.UNKNOWN
 
@@ -248,7 +254,7 @@ class RedisLink:
         self._facts_from_s = begun_s  # a connection made from now on means another probe
         try:
             facts = await self._attempts(lambda: probe.facts(self._client, self.address), repeatable=True)
-        except (MemdError, RedisError):
+        except (MemdError, *FOREIGN):
             self._facts_from_s = None
             return
         self._learned(facts, anew=False)
@@ -268,21 +274,6 @@ class RedisLink:
 
 def _monotonic() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _reachable(facts: RedisFacts, now: bool) -> RedisFacts:
-    return RedisFacts(
-        facts.address,
-        now,
-        facts.server,
-        facts.mode,
-        facts.durability if now else Durability.UNKNOWN,
-        facts.appendonly,
-        facts.appendfsync,
-        facts.maxmemory_policy,
-        facts.replicas,
-        facts.warnings,
-    )
 
 
 def _seen(task: asyncio.Task[Any]) -> None:

@@ -1,0 +1,66 @@
+"""Whole daemons on one Postgres: one writes, the other reads; one is killed; the server goes and comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from memd_client import Client, RetryPolicy, Unavailable
+
+from tests.daemon import Daemon
+from tests.servers.postgres import UNSAFE, Launcher, Postgres
+
+QUERY = "how does Ada like to travel?"
+
+
+@pytest.fixture
+def server(postgres18: Launcher) -> Iterator[Postgres]:
+    made = postgres18.server(UNSAFE)
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+def pods(server: Postgres, tmp_path: Path) -> Iterator[tuple[Daemon, Daemon]]:
+    url = server.url(server.create_database())
+    environment = {"MEMD_POSTGRES_URL": url, "MEMD_POSTGRES_TIMEOUT": "1", "MEMD_POSTGRES_CONNECT_TIMEOUT": "1"}
+    one, other = (Daemon(tmp_path / name, environment=environment) for name in ("a", "b"))
+    try:
+        one.start()
+        other.start()
+        yield one, other
+    finally:
+        one.close()
+        other.close()
+
+
+def test_what_one_pod_remembers_the_other_recalls(pods: tuple[Daemon, Daemon]) -> None:
+    one, other = pods
+    with Client(one.address, user_id="ada") as a, Client(other.address, user_id="ada") as b:
+        b.recall(QUERY)
+        receipt = a.remember("Ada prefers trains to planes")
+        found = b.recall(QUERY, min_seq=receipt.receipt.seq)
+        assert [hit.memory.content for hit in found.memories] == ["Ada prefers trains to planes"]
+        assert {tier.store for tier in b.stats().tiers} == {"postgres"}
+        assert a.verify().ok
+        assert b.verify().ok
+
+
+def test_a_killed_pod_and_a_lost_server_come_back(pods: tuple[Daemon, Daemon], server: Postgres) -> None:
+    one, other = pods
+    with Client(one.address, user_id="ada", retry=RetryPolicy(attempts=1)) as a:
+        a.remember("Ada prefers trains to planes")
+        other.kill()
+        a.remember("Ada lives in Lyon")
+        other.start()
+        server.stop()
+        assert a.recall(QUERY).memories, "reads go on"
+        with pytest.raises(Unavailable) as refused:
+            a.remember("lost")
+        assert refused.value.retry_after_s > 0
+        server.start()
+    with Client(other.address, user_id="ada") as b:
+        b.remember("Ada is back")
+        assert b.verify().ok
+        assert b.verify().rows == 3
