@@ -32,6 +32,7 @@ from benches.encoder import BareEncoder
 from benches.population import SESSION, USER, populate, user_client
 from benches.report import Figure, Target, median, percentile, progress
 from benches.seed.peer import SeedPipeline
+from benches.servers import backend
 
 if TYPE_CHECKING:
     from memd_client._proto.v1.memory_service_pb2_grpc import MemoryServiceAsyncStub
@@ -242,12 +243,15 @@ def main() -> None:
     parser.add_argument("--session-events", type=int, default=8, help="turns in the session's working memory")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each throughput measurement")
     parser.add_argument("--peers", choices=["seed"], help="also the pipeline people write by hand")
+    parser.add_argument(
+        "--backend", choices=["sqlite", "servers"], default="sqlite", help="where the daemon keeps things"
+    )
     args = parser.parse_args()
-    with temporary_directory() as directory:
-        daemon = MeasuredDaemon(directory / "memd")
+    with temporary_directory() as directory, backend(args.backend, directory) as environment:
+        daemon = MeasuredDaemon(directory / "memd", environment=environment)
         with running(daemon):
             found = asyncio.run(measure(args, directory, daemon))
-    shape = {"memories": args.memories, "queries": args.queries, "clients": args.clients}
+    shape = {"backend": args.backend, "memories": args.memories, "queries": args.queries, "clients": args.clients}
     report.publish("recall_latency", args, {**shape, **found}, TARGETS)
 
 

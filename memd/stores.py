@@ -133,7 +133,7 @@ async def _open_postgres(config: Config, stack: contextlib.AsyncExitStack) -> Po
     if not config.postgres.url:
         return None
     settings = PostgresSettings(**asdict(config.postgres))
-    until_s = monotonic() + POSTGRES_START_WAIT_S
+    until_s, said = monotonic() + POSTGRES_START_WAIT_S, False
     while True:
         try:
             stores = await PostgresStores.open(settings)
@@ -141,7 +141,9 @@ async def _open_postgres(config: Config, stack: contextlib.AsyncExitStack) -> Po
         except Unavailable as error:
             if monotonic() > until_s:
                 raise
-            log.warning("waiting: %s", error.message)
+            if not said:
+                log.warning("waiting: %s", error.message)
+            said = True
         await asyncio.sleep(POSTGRES_START_PAUSE_S)
     stack.push_async_callback(stores.close)
     return stores

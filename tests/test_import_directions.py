@@ -143,9 +143,7 @@ def test_only_the_install_of_the_model_knows_a_network() -> None:
     reaching = {"urllib", "http", "requests", "httpx", "aiohttp", "huggingface_hub", "anthropic", "openai", "smtplib"}
     parsing = "urllib.parse"  # takes a text apart
     knowing = {
-        one.file
-        for one in IMPORTS
-        if one.module.split(".")[0] in reaching and not one.module.startswith(parsing)
+        one.file for one in IMPORTS if one.module.split(".")[0] in reaching and not one.module.startswith(parsing)
     }
     assert {Path(file).name for file in knowing} == {"sources.py"}, knowing
 

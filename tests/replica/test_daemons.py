@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from memd_client import Client, RetryPolicy, Unavailable
+from memd_client import Client, RetryPolicy
+from memd_client.errors import Unavailable
 
 from tests.daemon import Daemon
 from tests.servers.postgres import UNSAFE, Launcher, Postgres
