@@ -28,6 +28,7 @@ LAYERS = {
     "tasks": {"tasks", "domain", "limits"},
     "metrics": {"metrics", "domain", "ports", "limits"},
     "testing_hooks": {"domain", "limits"},
+    "grpc_environment": set[str](),
 }
 """What each part of memd may import from memd. What is not named here is assembly, which no part may import."""
 ASSEMBLY = {"app", "stores", "cli", "listen", "serving", "__main__"}
