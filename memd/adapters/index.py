@@ -30,8 +30,6 @@ from memd.limits import (
 )
 from memd.ports import IndexAnswer, IndexChange, IndexHit, IndexSource, IndexState, SearchOptions
 
-NOTHING_BELOW = 0.42
-"""As ``nothing_cosine`` of _core.RankingOptions (``tests/index/test_index.py`` compares)."""
 log = logging.getLogger(__name__)
 
 
@@ -90,7 +88,7 @@ class RustNamespaceIndex:
         if not len(core):
             return IndexAnswer((), nothing_relevant=True, seq=seq)
         try:
-            result = core.search(query, embedding, to_json(where), _ranking(options))
+            result = core.search(query, embedding, to_json(where), _ranking(options), _versions(options))
         except ValueError as exc:
             raise InvalidArgument("the search was refused by the index") from exc
         except RuntimeError as exc:
@@ -209,11 +207,15 @@ def _ranking(options: SearchOptions) -> _core.RankingOptions:
         candidates=options.candidates,
         vector_weight=options.vector_weight,
         trim_ratio=options.trim_ratio,
-        nothing_cosine=NOTHING_BELOW if options.nothing_below is None else options.nothing_below,
+        nothing_cosine=options.nothing_below,
         min_relevance=options.min_relevance,
         cues=options.cues,
         now_us=options.now_us,
     )
+
+
+def _versions(options: SearchOptions) -> bytes | None:
+    return None if options.versions is None else to_json(options.versions)
 
 
 def _hit(hit: _core.Hit) -> IndexHit:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 from memd.domain.context import KNOWLEDGE_HEADING, KNOWLEDGE_SHARE, memory_item
 from memd.domain.errors import LimitExceeded, ModelUnavailable
@@ -49,11 +50,13 @@ class SemanticTier:
         """The search as one blocking call, for the thread that has the embedding."""
         namespace = ask.scope.namespace
         where = visible(ask.scope, at_us=ask.as_of_us, now_us=ask.now_us)
+        versions = visible(ask.scope, at_us=ask.as_of_us, now_us=ask.now_us, include_invalid=True)
         if ask.filter is not None:
-            where = And((where, ask.filter))
+            where, versions = And((where, ask.filter)), And((versions, ask.filter))
+        options = replace(ask.options, versions=versions)
 
         def search(embedding: bytes | None) -> TierAnswer:
-            answer = self._index.search(namespace, "memory", words, embedding, where, ask.options)
+            answer = self._index.search(namespace, "memory", words, embedding, where, options)
             rows = self._memories.fetch(namespace, [hit.entry_id for hit in answer.hits]) if answer.hits else []
             return self._answer(answer, rows, reason)
 

@@ -45,6 +45,7 @@ impl NamespaceIndex {
         py.detach(|| self.0.remove(&ids, applied_seq)).map_err(map_error)
     }
 
+    #[pyo3(signature = (query, embedding, filter, options, versions = None))]
     fn search(
         &self,
         py: Python<'_>,
@@ -52,9 +53,10 @@ impl NamespaceIndex {
         embedding: Option<&[u8]>,
         filter: Option<&[u8]>,
         options: &Bound<'_, RankingOptions>,
+        versions: Option<&[u8]>,
     ) -> PyResult<SearchResult> {
         let RankingOptions { ranking, thoroughly } = options.get();
-        let search = || self.0.search_with(query, embedding, filter, ranking, thoroughly);
+        let search = || self.0.search_with(query, embedding, core::Sight { filter, versions }, ranking, thoroughly);
         let found = py.detach(search).map_err(map_error)?;
         let hits = found.hits.into_iter().map(|hit| Py::new(py, Hit::from(hit))).collect::<PyResult<_>>()?;
         Ok(SearchResult { hits, nothing_relevant: found.nothing_relevant, visible: found.visible })

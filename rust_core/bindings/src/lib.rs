@@ -38,6 +38,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("SnapshotStale", module.py().get_type::<snapshot::SnapshotStale>())?;
     module.add("SnapshotCorrupt", module.py().get_type::<snapshot::SnapshotCorrupt>())?;
     module.add_function(wrap_pyfunction!(ranking::default_cues, module)?)?;
+    module.add_function(wrap_pyfunction!(ranking::default_nothing, module)?)?;
     module.add_class::<tokens::TokenCounter>()?;
     module.add_class::<pack::Section>()?;
     module.add_class::<pack::Packed>()?;

@@ -30,6 +30,15 @@ pub struct SearchResult {
     pub visible: usize,
 }
 
+/// What a query may see: filters (JSON); None lets everything pass.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sight<'a> {
+    /// What is found.
+    pub filter: Option<&'a [u8]>,
+    /// Which other versions of what is found, superseded or yet to come, may lend it their evidence; None: none.
+    pub versions: Option<&'a [u8]>,
+}
+
 impl NamespaceIndex {
     /// Find the memories closest to a query in meaning (`embedding`: one vector, or None) and words. `filter` is JSON.
     pub fn search(
@@ -39,23 +48,25 @@ impl NamespaceIndex {
         filter: Option<&[u8]>,
         options: &RankingOptions,
     ) -> Result<SearchResult, Error> {
-        self.search_with(query, embedding, filter, options, &SearchOptions::default())
+        let sight = Sight { filter, ..Sight::default() };
+        self.search_with(query, embedding, sight, options, &SearchOptions::default())
     }
 
-    /// The same, and how thoroughly to look for vectors.
+    /// The same with versions, and how thoroughly to look for vectors.
     pub fn search_with(
         &self,
         query: &str,
         embedding: Option<&[u8]>,
-        filter: Option<&[u8]>,
+        sight: Sight<'_>,
         options: &RankingOptions,
         thoroughly: &SearchOptions,
     ) -> Result<SearchResult, Error> {
         options.check()?;
         thoroughly.check()?;
         let embedding = embedding.map(|bytes| one_vector(self.dimensions, bytes)).transpose()?;
-        let filter = filter.map(parse_filter).transpose()?;
-        Ok(self.read()?.search(query, embedding.as_ref(), filter.as_ref(), options, thoroughly))
+        let [filter, versions] = [sight.filter, sight.versions].map(|json| json.map(parse_filter).transpose());
+        let sight = [filter?, versions?];
+        Ok(self.read()?.search(query, embedding.as_ref(), sight.each_ref().map(Option::as_ref), options, thoroughly))
     }
 }
 
@@ -71,7 +82,7 @@ impl State {
         &self,
         query: &str,
         embedding: Option<&PreparedQuery>,
-        filter: Option<&Filter>,
+        [filter, versions]: [Option<&Filter>; 2],
         options: &RankingOptions,
         thoroughly: &SearchOptions,
     ) -> SearchResult {
@@ -81,7 +92,12 @@ impl State {
         let by_words = self.words.search(&query.terms, options.candidates, &visible, &tie);
         let by_vector =
             embedding.map_or(Vec::new(), |q| self.vectors.search(q, options.candidates, &visible, thoroughly, &tie));
-        let candidates = self.candidates(&query, [&by_words, &by_vector], &visible, options);
+        let mut candidates = self.candidates(&query, [&by_words, &by_vector], &visible, options);
+        let lends = options.cues.versions > 0.0 && candidates.iter().any(|c| self.has_versions(c.slot));
+        if let Some(filter) = versions.filter(|_| lends) {
+            let lenders = self.visible(Some(filter));
+            self.lend_versions(&mut candidates, &query, [&visible, &lenders], options);
+        }
         let likeness = |a: u32, b: u32| self.words.likeness(a, b);
         let (ranked, nothing_relevant) = rank(candidates, options, &Between { tie: &tie, likeness: &likeness });
         let hits = ranked.into_iter().filter_map(|ranked| self.hit(ranked)).collect();
