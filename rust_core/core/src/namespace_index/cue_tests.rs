@@ -122,6 +122,8 @@ fn words_that_only_say_when_can_be_left_out() {
         let hits = found(&stored, query, Cues { date_words: taken, ..Cues::OFF });
         ["due", "lead"].map(|id| hits.iter().find(|hit| hit.memory_id == id).unwrap().ranked.candidate.bm25)
     };
+    let only_when = |taken: f32| found(&stored, "June 2023", Cues { date_words: taken, ..Cues::OFF }).len();
+    assert_eq!((only_when(0.0), only_when(0.9), only_when(1.0)), (1, 1, 0));
     let ([due, lead], [due_half, lead_half], [due_off, lead_off]) = (scores(0.0), scores(0.5), scores(1.0));
     assert!(due > due_half && due_half > due_off && due_off > 0.0);
     assert_eq!((lead, lead), (lead_half, lead_off));

@@ -209,6 +209,9 @@ impl LexicalIndex {
 
     /// Put a term of the query, or what stands for it, into `terms`; its weight, also when nothing does.
     fn weigh(&self, term: &str, factor: f32, spelling: f32, terms: &mut Vec<(StringId, f32)>) -> f32 {
+        if factor <= 0.0 {
+            return 0.0; // what counts nothing finds nothing
+        }
         if let Some(id) = self.terms.find(term) {
             let weight = factor * self.idf(self.postings[id as usize - 1].len());
             terms.push((id, weight));
