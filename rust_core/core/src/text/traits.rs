@@ -33,12 +33,12 @@ impl TextTraits {
 
 /// Of two that begin the text the second counts as well: the first may have its capital from there ("Ask Ada").
 fn alone(words: &TermCounts) -> Box<[u32]> {
-    let single = |(at, run): (usize, &Box<[u32]>)| match **run {
+    let single = |(at, run): (usize, &[u32])| match *run {
         [one] => Some(one),
         [first, second] if at == 0 && words.order.first() == Some(&first) => Some(second),
         _ => None,
     };
-    let found = words.capitals.iter().enumerate().filter_map(single);
+    let found = words.capitals.iter().map(|run| &**run).enumerate().filter_map(single);
     let mut hashes: Vec<u32> = found.map(|at| pairs::hash_one(&words.terms[at as usize].0)).collect();
     hashes.sort_unstable();
     hashes.dedup();
