@@ -56,7 +56,7 @@ class IndexEntry:
 
     ``embeddings``: one or more float32 vectors (one per window), little-endian, concatenated; empty for words only.
     ``fields``: UTF-8 JSON object with the filterable fields: ``user_id agent_id session_id source speaker`` (string or
-    absent), ``event_time create_time update_time valid_from valid_to expire_time`` (integer microseconds since the epoch
+    absent; ``supersedes superseded_by`` too, for the ranking: a filter may not name them), ``event_time create_time update_time valid_from valid_to expire_time`` (integer microseconds since the epoch
     or absent), ``importance`` (number), ``pinned`` (bool), ``position`` (integer or absent), ``tags`` (list of strings),
     ``metadata`` (flat object of string, number, bool or list of those).
     """
@@ -70,6 +70,9 @@ def analyze_batch(texts: Sequence[str]) -> list[list[tuple[str, int]]]:
 def default_cues() -> dict[str, float]:
     """Every cue of the ranking with its default weight."""
 
+def default_nothing() -> tuple[float, float]:
+    """``nothing_cosine`` and ``nothing_coverage`` of RankingOptions when they are not given."""
+
 @final
 class RankingOptions:
     """Defaults are the measured ones. Weights 0..1; ``min_relevance`` is a cosine or None for no cut-off.
@@ -77,7 +80,7 @@ class RankingOptions:
     ``cues``: weights by name (see ``default_cues``), the others keep their defaults; ValueError for an unknown name.
     ``now_us``: the time of the question, from which "last week" counts; None leaves such words alone.
     Nothing is relevant when the best cosine plus ``nothing_coverage`` times the part of the query's words the best memory
-    has is below ``nothing_cosine``.
+    has is below ``nothing_cosine``; None takes ``default_nothing``.
 
     How thoroughly vectors are looked for: ``ef`` is the number of candidates a walk over the graph keeps (1 to 2**20; None
     leaves it to the index, which aims at a recall of .98); ``exact`` looks at every visible vector.
@@ -91,8 +94,8 @@ class RankingOptions:
         vector_weight: float = 0.5,
         trim_ratio: float = 0.35,
         noise_cosine: float = 0.2,
-        nothing_cosine: float = 0.42,
-        nothing_coverage: float = 0.3,
+        nothing_cosine: float | None = None,
+        nothing_coverage: float | None = None,
         min_relevance: float | None = None,
         ef: int | None = None,
         exact: bool = False,
@@ -113,8 +116,8 @@ class Hit:
     word_part: float
     matched_terms: int
     def cues(self) -> dict[str, float]:
-        """What each cue gave (or took: ``turn``, ``diversity``) in the scale of ``score``; ``context_words`` and
-        ``phrases`` in that of ``word_part``, which contains them."""
+        """What each cue gave (or took: ``turn``, ``diversity``) in the scale of ``score``; ``context_words``,
+        ``phrases`` and ``names`` in that of ``word_part``, which contains them; ``versions`` is within both parts."""
 
 @final
 class SearchResult:
@@ -147,11 +150,19 @@ class NamespaceIndex:
     def remove(self, memory_ids: Sequence[str], applied_seq: int) -> int:
         """How many were there."""
     def search(
-        self, query: str, embedding: bytes | None, filter: bytes | None, options: RankingOptions
+        self,
+        query: str,
+        embedding: bytes | None,
+        filter: bytes | None,
+        options: RankingOptions,
+        versions: bytes | None = None,
     ) -> SearchResult:
         """``embedding``: one float32 vector, little-endian, or None for words only. ``filter``: UTF-8 JSON, see
-        ``memd/domain/filters.py`` for the grammar, None for everything."""
-    def prepare(self, query: str, filter: bytes | None, options: RankingOptions) -> PreparedSearch:
+        ``memd/domain/filters.py`` for the grammar, None for everything. ``versions``: a filter too: which memories that do
+        not pass ``filter`` may lend their evidence to one that does and that superseded them, or that they superseded."""
+    def prepare(
+        self, query: str, filter: bytes | None, options: RankingOptions, versions: bytes | None = None
+    ) -> PreparedSearch:
         """The half of ``search`` that needs no embedding, for the time in which that is made."""
     def finish(self, prepared: PreparedSearch, embedding: bytes | None) -> SearchResult:
         """What ``search`` finds now: changes since ``prepare`` are seen."""

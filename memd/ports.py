@@ -525,6 +525,8 @@ class SearchOptions:
     """``nothing_cosine``; None is its default."""
     now_us: int | None = None
     """The time of the question: "last week" counts from it."""
+    versions: Filter | None = None
+    """Which other versions of what is found (superseded, or valid later) may lend it their evidence; None: none."""
 
 
 @dataclass(frozen=True, slots=True)

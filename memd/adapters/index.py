@@ -32,8 +32,6 @@ from memd.limits import (
 )
 from memd.ports import INDEX_KINDS, IndexAnswer, IndexChange, IndexHit, IndexSource, IndexState, SearchOptions
 
-NOTHING_BELOW = 0.42
-"""As ``nothing_cosine`` of _core.RankingOptions (``tests/index/test_index.py`` compares)."""
 log = logging.getLogger(__name__)
 
 
@@ -102,9 +100,9 @@ class RustNamespaceIndex:
         if not slot.wait_inline(self._inline_rows):
             return lambda embedding: scan(self._source.load(namespace, kind), embedding, where, options)
         _, core = slot.current()
-        conditions, ranking = to_json(where), _ranking(options)
+        conditions, ranking, versions = to_json(where), _ranking(options), _versions(options)
         with self._told(slot):
-            prepared = core.prepare(query, conditions, ranking)
+            prepared = core.prepare(query, conditions, ranking, versions)
 
         def finish(embedding: bytes | None) -> IndexAnswer:
             seq, now = slot.current()
@@ -114,7 +112,7 @@ class RustNamespaceIndex:
                 if now is core:
                     result = core.finish(prepared, embedding)
                 else:  # everything was deleted in between, and a new index begun
-                    result = now.search(query, embedding, conditions, ranking)
+                    result = now.search(query, embedding, conditions, ranking, versions)
             return IndexAnswer(tuple([_hit(h) for h in result.hits]), result.nothing_relevant, seq)
 
         return finish
@@ -261,7 +259,7 @@ def answered(
     if not len(core):
         return IndexAnswer((), nothing_relevant=True, seq=seq)
     try:
-        result = core.search(query, embedding, to_json(where), _ranking(options))
+        result = core.search(query, embedding, to_json(where), _ranking(options), _versions(options))
     except ValueError as exc:
         raise InvalidArgument("the search was refused by the index") from exc
     return IndexAnswer(tuple([_hit(h) for h in result.hits]), result.nothing_relevant, seq)
@@ -273,11 +271,15 @@ def _ranking(options: SearchOptions) -> _core.RankingOptions:
         candidates=options.candidates,
         vector_weight=options.vector_weight,
         trim_ratio=options.trim_ratio,
-        nothing_cosine=NOTHING_BELOW if options.nothing_below is None else options.nothing_below,
+        nothing_cosine=options.nothing_below,
         min_relevance=options.min_relevance,
         cues=options.cues,
         now_us=options.now_us,
     )
+
+
+def _versions(options: SearchOptions) -> bytes | None:
+    return None if options.versions is None else to_json(options.versions)
 
 
 def _hit(hit: _core.Hit) -> IndexHit:

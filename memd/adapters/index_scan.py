@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from memd import _core
 from memd.domain.filters import Filter, matches
 from memd.ports import IndexAnswer, IndexHit, IndexRow, SearchOptions
 
 INDEX_LOADING = "INDEX_LOADING"
-_NOTHING_COSINE = 0.30
-"""Words are not looked at here, so this is what a cosine must be that some of the query's words come with: less than
-``nothing_cosine`` of _core.RankingOptions."""
+_USUAL_COVERAGE = 0.4
+"""Words are not looked at here: the best memory is taken to have this part of the query's."""
 
 
 def scan(
@@ -32,7 +32,13 @@ def scan(
         for rows in batches:
             best = heapq.nlargest(options.limit, [*best, *_cosines(rows, query, where)])
     hits = [_hit(entry_id, version, cosine) for cosine, entry_id, version in best if _near_enough(cosine, options)]
-    return IndexAnswer(tuple(hits), not best or best[0][0] < _NOTHING_COSINE, seq, INDEX_LOADING)
+    return IndexAnswer(tuple(hits), not best or best[0][0] < _nothing_below(options), seq, INDEX_LOADING)
+
+
+def _nothing_below(options: SearchOptions) -> float:
+    cosine, coverage = _core.default_nothing()
+    asked = cosine if options.nothing_below is None else options.nothing_below
+    return asked - coverage * _USUAL_COVERAGE
 
 
 def _cosines(rows: Sequence[IndexRow], query: NDArray[np.float32], where: Filter) -> list[tuple[float, str, int]]:

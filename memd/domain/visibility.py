@@ -86,7 +86,8 @@ def _user(scope: Scope) -> Filter:
 
 
 def fields_of(memory: Memory) -> dict[str, Any]:
-    """The filterable fields of a memory, as ``filters.matches`` and the index take them; unset ones are absent."""
+    """The filterable fields of a memory, as ``filters.matches`` and the index take them, and, for the ranking, its versions;
+    unset ones are absent."""
     fields: dict[str, Any] = {
         "memory_id": memory.memory_id,
         "user_id": memory.scope.user_id or None,
@@ -100,6 +101,8 @@ def fields_of(memory: Memory) -> dict[str, Any]:
         "valid_from": memory.valid_from,
         "valid_to": memory.valid_to,
         "expire_time": memory.expire_time,
+        "supersedes": memory.supersedes or None,
+        "superseded_by": memory.superseded_by or None,
         "importance": memory.importance,
         "position": memory.position,
         "pinned": memory.pinned,

@@ -39,6 +39,8 @@ _PATIENCE_SHARE = 0.8
 _CANCEL_GRACE_S = 0.05
 _PACK_INLINE_CHARS = 8_192
 """More text than this is packed on a thread: counting it would hold up the event loop for milliseconds."""
+_AS_OF_CUES = {"date": 0.0, "date_words": 1.0}
+"""``as_of`` says which time is meant: a date in the query repeats it. The answer was not said then, nor has its words."""
 NO_SESSION = "NO_SESSION"
 _FAILED = "FAILED"
 
@@ -184,8 +186,7 @@ class RecallService:
 
 
 def _ask(request: RecallRequest, policy: SessionPolicy, now_us: int, patience_s: float) -> TierAsk:
-    # ``as_of`` says which time is meant: a date in the query repeats it, and is not when the answer was said.
-    cues = request.options.cues if request.as_of_us is None else {"date": 0.0, **request.options.cues}
+    cues = request.options.cues if request.as_of_us is None else {**_AS_OF_CUES, **request.options.cues}
     return TierAsk(
         scope=request.scope,
         query=request.query,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from memd.domain.context import KNOWLEDGE_HEADING, KNOWLEDGE_SHARE, memory_item
@@ -53,9 +54,11 @@ class SemanticTier:
         """Blocking: the search but for the embedding; with that, the rest."""
         namespace = ask.scope.namespace
         where = visible(ask.scope, at_us=ask.as_of_us, now_us=ask.now_us)
+        versions = visible(ask.scope, at_us=ask.as_of_us, now_us=ask.now_us, include_invalid=True)
         if ask.filter is not None:
-            where = And((where, ask.filter))
-        search = self._index.prepare(namespace, "memory", words, where, ask.options)
+            where, versions = And((where, ask.filter)), And((versions, ask.filter))
+        options = replace(ask.options, versions=versions)
+        search = self._index.prepare(namespace, "memory", words, where, options)
 
         def finish(embedding: bytes | None) -> TierAnswer:
             answer = search(embedding)

@@ -90,6 +90,23 @@ def test_cues_are_switched_per_request_and_explained(memd: Client) -> None:
         memd.recall("which city?", cues={"date": 2})
 
 
+def test_a_version_in_the_words_of_the_question_lends_them_to_the_valid_one(memd: Client) -> None:
+    memd.remember(NewMemory("The database of Heron is Postgres", memory_id="old"))
+    memd.remember(NewMemory("Heron moved over to MySQL", memory_id="new", supersedes="old"))
+    memd.remember("The database of Basalt is Oracle")
+    question = "What is the database of Heron?"
+    cued = memd.recall(question, explain=True)
+    assert cued.memories[0].memory.memory_id == "new"
+    assert "old" not in {hit.memory.memory_id for hit in cued.memories}
+    parts = cued.memories[0].parts
+    assert parts is not None and parts.cues["versions"] > 0
+    off = memd.recall(question, explain=True, cues={"versions": 0})
+    assert all(hit.parts is not None and hit.parts.cues["versions"] == 0 for hit in off.memories)
+    assert memd.forget("old").counts
+    gone = memd.recall(question, explain=True)
+    assert all(hit.parts is not None and hit.parts.cues["versions"] == 0 for hit in gone.memories)
+
+
 def test_nothing_relevant_is_asked_for_by_its_bound(memd: Client) -> None:
     memd.remember("Ada prefers trains to planes")
     assert memd.recall("quantum chromodynamics").nothing_relevant

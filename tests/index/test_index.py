@@ -252,7 +252,8 @@ def test_the_index_equals_the_rows_after_any_interleaving(rows: Rows) -> None:
 
 def test_the_defaults_of_the_ranking_are_those_of_the_core() -> None:
     signature = inspect.signature(_core.RankingOptions)
-    assert signature.parameters["nothing_cosine"].default == index_module.NOTHING_BELOW
+    assert signature.parameters["nothing_cosine"].default is None
+    assert _core.default_nothing() == pytest.approx((0.42, 0.3))  # what the wire contract and docs/retrieval.md say
     core = {name: signature.parameters[name].default for name in ("candidates", "vector_weight", "trim_ratio")}
     assert core == {name: getattr(SearchOptions(limit=5), name) for name in core}
 

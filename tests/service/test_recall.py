@@ -13,7 +13,7 @@ from memd._core import TokenCounter
 from memd.adapters.embed_onnx import AbsentEmbedder, workers
 from memd.adapters.pack import RustContextPacker
 from memd.domain.errors import Corruption, DeadlineExceeded, InvalidArgument, ModelUnavailable, NotReady, StoreBusy
-from memd.domain.filters import Compare
+from memd.domain.filters import Compare, Not
 from memd.domain.model import Scope, TierName
 from memd.ports import SearchOptions, TierAnswer, TierAsk
 from memd.service.recall import RecallRequest, RecallService
@@ -215,6 +215,35 @@ async def test_with_as_of_a_date_in_the_query_is_no_cue_unless_asked_for(house: 
     assert max(await date_parts(as_of_us=later)) == 0
     asked_for = SearchOptions(limit=5, cues={"date": 0.35})
     assert max(await date_parts(as_of_us=later, options=asked_for)) > 0
+
+
+async def test_with_as_of_words_that_say_when_are_no_words_unless_asked_for(house: House) -> None:
+    await learn(house, "The release is due in June 2025", "Ada leads the release")
+    later = house.clock.now_us()
+
+    async def bm25(**cues: float) -> dict[str, float]:
+        options = SearchOptions(limit=5, trim_ratio=0.0, cues=cues)
+        reply = await house.ask("Who leads the release in June 2025?", as_of_us=later, options=options)
+        return {memory.content[:3]: hit.bm25 for memory, hit in reply.memories}
+
+    without, kept = await bm25(), await bm25(date_words=0.0)
+    assert kept["The"] > without["The"] > 0
+    assert kept["Ada"] == without["Ada"]
+
+
+async def test_only_versions_that_pass_scope_and_filter_lend(house: House) -> None:
+    old = (await learn(house, draft("The database of Heron is Postgres", tags=("past",)))).value[0].memory_id
+    between = house.clock.now_us()
+    await learn(house, draft("Heron moved over to MySQL", supersedes=old), "The database of Basalt is Oracle")
+
+    async def lent(**more: Any) -> float:
+        reply = await house.ask("What is the database of Heron?", **more)
+        return max(hit.cues()["versions"] for _, hit in reply.memories)
+
+    assert await lent() > 0
+    assert await lent(as_of_us=between) == 0, "it is the version in the words of the question itself"
+    assert await lent(filter=Not(Compare("eq", "tags", "past"))) == 0
+    assert await lent(options=SearchOptions(limit=5, cues={"versions": 0.0})) == 0
 
 
 async def test_a_filter_applies_inside_the_search(house: House) -> None:

@@ -49,6 +49,7 @@ impl NamespaceIndex {
         py.detach(|| self.0.remove(&ids, applied_seq)).map_err(map_error)
     }
 
+    #[pyo3(signature = (query, embedding, filter, options, versions = None))]
     fn search(
         &self,
         py: Python<'_>,
@@ -56,21 +57,26 @@ impl NamespaceIndex {
         embedding: Option<&[u8]>,
         filter: Option<&[u8]>,
         options: &Bound<'_, RankingOptions>,
+        versions: Option<&[u8]>,
     ) -> PyResult<SearchResult> {
         let RankingOptions { ranking, thoroughly } = options.get();
-        let search = || self.0.search_with(query, embedding, filter, ranking, thoroughly);
+        let sight = core::Sight { filter, versions };
+        let search = || self.0.search_with(query, embedding, sight, ranking, thoroughly);
         shown(py, py.detach(search).map_err(map_error)?)
     }
 
+    #[pyo3(signature = (query, filter, options, versions = None))]
     fn prepare(
         &self,
         py: Python<'_>,
         query: &str,
         filter: Option<&[u8]>,
         options: &Bound<'_, RankingOptions>,
+        versions: Option<&[u8]>,
     ) -> PyResult<PreparedSearch> {
         let RankingOptions { ranking, thoroughly } = options.get();
-        py.detach(|| self.0.prepare(query, filter, ranking, thoroughly)).map(PreparedSearch).map_err(map_error)
+        let sight = core::Sight { filter, versions };
+        py.detach(|| self.0.prepare(query, sight, ranking, thoroughly)).map(PreparedSearch).map_err(map_error)
     }
 
     fn finish(

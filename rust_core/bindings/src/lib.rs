@@ -46,6 +46,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("SnapshotCorrupt", module.py().get_type::<snapshot::SnapshotCorrupt>())?;
     module.add_function(wrap_pyfunction!(ranking::default_cues, module)?)?;
     module.add_function(wrap_pyfunction!(words::analyze_batch, module)?)?;
+    module.add_function(wrap_pyfunction!(ranking::default_nothing, module)?)?;
     module.add_class::<tokens::TokenCounter>()?;
     module.add_class::<pack::Section>()?;
     module.add_class::<pack::Packed>()?;

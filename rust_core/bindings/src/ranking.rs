@@ -25,8 +25,8 @@ impl RankingOptions {
         vector_weight = 0.5,
         trim_ratio = 0.35,
         noise_cosine = 0.2,
-        nothing_cosine = 0.42,
-        nothing_coverage = 0.3,
+        nothing_cosine = None,
+        nothing_coverage = None,
         min_relevance = None,
         ef = None,
         exact = false,
@@ -40,8 +40,8 @@ impl RankingOptions {
         vector_weight: f32,
         trim_ratio: f32,
         noise_cosine: f32,
-        nothing_cosine: f32,
-        nothing_coverage: f32,
+        nothing_cosine: Option<f32>,
+        nothing_coverage: Option<f32>,
         min_relevance: Option<f32>,
         ef: Option<i64>,
         exact: bool,
@@ -53,14 +53,15 @@ impl RankingOptions {
             let known = weights.weight_mut(&name).ok_or_else(|| PyValueError::new_err("unknown cue"))?;
             *known = weight;
         }
+        let defaults = memd_core::rank::RankingOptions::default();
         let ranking = memd_core::rank::RankingOptions {
             limit: size("limit", limit)?,
             candidates: size("candidates", candidates)?,
             vector_weight,
             trim_ratio,
             noise_cosine,
-            nothing_cosine,
-            nothing_coverage,
+            nothing_cosine: nothing_cosine.unwrap_or(defaults.nothing_cosine),
+            nothing_coverage: nothing_coverage.unwrap_or(defaults.nothing_coverage),
             min_relevance,
             cues: weights,
             now_us,
@@ -123,6 +124,13 @@ pub struct SearchResult {
     pub hits: Vec<Py<Hit>>,
     pub nothing_relevant: bool,
     pub visible: usize,
+}
+
+/// What `nothing_cosine` and `nothing_coverage` are when they are not given.
+#[pyfunction]
+pub fn default_nothing() -> (f32, f32) {
+    let defaults = memd_core::rank::RankingOptions::default();
+    (defaults.nothing_cosine, defaults.nothing_coverage)
 }
 
 /// The weights of the cues by name, as `RankingOptions` has them when none is given.

@@ -1,6 +1,8 @@
 //! English expressions of dates: "7 May 2023", "May 7th", "in May", "2023-05-07", "yesterday", "last week", "next
 //! Friday", "three days ago". What is not surely a date is passed over: a wrong date costs more than a missed one.
 
+use std::ops::Range;
+
 use super::civil::{Civil, DayRange, YEARS, exact_day, from_day, month_range, weekday, year_range};
 use super::words::{Joint, Token, tokens};
 
@@ -43,6 +45,11 @@ const BEFORE_A_MONTH: [&str; 16] = [
 
 /// The dates a text speaks of, relative ones counted from the day `today`; without it they are passed over.
 pub fn spoken_dates(text: &str, today: Option<i32>) -> Vec<Spoken> {
+    places_of_dates(text, today).into_iter().map(|(spoken, _)| spoken).collect()
+}
+
+/// The same, each with where it stands in the text, in bytes.
+pub fn places_of_dates(text: &str, today: Option<i32>) -> Vec<(Spoken, Range<usize>)> {
     let tokens = tokens(text);
     let mut found = Vec::new();
     let mut at = 0;
@@ -53,7 +60,8 @@ pub fn spoken_dates(text: &str, today: Option<i32>) -> Vec<Spoken> {
             at += 1;
             continue;
         };
-        found.push(spoken);
+        let last = tokens.len().min(at + length) - 1;
+        found.push((spoken, tokens[at].place.start..tokens[last].place.end));
         at += length;
     }
     found

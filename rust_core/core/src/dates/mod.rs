@@ -6,7 +6,7 @@ mod words;
 
 use civil::{Civil, exact_day, from_day, month_range};
 pub use civil::{DayRange, day_of};
-pub use english::{Spoken, spoken_dates};
+pub use english::{Spoken, places_of_dates, spoken_dates};
 
 /// Dates kept of one text: more are a calendar, not a memory.
 const MAX_MENTIONS: usize = 8;

@@ -1,5 +1,7 @@
 //! Words and numbers of a text as the date patterns see them.
 
+use std::ops::Range;
+
 /// What stands directly behind a token: only what joins the parts of a date matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Joint {
@@ -17,6 +19,8 @@ pub struct Token {
     pub text: String,
     pub number: Option<i32>,
     pub joint: Joint,
+    /// Where it begins and ends in the text, in bytes.
+    pub place: Range<usize>,
 }
 
 /// Words longer than this are no part of a date.
@@ -33,20 +37,21 @@ pub fn tokens(text: &str) -> Vec<Token> {
         rest = &rest[start..];
         let end = rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(rest.len());
         let (word, behind) = rest.split_at(end);
-        found.push(token(word, joint(behind)));
+        let begin = text.len() - rest.len();
+        found.push(token(word, joint(behind), begin..begin + end));
         rest = behind;
     }
     found
 }
 
-fn token(word: &str, joint: Joint) -> Token {
+fn token(word: &str, joint: Joint, place: Range<usize>) -> Token {
     if word.len() > MAX_WORD_CHARS {
-        return Token { text: String::new(), number: None, joint };
+        return Token { text: String::new(), number: None, joint, place };
     }
     let text = word.to_ascii_lowercase();
     let digits = ["st", "nd", "rd", "th"].iter().find_map(|end| text.strip_suffix(end)).unwrap_or(&text);
     let number = if digits.bytes().all(|b| b.is_ascii_digit()) { digits.parse().ok() } else { None };
-    Token { text, number, joint }
+    Token { text, number, joint, place }
 }
 
 fn joint(behind: &str) -> Joint {

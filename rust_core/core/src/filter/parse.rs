@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{Field, Filter, Order};
 use crate::error::Error;
-use crate::fields::{INTEGER_FIELDS, Number, STRING_FIELDS, Scalar, Text};
+use crate::fields::{FILTERABLE_STRINGS, INTEGER_FIELDS, Number, STRING_FIELDS, Scalar, Text};
 use crate::limits::{MAX_FILTER_BYTES, MAX_FILTER_DEPTH, MAX_FILTER_NODES};
 
 fn refuse<T>(why: &str) -> Result<T, Error> {
@@ -108,7 +108,7 @@ fn scalar(value: Value) -> Result<Text, Error> {
 
 fn field(name: &Value) -> Result<Field, Error> {
     let Value::String(name) = name else { return refuse("a field is named by a string") };
-    if let Some(at) = STRING_FIELDS.iter().position(|field| field == name) {
+    if let Some(at) = STRING_FIELDS[..FILTERABLE_STRINGS].iter().position(|field| field == name) {
         return Ok(Field::String(at));
     }
     if let Some(at) = INTEGER_FIELDS.iter().position(|field| field == name) {

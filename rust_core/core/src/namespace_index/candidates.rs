@@ -1,20 +1,27 @@
 //! From what the two searches found to candidates with everything the ranking goes by.
 
+use std::ops::Range;
+
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use super::State;
 use crate::bitmap::Bitmap;
-use crate::dates::{Spoken, answers, day_of, spoken_dates};
+use crate::dates::{Spoken, answers, day_of, places_of_dates};
 use crate::fields::column;
 use crate::index::{PreparedQuery, VectorIndex};
 use crate::interner::{ABSENT, StringId};
 use crate::rank::{Candidate, RankingOptions, Traits};
-use crate::text::{QueryTerms, WordOptions, analyze, names_in};
+use crate::text::{QueryTerms, TermCounts, WordOptions, analyze, names_in};
 
 /// What a word two turns away counts of one in the next turn.
 const FAR_SHARE: f32 = 0.6;
 /// Turns looked at around a find: two before, two behind.
 const BESIDE: usize = 4;
+/// One session may last for weeks: what is said a day later is no reply.
+const MAX_GAP_US: u64 = 24 * MAX_UNPLACED_GAP_US;
+/// Where no positions say that one followed the other, what was stored next need not: facts of one session stand beside each
+/// other by chance.
+const MAX_UNPLACED_GAP_US: u64 = 3_600_000_000;
 /// Turns around candidates, about: room made beforehand.
 const EXPECTED: usize = 512;
 /// Finds, best first of each side, whose neighbours become candidates: further ones add work and no recall.
@@ -32,11 +39,19 @@ pub struct Query {
 impl State {
     pub fn query(&self, text: &str, options: &RankingOptions) -> Query {
         let cues = &options.cues;
-        let asks_when = cues.date > 0.0;
+        let mut words = analyze(text);
+        let mut dates = Vec::new();
+        if cues.date > 0.0 || cues.date_words > 0.0 {
+            let (spoken, places): (Vec<_>, Vec<_>) =
+                places_of_dates(text, options.now_us.and_then(day_of)).into_iter().unzip();
+            words.faint = only_in(&words, text, &places);
+            dates = if cues.date > 0.0 { spoken } else { dates };
+        }
+        let weighing = WordOptions { spelling: cues.spelling, faint: 1.0 - cues.date_words };
         Query {
-            terms: self.words.resolve(&analyze(text), &WordOptions { names: cues.names, spelling: cues.spelling }),
+            terms: self.words.resolve(&words, &weighing),
             words: if cues.speaker > 0.0 { names_in(text) } else { Vec::new() },
-            dates: if asks_when { spoken_dates(text, options.now_us.and_then(day_of)) } else { Vec::new() },
+            dates,
         }
     }
 
@@ -55,7 +70,7 @@ impl State {
         slots.dedup();
         let searched = slots.len();
         let mut places: FxHashMap<u32, u32> = slots.iter().enumerate().map(|(at, &slot)| (slot, at as u32)).collect();
-        let mut around = Around { state: self, terms: &query.terms, visible, known };
+        let mut around = Around::new(self, &query.terms, visible, known);
         if options.cues.look_beside() {
             let best = found.iter().flat_map(|side| side.iter().take(MAX_WITH_NEIGHBOURS));
             for slot in best.flat_map(|&(slot, _)| around.beside(slot)).flatten().collect::<Vec<_>>() {
@@ -68,9 +83,10 @@ impl State {
         let mut speakers = FxHashMap::default();
         let mut candidates = Vec::with_capacity(slots.len());
         for (at, &slot) in slots.iter().enumerate() {
-            let mut candidate = around.words_of(slot, options);
+            let traits = self.traits(slot, query, &mut speakers);
+            let mut candidate = around.words_of(slot, traits.turn, options);
             candidate.cosine = embedding.and_then(|query| self.vectors.cosine(slot, query));
-            candidate.traits = self.traits(slot, query, &mut speakers);
+            candidate.traits = traits;
             candidate.traits.beside_only = at >= searched;
             if options.cues.look_beside() {
                 let [_, before, behind, _] = around.beside(slot);
@@ -84,7 +100,7 @@ impl State {
 
     /// What these slots and those beside them have of the query's words, looked up ahead.
     pub fn parts(&self, terms: &QueryTerms, found: &[(u32, f32)], visible: &Bitmap) -> Parts {
-        let mut around = Around { state: self, terms, visible, known: Parts::default() };
+        let mut around = Around::new(self, terms, visible, Parts::default());
         for &(slot, _) in found {
             around.parts(slot);
             around.beside(slot).into_iter().flatten().for_each(|near| {
@@ -97,12 +113,11 @@ impl State {
     fn traits(&self, slot: u32, query: &Query, speakers: &mut FxHashMap<StringId, bool>) -> Traits {
         let fields = &self.fields;
         let speaker = fields.string(column::SPEAKER, slot);
-        let time_us = fields.integer(column::EVENT_TIME, slot).or_else(|| fields.integer(column::CREATE_TIME, slot));
+        let time_us = self.time_us(slot);
         let text = &self.traits[slot as usize];
         let importance = fields.importance.get(slot as usize).copied().unwrap_or(f64::NAN) as f32;
         Traits {
-            turn: fields.string(column::SESSION_ID, slot) != ABSENT
-                && (speaker != ABSENT || fields.integer(column::POSITION, slot).is_some()),
+            turn: self.is_turn(slot, speaker),
             asks: text.asks,
             length: self.words.length(slot),
             named: !query.words.is_empty()
@@ -114,6 +129,28 @@ impl State {
         }
     }
 
+    /// A turn has its place among others; so has what somebody said while somebody said something else.
+    pub(super) fn is_turn(&self, slot: u32, speaker: StringId) -> bool {
+        self.fields.string(column::SESSION_ID, slot) != ABSENT
+            && (self.fields.integer(column::POSITION, slot).is_some()
+                || speaker != ABSENT && self.beside(slot).iter().any(Option::is_some))
+    }
+
+    /// When it was said, else stored.
+    fn time_us(&self, slot: u32) -> Option<i64> {
+        let time = |field| self.fields.integer(field, slot);
+        time(column::EVENT_TIME).or_else(|| time(column::CREATE_TIME))
+    }
+
+    /// The turns around a slot, as far as they were said around the same time.
+    pub(super) fn beside(&self, slot: u32) -> [Option<u32>; BESIDE] {
+        let said = self.time_us(slot);
+        let placed = |slot| self.fields.integer(column::POSITION, slot).is_some();
+        let most = |near| if placed(slot) && placed(near) { MAX_GAP_US } else { MAX_UNPLACED_GAP_US };
+        let apart = |near| self.time_us(near).zip(said).is_some_and(|(a, b)| a.abs_diff(b) > most(near));
+        self.conversations.beside(slot).map(|near| near.filter(|&near| !apart(near)))
+    }
+
     /// By the first or the last part of the name: "Ada", "Lovelace", "Ada Lovelace".
     fn is_named(&self, speaker: StringId, words: &[String]) -> bool {
         let names = names_in(self.fields.strings.get(speaker).unwrap_or_default());
@@ -121,8 +158,24 @@ impl State {
     }
 }
 
+/// By term of a query: whether it stands in these places of the text alone. Empty without places.
+fn only_in(words: &TermCounts, text: &str, places: &[Range<usize>]) -> Vec<bool> {
+    if places.is_empty() {
+        return Vec::new();
+    }
+    let mut rest = String::with_capacity(text.len());
+    let mut from = 0;
+    for place in places {
+        rest.push_str(&text[from..place.start]);
+        from = place.end;
+    }
+    rest.push_str(&text[from..]);
+    let rest = analyze(&rest);
+    words.terms.iter().map(|(term, _)| !rest.terms.iter().any(|(other, _)| other == term)).collect()
+}
+
 /// The turns around candidates, and what they have of the query's words; each looked up once.
-struct Around<'a> {
+pub(super) struct Around<'a> {
     state: &'a State,
     terms: &'a QueryTerms,
     visible: &'a Bitmap,
@@ -144,10 +197,14 @@ impl Default for Parts {
     }
 }
 
-impl Around<'_> {
+impl<'a> Around<'a> {
+    pub(super) fn new(state: &'a State, terms: &'a QueryTerms, visible: &'a Bitmap, known: Parts) -> Self {
+        Self { state, terms, visible, known }
+    }
+
     /// What the query may not see neither lends nor comes along.
     fn beside(&self, slot: u32) -> [Option<u32>; BESIDE] {
-        self.state.conversations.beside(slot).map(|near| near.filter(|&near| self.visible.get(near)))
+        self.state.beside(slot).map(|near| near.filter(|&near| self.visible.get(near)))
     }
 
     /// Where the parts of a slot start; None when it has no word of the query.
@@ -165,7 +222,8 @@ impl Around<'_> {
     }
 
     /// A candidate with its words: each counts once, from where it counts most, here or in the turns beside.
-    fn words_of(&mut self, slot: u32, options: &RankingOptions) -> Candidate {
+    /// Names count more in what is no `turn`.
+    pub(super) fn words_of(&mut self, slot: u32, turn: bool, options: &RankingOptions) -> Candidate {
         let mut candidate = Candidate { slot, ..Candidate::default() };
         let width = self.terms.len();
         let own = self.parts(slot);
@@ -175,6 +233,9 @@ impl Around<'_> {
             candidate.bm25 = parts.iter().sum();
             candidate.matched_terms = parts.iter().filter(|part| **part > 0.0).count() as u32;
             candidate.coverage = self.terms.coverage(parts);
+            let alone = &self.state.traits[slot as usize].alone;
+            let more = if turn { 0.0 } else { options.cues.names };
+            candidate.names = self.terms.by_name(parts, alone, more, options.cues.full_name);
         }
         if options.cues.phrases > 0.0 && candidate.matched_terms > 1 {
             candidate.phrases = options.cues.phrases * self.terms.phrases(&self.state.traits[slot as usize].pairs);

@@ -7,12 +7,13 @@ mod remove;
 mod search;
 mod snapshot;
 mod upsert;
+mod versions;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub use entry::Entry;
-pub use search::{Hit, PreparedSearch, SearchResult};
+pub use search::{Hit, PreparedSearch, SearchResult, Sight};
 
 use crate::bitmap::Bitmap;
 use crate::conversation::Conversations;

@@ -36,6 +36,15 @@ pub struct SearchResult {
     pub visible: usize,
 }
 
+/// What a query may see: filters (JSON); None lets everything pass.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sight<'a> {
+    /// What is found.
+    pub filter: Option<&'a [u8]>,
+    /// Which other versions of what is found, superseded or yet to come, may lend it their evidence; None: none.
+    pub versions: Option<&'a [u8]>,
+}
+
 impl NamespaceIndex {
     /// Find the memories closest to a query in meaning (`embedding`: one vector, or None) and words. `filter` is JSON.
     pub fn search(
@@ -45,19 +54,20 @@ impl NamespaceIndex {
         filter: Option<&[u8]>,
         options: &RankingOptions,
     ) -> Result<SearchResult, Error> {
-        self.search_with(query, embedding, filter, options, &SearchOptions::default())
+        let sight = Sight { filter, ..Sight::default() };
+        self.search_with(query, embedding, sight, options, &SearchOptions::default())
     }
 
-    /// The same, and how thoroughly to look for vectors.
+    /// The same with versions, and how thoroughly to look for vectors.
     pub fn search_with(
         &self,
         query: &str,
         embedding: Option<&[u8]>,
-        filter: Option<&[u8]>,
+        sight: Sight<'_>,
         options: &RankingOptions,
         thoroughly: &SearchOptions,
     ) -> Result<SearchResult, Error> {
-        let prepared = self.prepare(query, filter, options, thoroughly)?;
+        let prepared = self.prepare(query, sight, options, thoroughly)?;
         self.finish(&prepared, embedding)
     }
 
@@ -65,30 +75,32 @@ impl NamespaceIndex {
     pub fn prepare(
         &self,
         query: &str,
-        filter: Option<&[u8]>,
+        sight: Sight<'_>,
         options: &RankingOptions,
         thoroughly: &SearchOptions,
     ) -> Result<PreparedSearch, Error> {
         options.check()?;
         thoroughly.check()?;
-        let filter = filter.map(parse_filter).transpose()?;
+        let [filter, versions] = [sight.filter, sight.versions].map(|json| json.map(parse_filter).transpose());
+        let (filter, versions) = (filter?, versions?);
         let state = self.read()?;
         let words = state.words_half(query, filter.as_ref(), options);
         state.vectors.warm(&mut words.found.iter().map(|&(slot, _)| slot));
         let changes = self.changes.load(Relaxed);
-        Ok(PreparedSearch { text: query.into(), filter, options: *options, thoroughly: *thoroughly, words, changes })
+        let (options, thoroughly) = (*options, *thoroughly);
+        Ok(PreparedSearch { text: query.into(), filter, versions, options, thoroughly, words, changes })
     }
 
     /// The other half. What has changed in between is seen: then the first half is done again.
     pub fn finish(&self, prepared: &PreparedSearch, embedding: Option<&[u8]>) -> Result<SearchResult, Error> {
         let embedding = embedding.map(|bytes| one_vector(self.dimensions, bytes)).transpose()?;
-        let PreparedSearch { text, filter, options, thoroughly, words, changes } = prepared;
+        let PreparedSearch { text, filter, versions, options, thoroughly, words, changes } = prepared;
         let state = self.read()?;
         if *changes == self.changes.load(Relaxed) {
-            return Ok(state.finish(words, embedding.as_ref(), options, thoroughly));
+            return Ok(state.finish(words, embedding.as_ref(), versions.as_ref(), options, thoroughly));
         }
         let words = state.words_half(text, filter.as_ref(), options);
-        Ok(state.finish(&words, embedding.as_ref(), options, thoroughly))
+        Ok(state.finish(&words, embedding.as_ref(), versions.as_ref(), options, thoroughly))
     }
 }
 
@@ -96,6 +108,7 @@ impl NamespaceIndex {
 pub struct PreparedSearch {
     text: Box<str>,
     filter: Option<Filter>,
+    versions: Option<Filter>,
     options: RankingOptions,
     thoroughly: SearchOptions,
     words: WordsHalf,
@@ -133,6 +146,7 @@ impl State {
         &self,
         words: &WordsHalf,
         embedding: Option<&PreparedQuery>,
+        versions: Option<&Filter>,
         options: &RankingOptions,
         thoroughly: &SearchOptions,
     ) -> SearchResult {
@@ -140,7 +154,13 @@ impl State {
         let tie = |a: u32, b: u32| self.by_id(a, b);
         let by_vector =
             embedding.map_or(Vec::new(), |q| self.vectors.search(q, options.candidates, visible, thoroughly, &tie));
-        let candidates = self.candidates(query, embedding, parts.clone(), [found, &by_vector], visible, options);
+        let found: [&[_]; 2] = [found, &by_vector];
+        let mut candidates = self.candidates(query, embedding, parts.clone(), found, visible, options);
+        let lends = options.cues.versions > 0.0 && candidates.iter().any(|c| self.has_versions(c.slot));
+        if let Some(filter) = versions.filter(|_| lends) {
+            let lenders = self.visible(Some(filter));
+            self.lend_versions(&mut candidates, query, embedding, [visible, &lenders], options);
+        }
         let likeness = |a: u32, b: u32| self.words.likeness(a, b);
         let (ranked, nothing_relevant) = rank(candidates, options, &Between { tie: &tie, likeness: &likeness });
         let hits = ranked.into_iter().filter_map(|ranked| self.hit(ranked)).collect();

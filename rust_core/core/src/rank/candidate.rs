@@ -19,6 +19,10 @@ pub struct Candidate {
     pub context: f32,
     /// BM25 that words side by side add.
     pub phrases: f32,
+    /// BM25 that the names of the query add; below 0 where they are somebody else's. Takes no more than is there.
+    pub names: f32,
+    /// What another version of the same fact has more, of the cosine and of the words.
+    pub lent: Lent,
     /// What the cues go by.
     pub traits: Traits,
 }
@@ -26,8 +30,27 @@ pub struct Candidate {
 impl Candidate {
     /// What the word side goes by.
     pub fn words(&self) -> f32 {
-        self.bm25 + self.context + self.phrases
+        self.own_words() + self.lent.words
     }
+
+    /// Without what other versions lend.
+    pub fn own_words(&self) -> f32 {
+        self.bm25 + self.context + self.phrases + self.names
+    }
+
+    /// What the vector side goes by.
+    pub fn meaning(&self) -> Option<f32> {
+        self.cosine.map(|cosine| cosine + self.lent.cosine)
+    }
+}
+
+/// What a memory has from the versions of it that are no longer, or not yet, valid.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Lent {
+    /// Above its own cosine.
+    pub cosine: f32,
+    /// Above its own words.
+    pub words: f32,
 }
 
 /// What a candidate is, beside what it says.

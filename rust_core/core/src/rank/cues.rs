@@ -11,8 +11,14 @@ pub struct Cues {
     pub context_words: f32,
     /// Words that stand side by side in the query and in the memory, as a part of their weight.
     pub phrases: f32,
-    /// What names and numbers among the query's words count more.
+    /// What names and numbers among the query's words count more in facts. In a conversation every turn has the same few.
     pub names: f32,
+    /// What a part of a full name counts of the whole.
+    pub full_name: f32,
+    /// What is taken of the weight of words of the query that say when.
+    pub date_words: f32,
+    /// What a memory gets of what other versions of the same fact have more.
+    pub versions: f32,
     /// What a known word counts that stands for an unknown one it nearly is spelt like.
     pub spelling: f32,
     /// What a turn gets of the score of the better turn beside it.
@@ -40,7 +46,10 @@ impl Default for Cues {
         Self {
             context_words: 0.5,
             phrases: 0.1,
-            names: 0.0,
+            names: 0.5,
+            full_name: 1.0,
+            date_words: 0.0,
+            versions: 1.0,
             spelling: 0.7,
             neighbours: 0.15,
             reply: 0.2,
@@ -61,6 +70,9 @@ impl Cues {
         context_words: 0.0,
         phrases: 0.0,
         names: 0.0,
+        full_name: 0.0,
+        date_words: 0.0,
+        versions: 0.0,
         spelling: 0.0,
         neighbours: 0.0,
         reply: 0.0,
@@ -74,11 +86,14 @@ impl Cues {
     };
 
     /// Names and weights.
-    pub fn named(&self) -> [(&'static str, f32); 13] {
+    pub fn named(&self) -> [(&'static str, f32); 16] {
         [
             ("context_words", self.context_words),
             ("phrases", self.phrases),
             ("names", self.names),
+            ("full_name", self.full_name),
+            ("date_words", self.date_words),
+            ("versions", self.versions),
             ("spelling", self.spelling),
             ("neighbours", self.neighbours),
             ("reply", self.reply),
@@ -98,6 +113,9 @@ impl Cues {
             "context_words" => &mut self.context_words,
             "phrases" => &mut self.phrases,
             "names" => &mut self.names,
+            "full_name" => &mut self.full_name,
+            "date_words" => &mut self.date_words,
+            "versions" => &mut self.versions,
             "spelling" => &mut self.spelling,
             "neighbours" => &mut self.neighbours,
             "reply" => &mut self.reply,
@@ -129,6 +147,10 @@ pub struct CueParts {
     pub context_words: f32,
     /// Pairs of words side by side: how much they raised the word part.
     pub phrases: f32,
+    /// Names of the query: how much they raised (or lowered) the word part.
+    pub names: f32,
+    /// Other versions of the fact: how much of the score is theirs, within the vector part and the word part.
+    pub versions: f32,
     /// From the turns beside.
     pub neighbours: f32,
     /// From the question before.
@@ -149,10 +171,12 @@ pub struct CueParts {
 
 impl CueParts {
     /// Names and parts.
-    pub fn named(&self) -> [(&'static str, f32); 10] {
+    pub fn named(&self) -> [(&'static str, f32); 12] {
         [
             ("context_words", self.context_words),
             ("phrases", self.phrases),
+            ("names", self.names),
+            ("versions", self.versions),
             ("neighbours", self.neighbours),
             ("reply", self.reply),
             ("speaker", self.speaker),

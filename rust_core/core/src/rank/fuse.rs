@@ -7,7 +7,7 @@ use super::cues::CueParts;
 /// Both parts and their weighted sum, in the order of the candidates.
 pub fn fuse(candidates: Vec<Candidate>, vector_weight: f32) -> Vec<Ranked> {
     // What only stands beside a find does not move the scale: it is there by luck and may be far off.
-    let cosines = Span::of(candidates.iter().filter(|c| !c.traits.beside_only).filter_map(|c| c.cosine));
+    let cosines = Span::of(candidates.iter().filter(|c| !c.traits.beside_only).filter_map(Candidate::meaning));
     let words = Span::of(candidates.iter().map(Candidate::words));
     // A side that says nothing gives its weight to the other, so that scores keep reaching 1.
     let has_words = candidates.iter().any(|c| c.words() > 0.0);
@@ -17,12 +17,18 @@ pub fn fuse(candidates: Vec<Candidate>, vector_weight: f32) -> Vec<Ranked> {
         _ => vector_weight,
     };
     let ranked = |candidate: Candidate| {
-        let vector_part = candidate.cosine.map_or(0.0, |c| cosines.map_or(0.0, |span| span.place(c)));
+        let vector_part = candidate.meaning().map_or(0.0, |c| cosines.map_or(0.0, |span| span.place(c)));
         let word_part = words.map_or(0.0, |span| span.place(candidate.words()));
         let score = vector_weight * vector_part + (1.0 - vector_weight) * word_part;
         let raised = |by: f32| words.map_or(0.0, |span| span.part(by));
-        let (context_words, phrases) = (raised(candidate.context), raised(candidate.phrases));
-        let cues = CueParts { context_words, phrases, ..CueParts::default() };
+        let nearer = cosines.map_or(0.0, |span| span.part(candidate.lent.cosine));
+        let cues = CueParts {
+            context_words: raised(candidate.context),
+            phrases: raised(candidate.phrases),
+            names: raised(candidate.names),
+            versions: vector_weight * nearer + (1.0 - vector_weight) * raised(candidate.lent.words),
+            ..CueParts::default()
+        };
         Ranked { candidate, score, vector_part, word_part, cues }
     };
     candidates.into_iter().map(ranked).collect()

@@ -9,7 +9,7 @@ mod memory;
 mod options;
 mod order;
 
-pub use candidate::{Candidate, Ranked, Traits};
+pub use candidate::{Candidate, Lent, Ranked, Traits};
 pub use cues::{CueParts, Cues};
 pub use options::RankingOptions;
 pub use order::{Between, rank};

@@ -42,7 +42,7 @@ pub fn rank(candidates: Vec<Candidate>, options: &RankingOptions, between: &Betw
 /// The best cosine, helped by how much of the query's words the best memory has: a question about something else finds
 /// memories that are near by chance, hardly ever ones that are near and have its words.
 fn too_weak(candidates: &[Candidate], options: &RankingOptions) -> bool {
-    let best_cosine = candidates.iter().filter_map(|c| c.cosine).max_by(f32::total_cmp);
+    let best_cosine = candidates.iter().filter_map(Candidate::meaning).max_by(f32::total_cmp);
     let coverage = candidates.iter().map(|c| c.coverage).max_by(f32::total_cmp).unwrap_or(0.0);
     best_cosine.is_some_and(|best| best + options.nothing_coverage * coverage < options.nothing_cosine)
 }
@@ -63,6 +63,7 @@ fn sum(hit: &mut Ranked, scale: f32) {
         &mut parts.importance,
     ];
     hit.score *= scale;
+    parts.versions *= scale;
     for part in given {
         *part *= scale;
         hit.score += *part;
@@ -86,7 +87,7 @@ fn order(a: &Ranked, b: &Ranked, tie: &dyn Fn(u32, u32) -> Ordering) -> Ordering
 /// The noise rule and the caller's cut-off. A memory that was not compared by cosine is judged by its words alone.
 fn keep(candidate: &Candidate, options: &RankingOptions) -> bool {
     let cosine = candidate.cosine.unwrap_or(0.0);
-    let noise = cosine < options.noise_cosine && candidate.words() <= 0.0;
+    let noise = candidate.meaning().unwrap_or(0.0) < options.noise_cosine && candidate.words() <= 0.0;
     !noise && options.min_relevance.is_none_or(|least| cosine >= least)
 }
 

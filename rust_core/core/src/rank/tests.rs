@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::rank::Traits;
+use crate::rank::{Lent, Traits};
 
 const BETWEEN: Between<'static> = Between { tie: &|a, b| a.cmp(&b), likeness: &|_, _| 0.0 };
 
@@ -117,6 +117,21 @@ fn each_cue_of_a_memory_lifts_or_lowers_it() {
 }
 
 #[test]
+fn what_other_versions_lend_counts_as_its_own_and_is_explained() {
+    let lent = Lent { cosine: 0.3, words: 2.0 };
+    let valid = Candidate { lent, ..candidate(0, Some(0.4), 1.0) };
+    let all = [valid, candidate(1, Some(0.6), 2.0), candidate(2, Some(0.2), 0.0)];
+    let (hits, _) = rank(all.to_vec(), &plain(), &BETWEEN);
+    assert_eq!(hits.iter().map(|hit| hit.candidate.slot).collect::<Vec<_>>(), [0, 1, 2]);
+    assert!((hits[0].score - 1.0).abs() < 1e-6 && (hits[0].cues.versions - (0.3 + 1.0 / 3.0)).abs() < 1e-6);
+    assert_eq!((hits[0].candidate.cosine, hits[1].cues.versions), (Some(0.4), 0.0));
+    // A fact in the words of the question is no noise because it changed since, and something is relevant.
+    let changed = [Candidate { lent: Lent { cosine: 0.5, words: 0.0 }, ..candidate(0, Some(0.1), 0.0) }];
+    let (kept, nothing) = ranked(&changed, &RankingOptions::default());
+    assert_eq!((kept.len(), nothing), (1, false));
+}
+
+#[test]
 fn near_copies_do_not_fill_the_list() {
     let copies: Vec<Candidate> = (0..6).map(|slot| candidate(slot, Some(0.9), 3.0)).collect();
     let other = candidate(6, Some(0.7), 2.0);
@@ -147,8 +162,12 @@ fn oracle(given: &[Candidate], options: &RankingOptions, like: impl Fn(u32, u32)
         let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         if high > low { ((value - low) / (high - low)).clamp(0.0, 1.0) } else { f64::from(value > 0.0) }
     };
+    let meant = |c: &Candidate| {
+        let lent = c.lent.cosine;
+        move |cosine: f32| f64::from(cosine + lent)
+    };
     let cosines: Vec<f64> =
-        given.iter().filter(|c| !c.traits.beside_only).filter_map(|c| c.cosine.map(f64::from)).collect();
+        given.iter().filter(|c| !c.traits.beside_only).filter_map(|c| c.cosine.map(meant(c))).collect();
     let words: Vec<f64> = given.iter().map(|c| f64::from(c.words())).collect();
     let vector_weight = match (cosines.is_empty(), words.iter().all(|x| *x <= 0.0)) {
         (false, true) => 1.0,
@@ -161,7 +180,8 @@ fn oracle(given: &[Candidate], options: &RankingOptions, like: impl Fn(u32, u32)
         .map(|(c, x)| {
             let vector = c
                 .cosine
-                .map_or(0.0, |cosine| if cosines.is_empty() { 0.0 } else { stretch(&cosines, f64::from(cosine)) });
+                .map(meant(c))
+                .map_or(0.0, |meaning| if cosines.is_empty() { 0.0 } else { stretch(&cosines, meaning) });
             vector_weight * vector + (1.0 - vector_weight) * stretch(&words, *x)
         })
         .collect();
@@ -190,7 +210,7 @@ fn oracle(given: &[Candidate], options: &RankingOptions, like: impl Fn(u32, u32)
             score -= w(cues.short_turn) * (1.0 - (f64::from(t.length) / 12.0).min(1.0));
             score -= if t.asks { w(cues.question_turn) } else { 0.0 };
         }
-        let noise = c.cosine.unwrap_or(0.0) < options.noise_cosine && c.words() <= 0.0;
+        let noise = c.cosine.map_or(0.0, meant(c)) < f64::from(options.noise_cosine) && c.words() <= 0.0;
         if !noise {
             scored.push((at, score.max(0.0) / scale));
         }
@@ -209,7 +229,7 @@ fn oracle(given: &[Candidate], options: &RankingOptions, like: impl Fn(u32, u32)
 }
 
 fn any_cues() -> impl Strategy<Value = Cues> {
-    proptest::collection::vec(prop_oneof![Just(0f32), 0f32..=1.0], 13).prop_map(|weights| {
+    proptest::collection::vec(prop_oneof![Just(0f32), 0f32..=1.0], Cues::OFF.named().len()).prop_map(|weights| {
         let mut cues = Cues::OFF;
         for ((name, _), weight) in Cues::OFF.named().into_iter().zip(weights) {
             *cues.weight_mut(name).unwrap() = weight;
@@ -223,6 +243,7 @@ prop_compose! {
         cosine in proptest::option::weighted(0.8, -0.2f32..=1.0),
         bm25 in prop_oneof![Just(0f32), 0f32..20.0],
         (context, phrases) in (prop_oneof![Just(0f32), 0f32..5.0], prop_oneof![Just(0f32), 0f32..2.0]),
+        (names, lent) in (prop_oneof![Just(0f32), 0f32..5.0], (prop_oneof![Just(0f32), 0f32..0.5], prop_oneof![Just(0f32), 0f32..5.0])),
         (before, behind) in (proptest::option::of(0u32..20), proptest::option::of(0u32..20)),
         (beside_only, turn, asks, named, dated) in any::<(bool, bool, bool, bool, bool)>(),
         (length, time_us, importance) in (0u32..30, proptest::option::of(0i64..1_000_000), 0f32..=1.0),
@@ -235,6 +256,8 @@ prop_compose! {
             coverage: 0.0,
             context,
             phrases,
+            names: names - bm25.min(2.0 * names),
+            lent: Lent { cosine: lent.0, words: lent.1 },
             traits: Traits { beside_only, before, behind, turn, asks, length, named, dated, time_us, importance },
         }
     }

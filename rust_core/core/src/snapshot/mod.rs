@@ -26,7 +26,7 @@ pub(crate) use writer::Writer;
 
 /// Of the layout of the header's rest and of all sections, and of how texts become terms, since those are stored. Raised
 /// with every change of either: an older file is stale, not converted.
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 /// How the name of a file that is being written ends. One that a crash left behind may be deleted when nobody saves.
 pub const TEMPORARY_SUFFIX: &str = ".tmp";
 /// UTF-8 bytes of `model` and of `kind`: room for any digest and name, while a header stays a page or two.

@@ -21,8 +21,12 @@ pub struct TermCounts {
     pub total: u32,
     /// The terms (their places in `terms`) in the order of the text; of a compound word the parts.
     pub order: Vec<u32>,
-    /// By term: whether it was written like a name (upper case inside a sentence) or with digits.
+    /// By term: whether it was written like a name (upper case inside a sentence, or with "'s") or with digits.
     pub names: Vec<bool>,
+    /// Words with a capital that stand side by side ("Ada Lovelace"), and those that stand alone; places in `terms`.
+    pub capitals: Vec<Box<[u32]>>,
+    /// By term: whether it only says when (`State::query`); empty where none does.
+    pub faint: Vec<bool>,
 }
 
 /// Cut a text into terms.
@@ -32,19 +36,49 @@ pub fn analyze(text: &str) -> TermCounts {
         at: FxHashMap::default(),
         counts: TermCounts::default(),
     };
-    for (position, word) in text.unicode_words().enumerate() {
-        let name = word.chars().any(|c| c.is_ascii_digit() || position > 0 && c.is_uppercase());
+    let mut runs = Runs::default();
+    for (position, (at, word)) in text.unicode_word_indices().enumerate() {
+        let name =
+            word.chars().any(|c| c.is_ascii_digit() || c.is_uppercase() && (position > 0 || is_possessive(word)));
         let parts = parts(word);
         let whole = analysis.add(word.trim_matches('_'), name, !parts.is_empty());
         if parts.is_empty() {
             analysis.counts.order.extend(whole);
         }
+        runs.add(text, at, word, whole.filter(|_| parts.is_empty()));
         for part in parts {
             let part = analysis.add(part, name, false);
             analysis.counts.order.extend(part);
         }
     }
+    analysis.counts.capitals = runs.found.into_iter().map(Vec::into_boxed_slice).collect();
     analysis.counts
+}
+
+fn is_possessive(word: &str) -> bool {
+    word.ends_with("'s") || word.ends_with("\u{2019}s")
+}
+
+/// Collects words with a capital, side by side or alone.
+#[derive(Default)]
+struct Runs {
+    found: Vec<Vec<u32>>,
+    /// Where the word before ended, when it had a capital and another may follow.
+    open: Option<usize>,
+}
+
+impl Runs {
+    /// The next word and where it begins; `term` is None for what is no name: a stop word, a compound of code.
+    fn add(&mut self, text: &str, at: usize, word: &str, term: Option<u32>) {
+        let before = self.open.take();
+        let Some(term) = term.filter(|_| word.starts_with(char::is_uppercase)) else { return };
+        let beside = before.is_some_and(|end| text[end..at].chars().all(char::is_whitespace));
+        match self.found.last_mut().filter(|_| beside) {
+            Some(run) => run.push(term),
+            None => self.found.push(vec![term]),
+        }
+        self.open = (!is_possessive(word)).then_some(at + word.len());
+    }
 }
 
 /// The words of a text in lower case without "'s", stop words left out: what names of people are compared by.
@@ -139,6 +173,21 @@ mod tests {
         assert_eq!(names, ["ada", "red", "cross", "12"]);
     }
 
+    #[test]
+    fn capitals_side_by_side_are_told_from_those_alone() {
+        let runs = |text: &str| -> Vec<String> {
+            let counts = analyze(text);
+            let name =
+                |run: &[u32]| run.iter().map(|&at| counts.terms[at as usize].0.as_str()).collect::<Vec<_>>().join(" ");
+            counts.capitals.iter().map(|run| name(run)).collect()
+        };
+        assert_eq!(runs("Where does Ada Lovelace live?"), ["ada lovelac"]);
+        assert_eq!(runs("Ada's Bob: Carol, Dan Brown and I"), ["ada", "bob", "carol", "dan brown"]);
+        assert_eq!(runs("Ada met The Red Cross in parseHttp"), ["ada", "red cross"]);
+        let names = analyze("Ada's tea").names;
+        assert_eq!((names[0], analyze("Ada asks").names[0]), (true, false));
+    }
+
     proptest! {
         #[test]
         fn any_text_has_terms_without_a_panic(text in "\\PC{0,80}") {
@@ -146,6 +195,7 @@ mod tests {
             prop_assert_eq!(counts.total, counts.terms.iter().map(|(_, n)| n).sum::<u32>());
             prop_assert_eq!(counts.terms.len(), counts.names.len());
             prop_assert!(counts.order.iter().all(|at| (*at as usize) < counts.terms.len()));
+            prop_assert!(counts.capitals.iter().flatten().all(|at| (*at as usize) < counts.terms.len()));
         }
     }
 }

@@ -4,6 +4,7 @@
 //! `idf(t) = ln(1 + (N - df + 0.5) / (df + 0.5))` (Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and
 //! Beyond", 2009, in the form Lucene uses: never negative, without the constant factor k1 + 1).
 
+mod names;
 mod postings;
 mod snapshot;
 
@@ -57,15 +58,19 @@ pub struct LexicalIndex {
 /// How the words of a query are weighed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WordOptions {
-    /// What a name or number of the query counts more, as a part of its weight.
-    pub names: f32,
     /// What a term counts that stands for an unknown word it nearly is spelt like; 0 looks for none.
     pub spelling: f32,
+    /// What a term counts that only says when, as a part of its weight.
+    pub faint: f32,
 }
 
 /// The terms of a query that occur in the index, with their weights at this moment.
 pub struct QueryTerms {
     terms: Vec<(StringId, f32)>,
+    /// By term: whether it is a name or a number.
+    names: Vec<bool>,
+    /// Names of several words: those of them that occur, as places in `terms`, with their hashes; the first one first.
+    full_names: Vec<Vec<(usize, u32)>>,
     /// A bit for each term's number modulo 64.
     filter: u64,
     /// Pairs of terms side by side in the query, by their hash, with the mean of both weights.
@@ -169,11 +174,15 @@ impl LexicalIndex {
         let average = (total_length as f32 / (documents as f32).max(1.0)).max(f32::MIN_POSITIVE);
         let mut terms = Vec::with_capacity(query.terms.len());
         let mut weights = Vec::with_capacity(query.terms.len());
+        let (mut names, mut places) = (Vec::with_capacity(query.terms.len()), Vec::with_capacity(query.terms.len()));
         for (at, (term, count)) in query.terms.iter().enumerate() {
-            let name = query.names.get(at).copied().unwrap_or(false);
-            let factor = *count as f32 * if name { 1.0 + options.names } else { 1.0 };
+            let says = |list: &[bool]| list.get(at).copied().unwrap_or(false);
+            let factor = *count as f32 * if says(&query.faint) { options.faint } else { 1.0 };
+            places.push(terms.len());
             weights.push(self.weigh(term, factor, options.spelling, &mut terms));
+            names.resize(terms.len(), says(&query.names));
         }
+        places.push(terms.len());
         let pair = |pair: &[u32]| {
             let (a, b) = (pair[0] as usize, pair[1] as usize);
             (pairs::hash(&query.terms[a].0, &query.terms[b].0), (weights[a] + weights[b]) / 2.0)
@@ -184,7 +193,9 @@ impl LexicalIndex {
         QueryTerms {
             total_weight: weights.iter().sum(),
             filter: terms.iter().fold(0, |filter, (term, _)| filter | 1 << (term % 64)),
+            full_names: names::full_names(query, &places),
             terms,
+            names,
             pairs,
             constant: K1 * (1.0 - B),
             per_word: K1 * B / average,
@@ -193,6 +204,9 @@ impl LexicalIndex {
 
     /// Put a term of the query, or what stands for it, into `terms`; its weight, also when nothing does.
     fn weigh(&self, term: &str, factor: f32, spelling: f32, terms: &mut Vec<(StringId, f32)>) -> f32 {
+        if factor <= 0.0 {
+            return 0.0; // what counts nothing finds nothing
+        }
         let weight = factor * self.idf(term);
         if let Some(id) = self.terms.find(term) {
             terms.push((id, weight));
@@ -369,8 +383,8 @@ mod tests {
         query.iter().map(part).sum()
     }
 
-    const PLAIN: WordOptions = WordOptions { names: 0.0, spelling: 0.0 };
-    const FORGIVING: WordOptions = WordOptions { names: 0.0, spelling: 0.5 };
+    const PLAIN: WordOptions = WordOptions { spelling: 0.0, faint: 1.0 };
+    const FORGIVING: WordOptions = WordOptions { spelling: 0.5, faint: 1.0 };
 
     proptest! {
         #[test]
@@ -450,8 +464,14 @@ mod tests {
         assert_eq!(score("guitrs", &PLAIN), (0.0, 0));
         let exact = score("guitar", &PLAIN);
         assert_eq!(score("guitra", &FORGIVING), (exact.0 * 0.5, 1));
-        let named = WordOptions { names: 0.5, spelling: 0.0 };
-        assert!((score("is it Lyon", &named).0 - score("is it lyon", &named).0 * 1.5).abs() < 1e-6);
+        let by_name = |query: &str, more: f32| {
+            let terms = index.resolve(&analyze(query), &PLAIN);
+            let mut parts = vec![0.0; terms.len()];
+            index.parts(0, &terms, &mut parts);
+            terms.by_name(&parts, &[], more, 0.0)
+        };
+        assert!((by_name("is it Lyon", 0.5) - score("is it lyon", &PLAIN).0 * 0.5).abs() < 1e-6);
+        assert_eq!((by_name("is it lyon", 0.5), by_name("is it Lyon", 0.0)), (0.0, 0.0));
         let phrase = index.resolve(&analyze("who plays guitar"), &PLAIN);
         assert!(phrase.phrases(&adjacent(&analyze("she plays the guitar"))) > 0.0);
         assert_eq!(phrase.phrases(&adjacent(&analyze("guitar plays"))), 0.0);

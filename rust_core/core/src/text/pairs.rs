@@ -12,6 +12,11 @@ pub fn adjacent(text: &TermCounts) -> Box<[u32]> {
     pairs.into()
 }
 
+/// A single term's.
+pub fn hash_one(term: &str) -> u32 {
+    hash(term, "")
+}
+
 /// FNV-1a over both terms with a separator; stable, since it may be stored.
 pub fn hash(first: &str, second: &str) -> u32 {
     let bytes = first.bytes().chain([0xff]).chain(second.bytes());

@@ -1,7 +1,7 @@
 //! Questions that touch every part of an index, and the answers to compare.
 
 use memd_core::index::SearchOptions;
-use memd_core::namespace_index::{Entry, NamespaceIndex};
+use memd_core::namespace_index::{Entry, NamespaceIndex, Sight};
 use memd_core::rank::RankingOptions;
 use memd_core::snapshot::{Expected, Header};
 
@@ -167,7 +167,10 @@ fn assert_walks_find_what_is_there(index: &NamespaceIndex) {
     for (vector, filter) in vectors().iter().zip([None, Some(FILTERS[1]), None]) {
         let near = |limit: usize, how: SearchOptions| {
             let filter = filter.map(str::as_bytes);
-            let found = index.search_with("", Some(vector), filter, &all_of(limit), &how).unwrap().hits;
+            let found = index
+                .search_with("", Some(vector), Sight { filter, versions: None }, &all_of(limit), &how)
+                .unwrap()
+                .hits;
             found.into_iter().map(|hit| (hit.memory_id, hit.ranked.candidate.cosine)).collect::<Vec<_>>()
         };
         let all = near(1000, SearchOptions { ef: None, exact: true });

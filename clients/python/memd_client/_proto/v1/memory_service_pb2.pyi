@@ -91,12 +91,15 @@ class CueWeights(google.protobuf.message.Message):
     RECENCY_FIELD_NUMBER: builtins.int
     IMPORTANCE_FIELD_NUMBER: builtins.int
     DIVERSITY_FIELD_NUMBER: builtins.int
+    FULL_NAME_FIELD_NUMBER: builtins.int
+    DATE_WORDS_FIELD_NUMBER: builtins.int
+    VERSIONS_FIELD_NUMBER: builtins.int
     context_words: builtins.float
     """What a word of the query counts that only the turn beside has (two turns away: three fifths of it). Default 0.5."""
     phrases: builtins.float
     """Words side by side in query and memory, as a part of their own weight. Default 0.1."""
     names: builtins.float
-    """What names and numbers of the query count more. Default 0: it did not pay."""
+    """What names and numbers of the query count more in memories that are no turns of a conversation. Default 0.5."""
     spelling: builtins.float
     """What a known word counts that stands for an unknown one it nearly is spelt like. Default 0.7."""
     neighbours: builtins.float
@@ -117,6 +120,12 @@ class CueWeights(google.protobuf.message.Message):
     """For an importance of 1. Default 0.02."""
     diversity: builtins.float
     """Against each memory of nearly the same words that stands higher. Default 0.3."""
+    full_name: builtins.float
+    """What a part of a full name counts of the whole ("Ada" for "Ada Lovelace"); of somebody else's it is taken. Default 1."""
+    date_words: builtins.float
+    """What is taken of the weight of words of the query that say when. Default 0; 1 with as_of, which says it already."""
+    versions: builtins.float
+    """What a memory gets of what versions of the same fact that are not valid have more (supersedes). Default 1."""
     def __init__(
         self,
         *,
@@ -133,15 +142,22 @@ class CueWeights(google.protobuf.message.Message):
         recency: builtins.float | None = ...,
         importance: builtins.float | None = ...,
         diversity: builtins.float | None = ...,
+        full_name: builtins.float | None = ...,
+        date_words: builtins.float | None = ...,
+        versions: builtins.float | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_context_words", b"_context_words", "_date", b"_date", "_diversity", b"_diversity", "_importance", b"_importance", "_names", b"_names", "_neighbours", b"_neighbours", "_phrases", b"_phrases", "_question_turn", b"_question_turn", "_recency", b"_recency", "_reply", b"_reply", "_short_turn", b"_short_turn", "_speaker", b"_speaker", "_spelling", b"_spelling", "context_words", b"context_words", "date", b"date", "diversity", b"diversity", "importance", b"importance", "names", b"names", "neighbours", b"neighbours", "phrases", b"phrases", "question_turn", b"question_turn", "recency", b"recency", "reply", b"reply", "short_turn", b"short_turn", "speaker", b"speaker", "spelling", b"spelling"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_context_words", b"_context_words", "_date", b"_date", "_diversity", b"_diversity", "_importance", b"_importance", "_names", b"_names", "_neighbours", b"_neighbours", "_phrases", b"_phrases", "_question_turn", b"_question_turn", "_recency", b"_recency", "_reply", b"_reply", "_short_turn", b"_short_turn", "_speaker", b"_speaker", "_spelling", b"_spelling", "context_words", b"context_words", "date", b"date", "diversity", b"diversity", "importance", b"importance", "names", b"names", "neighbours", b"neighbours", "phrases", b"phrases", "question_turn", b"question_turn", "recency", b"recency", "reply", b"reply", "short_turn", b"short_turn", "speaker", b"speaker", "spelling", b"spelling"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_context_words", b"_context_words", "_date", b"_date", "_date_words", b"_date_words", "_diversity", b"_diversity", "_full_name", b"_full_name", "_importance", b"_importance", "_names", b"_names", "_neighbours", b"_neighbours", "_phrases", b"_phrases", "_question_turn", b"_question_turn", "_recency", b"_recency", "_reply", b"_reply", "_short_turn", b"_short_turn", "_speaker", b"_speaker", "_spelling", b"_spelling", "_versions", b"_versions", "context_words", b"context_words", "date", b"date", "date_words", b"date_words", "diversity", b"diversity", "full_name", b"full_name", "importance", b"importance", "names", b"names", "neighbours", b"neighbours", "phrases", b"phrases", "question_turn", b"question_turn", "recency", b"recency", "reply", b"reply", "short_turn", b"short_turn", "speaker", b"speaker", "spelling", b"spelling", "versions", b"versions"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_context_words", b"_context_words", "_date", b"_date", "_date_words", b"_date_words", "_diversity", b"_diversity", "_full_name", b"_full_name", "_importance", b"_importance", "_names", b"_names", "_neighbours", b"_neighbours", "_phrases", b"_phrases", "_question_turn", b"_question_turn", "_recency", b"_recency", "_reply", b"_reply", "_short_turn", b"_short_turn", "_speaker", b"_speaker", "_spelling", b"_spelling", "_versions", b"_versions", "context_words", b"context_words", "date", b"date", "date_words", b"date_words", "diversity", b"diversity", "full_name", b"full_name", "importance", b"importance", "names", b"names", "neighbours", b"neighbours", "phrases", b"phrases", "question_turn", b"question_turn", "recency", b"recency", "reply", b"reply", "short_turn", b"short_turn", "speaker", b"speaker", "spelling", b"spelling", "versions", b"versions"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_context_words", b"_context_words"]) -> typing.Literal["context_words"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_date", b"_date"]) -> typing.Literal["date"] | None: ...
     @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_date_words", b"_date_words"]) -> typing.Literal["date_words"] | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_diversity", b"_diversity"]) -> typing.Literal["diversity"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_full_name", b"_full_name"]) -> typing.Literal["full_name"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_importance", b"_importance"]) -> typing.Literal["importance"] | None: ...
     @typing.overload
@@ -162,6 +178,8 @@ class CueWeights(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_speaker", b"_speaker"]) -> typing.Literal["speaker"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_spelling", b"_spelling"]) -> typing.Literal["spelling"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_versions", b"_versions"]) -> typing.Literal["versions"] | None: ...
 
 global___CueWeights = CueWeights
 
@@ -380,8 +398,8 @@ global___ScoreParts = ScoreParts
 
 @typing.final
 class CueParts(google.protobuf.message.Message):
-    """What each cue gave (or took), in the scale of the score; context_words and phrases in that of ScoreParts.words, which
-    contains them.
+    """What each cue gave (or took), in the scale of the score; context_words, phrases and names in that of ScoreParts.words,
+    which contains them.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -396,6 +414,8 @@ class CueParts(google.protobuf.message.Message):
     RECENCY_FIELD_NUMBER: builtins.int
     IMPORTANCE_FIELD_NUMBER: builtins.int
     DIVERSITY_FIELD_NUMBER: builtins.int
+    NAMES_FIELD_NUMBER: builtins.int
+    VERSIONS_FIELD_NUMBER: builtins.int
     context_words: builtins.float
     phrases: builtins.float
     neighbours: builtins.float
@@ -408,6 +428,10 @@ class CueParts(google.protobuf.message.Message):
     importance: builtins.float
     diversity: builtins.float
     """Taken, for what nearly repeats a higher one."""
+    names: builtins.float
+    """Names of the query count more, stand for the full name, or (below 0) are somebody else's."""
+    versions: builtins.float
+    """Of the score, what is owed to other versions of the same fact; ScoreParts.vector and words contain it."""
     def __init__(
         self,
         *,
@@ -421,8 +445,10 @@ class CueParts(google.protobuf.message.Message):
         recency: builtins.float = ...,
         importance: builtins.float = ...,
         diversity: builtins.float = ...,
+        names: builtins.float = ...,
+        versions: builtins.float = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["context_words", b"context_words", "date", b"date", "diversity", b"diversity", "importance", b"importance", "neighbours", b"neighbours", "phrases", b"phrases", "recency", b"recency", "reply", b"reply", "speaker", b"speaker", "turn", b"turn"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["context_words", b"context_words", "date", b"date", "diversity", b"diversity", "importance", b"importance", "names", b"names", "neighbours", b"neighbours", "phrases", b"phrases", "recency", b"recency", "reply", b"reply", "speaker", b"speaker", "turn", b"turn", "versions", b"versions"]) -> None: ...
 
 global___CueParts = CueParts
 
