@@ -81,7 +81,7 @@ class Fleet:
     async def _lost(self, seen: Seen) -> int:
         lost = 0
         for at, name in enumerate(self.names):
-            there = {memory.memory_id async for memory in self.clients[0][at].list_memories()}
+            there = {memory.memory_id async for memory in self.clients[0][at].list()}
             lost += len(seen.acknowledged.get(name, set()) - there)
         return lost
 

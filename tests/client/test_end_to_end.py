@@ -99,7 +99,8 @@ def test_a_version_in_the_words_of_the_question_lends_them_to_the_valid_one(memd
     assert cued.memories[0].memory.memory_id == "new"
     assert "old" not in {hit.memory.memory_id for hit in cued.memories}
     parts = cued.memories[0].parts
-    assert parts is not None and parts.cues["versions"] > 0
+    assert parts is not None
+    assert parts.cues["versions"] > 0
     off = memd.recall(question, explain=True, cues={"versions": 0})
     assert all(hit.parts is not None and hit.parts.cues["versions"] == 0 for hit in off.memories)
     assert memd.forget("old").counts

@@ -133,8 +133,8 @@ class Event:
 @dataclass(frozen=True, slots=True)
 class ScoreParts:
     """What a score was made of: normalised cosine and words (0..1), raw BM25, matched query terms; and what each cue gave
-    or took, by name: ``context_words``, ``phrases`` and ``names`` are within ``words``, ``versions`` within both, ``turn`` and
-    ``diversity`` were taken."""
+    or took, by name: ``context_words``, ``phrases`` and ``names`` are within ``words``, ``versions`` within both, ``turn``
+    and ``diversity`` were taken."""
 
     vector: float
     words: float
