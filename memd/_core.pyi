@@ -57,7 +57,8 @@ class IndexEntry:
     ``embeddings``: one or more float32 vectors (one per window), little-endian, concatenated; empty for words only.
     ``fields``: UTF-8 JSON object with the filterable fields: ``user_id agent_id session_id source speaker`` (string or
     absent; ``supersedes superseded_by`` too, for the ranking: a filter may not name them), ``event_time create_time
-    update_time valid_from valid_to expire_time`` (integer microseconds since the epoch or absent), ``importance`` (number), ``pinned`` (bool), ``position`` (integer or absent), ``tags`` (list of strings),
+    update_time valid_from valid_to expire_time`` (integer microseconds since the epoch or absent), ``importance`` (number),
+    ``pinned`` (bool), ``position`` (integer or absent), ``tags`` (list of strings),
     ``metadata`` (flat object of string, number, bool or list of those).
     """
 
