@@ -96,6 +96,15 @@ MAX_CONFIG_FILE_BYTES = 1024 * 1024  # read whole at start
 MAX_MODEL_FILE_BYTES = 100_000_000  # the authentic weights have 90,868,376
 MODEL_DOWNLOAD_TIMEOUT_S = 600.0  # `memd model install` on a slow line
 
+# -- summarizers
+SUMMARIZER_TIMEOUT_S = 20.0  # of one summary, with all tries: nobody waits for it but the next compression
+SUMMARIZER_TRIES = 3  # of one summary, against a service that says it is busy
+SUMMARIZER_RETRY_FIRST_S = 0.5  # doubled with every try; a service's own Retry-After counts if it is longer
+MAX_SUMMARY_REPLY_BYTES = 1024 * 1024  # of an HTTP reply; a summary has a few kilobytes
+MAX_PROMPT_FILE_BYTES = 64 * 1024  # read whole at start
+SUMMARIZER_BREAKER_FAILURES = 3  # in a row, then the service is left alone
+SUMMARIZER_BREAKER_S = 60.0  # for this long, and summaries are extracts
+
 # -- queues and caches
 INDEX_LOAD_INLINE_ROWS = 20_000  # a namespace up to this size is loaded within its first search: 0.5 s at most
 INDEX_LOAD_THREADS = 2  # namespaces loaded at the same time

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+import textwrap
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from memd.domain.importance import marked
@@ -97,27 +98,33 @@ def _sentences(events: Sequence[Event]) -> list[_Sentence]:
 def _pieces(content: str) -> Iterator[str]:
     for part in _END.split(content):
         text = " ".join(part.split())
-        for start in range(0, len(text), MAX_SENTENCE_CHARS):
-            yield text[start : start + MAX_SENTENCE_CHARS]
+        if len(text) <= MAX_SENTENCE_CHARS:
+            yield text
+        else:
+            yield from textwrap.wrap(text, MAX_SENTENCE_CHARS, break_on_hyphens=False)
 
 
 def _weigh(sentences: Sequence[_Sentence]) -> None:
-    """A unit vector of term weights each: rare words weigh more."""
-    seen_in = Counter(word for sentence in sentences for word in sentence.words)
+    """A unit vector of term weights each, rare words weighing more, and how near it is to the centre of them all. What is
+    said again and again counts once: a phrase is not central for being a habit."""
+    distinct = {sentence.text: sentence.words for sentence in sentences}
+    seen_in = Counter(word for words in distinct.values() for word in words)
+    vectors = {text: _unit(words, seen_in, len(distinct)) for text, words in distinct.items()}
+    centroid: defaultdict[str, float] = defaultdict(float)
+    for vector in vectors.values():
+        for word, weight in vector.items():
+            centroid[word] += weight
+    nearness = {text: _dot(vector, centroid) for text, vector in vectors.items()}
+    most = max(nearness.values())
     for sentence in sentences:
-        weights = {
-            word: (1 + math.log(times)) * math.log(1 + len(sentences) / seen_in[word])
-            for word, times in sentence.words.items()
-        }
-        norm = math.sqrt(sum(weight * weight for weight in weights.values())) or 1.0
-        sentence.vector = {word: weight / norm for word, weight in weights.items()}
-    centroid: Counter[str] = Counter()
-    for sentence in sentences:
-        centroid.update(sentence.vector)
-    nearness = [_dot(sentence.vector, centroid) for sentence in sentences]
-    most = max(nearness) or 1.0
-    for sentence, near in zip(sentences, nearness, strict=True):
-        sentence.score = near / most
+        sentence.vector = vectors[sentence.text]
+        sentence.score = nearness[sentence.text] / most
+
+
+def _unit(words: Counter[str], seen_in: Mapping[str, int], texts: int) -> dict[str, float]:
+    weights = {word: (1 + math.log(times)) * math.log(1 + texts / seen_in[word]) for word, times in words.items()}
+    norm = math.sqrt(sum(weight * weight for weight in weights.values()))
+    return {word: weight / norm for word, weight in weights.items()}
 
 
 def _score(sentence: _Sentence, event: Event) -> float:
@@ -168,5 +175,5 @@ def _text(chosen: Sequence[_Sentence], labels: Sequence[str]) -> str:
     return "\n".join(labels[event] + " ".join(texts) for event, texts in lines.items())
 
 
-def _dot(one: dict[str, float], other: dict[str, float]) -> float:
+def _dot(one: Mapping[str, float], other: Mapping[str, float]) -> float:
     return sum(weight * other.get(word, 0.0) for word, weight in one.items())
