@@ -34,7 +34,7 @@ REPEAT_WEIGHT = 0.8
 """Of the likeness to the most alike sentence that was chosen before."""
 SAME_AS = 0.9
 """From this likeness on a sentence says nothing new."""
-BREVITY = 0.4
+BREVITY = 0.2
 """The score counts per token to this power: 0 prefers long sentences, 1 short ones."""
 
 _END = re.compile(r"(?<=[.!?。！？])\s+|\n+")
