@@ -24,6 +24,7 @@ CHART_FILE = "overview.svg"
 
 _FULL: Mapping[str, Sequence[str]] = {
     "tokens": (),
+    "compression": ("--half", "b"),
     "recall_latency": (),
     "observe": (),
     "cold_start": (),
@@ -31,6 +32,7 @@ _FULL: Mapping[str, Sequence[str]] = {
     "index": (),
 }
 _QUICK: Mapping[str, Sequence[str]] = {
+    "compression": (),
     "tokens": ("--megabytes", "0.5", "--rounds", "1"),
     "recall_latency": ("--memories", "500", "--queries", "100", "--seconds", "1"),
     "observe": ("--events", "100", "--seconds", "1"),

@@ -125,6 +125,14 @@ POSTGRES_START_WAIT_S = 30.0  # a start waits so long for Postgres: it may be fa
 POSTGRES_START_PAUSE_S = 0.25  # between two attempts to reach it
 REPLICA_WAIT_S = 1.0  # a first use of a namespace waits so long for its rows; a larger one is loaded behind the answers
 
+# -- summarizers
+SUMMARIZER_TIMEOUT_S = 20.0  # of one summary, with all tries: nobody waits for it but the next compression
+SUMMARIZER_TRIES = 3  # of one summary, against a service that says it is busy
+SUMMARIZER_RETRY_FIRST_S = 0.5  # doubled with every try; a service's own Retry-After counts if it is longer
+MAX_SUMMARY_REPLY_BYTES = 1024 * 1024  # of an HTTP reply; a summary has a few kilobytes
+SUMMARIZER_BREAKER_FAILURES = 3  # in a row, then the service is left alone
+SUMMARIZER_BREAKER_S = 60.0  # for this long, and summaries are extracts
+
 # -- queues and caches
 INDEX_LOAD_INLINE_ROWS = 20_000  # a namespace up to this size is loaded within its first search: 0.5 s at most
 INDEX_LOAD_THREADS = 2  # namespaces loaded at the same time

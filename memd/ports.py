@@ -620,8 +620,35 @@ class Embedder(Protocol):
     def close(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class SummaryRequest:
+    """Events oldest first, after ``earlier``, the summary of what came before them ("" for none)."""
+
+    events: tuple[Event, ...]
+    max_tokens: int
+    earlier: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """``tokens`` by memd's counter. ``made_by`` names the summarizer; ``tokens_in`` and ``tokens_out`` are what a model
+    charged for, 0 where none ran."""
+
+    text: str
+    tokens: int
+    made_by: str
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+
 class Summarizer(Protocol):
-    async def summarize(self, texts: Sequence[str], max_tokens: int) -> str: ...
+    """Runs behind the reply, never in a write or a recall."""
+
+    async def summarize(self, request: SummaryRequest) -> Summary:
+        """At most ``max_tokens``. Unavailable when it cannot be made now; text that does not keep to the bound is never
+        returned."""
+
+    async def close(self) -> None: ...
 
 
 # -- recall

@@ -30,7 +30,7 @@ _LABELS = {EventKind.DECISION: "decision", EventKind.ERROR: "error"}
 
 def event_item(event: Event) -> str:
     """``- user: text``, ``- tool NAME [ok|failed]: text``, ``- decision: text`` or ``- error: text``."""
-    return f"- {_event_label(event)}: {inside(event.content)}"
+    return f"- {event_label(event)}: {inside(event.content)}"
 
 
 def memory_item(memory: Memory, relevance: float) -> str:
@@ -68,7 +68,7 @@ def _continuation(line: str) -> str:
     return f"  {indent}\\{text}" if forges else f"  {indent}{text}"
 
 
-def _event_label(event: Event) -> str:
+def event_label(event: Event) -> str:
     if event.kind is EventKind.TOOL_CALL:
         name = f"tool {one_line(event.tool_name)}".rstrip()
         return name + _OUTCOMES[event.outcome]

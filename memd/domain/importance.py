@@ -49,7 +49,7 @@ def score(event: Event) -> Scored:
         value += 0.25
         reasons.append("resolves_error")
     lower = text.lower()
-    if any(map(lower.__contains__, _MARK_HINTS)) and _MARK.search(text):
+    if _has_mark(text, lower):
         value += 0.4
         reasons.append("explicit_mark")
     if kind is EventKind.TURN and any(map(lower.__contains__, _PREFERENCE_HINTS)) and _PREFERENCE.search(text):
@@ -59,3 +59,12 @@ def score(event: Event) -> Scored:
         value += 0.05
         reasons.append("number")
     return min(1.0, round(value, 2)), tuple(reasons)
+
+
+def marked(text: str) -> bool:
+    """Whether the text says by itself that it is to be kept: "remember that", "note:", "from now on"."""
+    return _has_mark(text, text.lower())
+
+
+def _has_mark(text: str, lower: str) -> bool:
+    return any(map(lower.__contains__, _MARK_HINTS)) and _MARK.search(text) is not None

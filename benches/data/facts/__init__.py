@@ -1,0 +1,1 @@
+"""Conversations with gold facts, for benches.compression: see README.md."""

@@ -1,0 +1,1 @@
+"""Summarizers: ``extractive`` is built in; ``http`` asks a model over one of two protocols; ``fallback`` joins them."""

@@ -1,0 +1,1 @@
+"""Summarizers: by extraction, and over HTTP against a real local server."""
