@@ -129,7 +129,7 @@ def test_the_default_table_is_served() -> None:
 @pytest.mark.parametrize(
     ("cell", "value"),
     [
-        ("store", "redis"),
+        ("store", "mysql"),
         ("store", "SQLITE"),
         ("retrieval", "magic"),
         ("max_items", -1),

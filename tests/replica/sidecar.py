@@ -14,11 +14,10 @@ from memd.adapters.replica import Follower, ReplicatedMemories, ReplicatedProced
 from memd.adapters.sqlite import SqliteStores
 from memd.domain.model import Scope, VerifyReport
 from memd.domain.settings import DaemonDefaults
-from memd.domain.visibility import EVERYTHING
-from memd.ports import Clock, IndexSink, SearchOptions
+from memd.ports import Clock, IndexSink
 from memd.service.admin import AdminService
 from memd.service.policy import PolicySource
-from tests.contract.builders import MODEL, draft, vector
+from tests.contract.builders import MODEL, draft
 
 MAX_STALE_S = 60.0
 
@@ -88,12 +87,10 @@ class Sidecar:
         return (await self.memories.remember(namespace, drafts, fence=fence, writer="w", request=None)).seq
 
     def found(self, namespace: str) -> tuple[set[str], int]:
-        """Ids of what a search that everything matches finds and whose rows are here, and the index's change number."""
-        answer = self.index.search(
-            namespace, "memory", "", vector(), EVERYTHING, SearchOptions(limit=1_000, trim_ratio=0)
-        )
-        rows = self.memories.fetch(namespace, [hit.entry_id for hit in answer.hits])
-        return {row.memory_id for row in rows}, answer.seq
+        """Ids of what the index has and whose rows are here, and the index's change number."""
+        state = self.index.state(namespace, "memory")
+        rows = self.memories.fetch(namespace, list(state.entries))
+        return {row.memory_id for row in rows}, state.seq
 
     async def verified(self, namespace: str) -> VerifyReport:
         return await AdminService(self.memories, self.settings, self.index, self.policy).verify(namespace)

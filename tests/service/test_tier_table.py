@@ -34,7 +34,7 @@ def section_tokens(reply: RecallReply, heading: str) -> int:
 @pytest.mark.parametrize("tier", TierName)
 def test_a_store_that_is_not_there_is_refused(build: Build, tier: TierName) -> None:
     with pytest.raises(ConfigError, match=rf"tiers\.{tier.value}\.store"):
-        build({tier: {"store": "redis"}})
+        build({tier: {"store": "mysql"}})
 
 
 # -- working

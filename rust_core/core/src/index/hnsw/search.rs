@@ -126,7 +126,10 @@ impl Walk<'_> {
             if scored.len() >= top_k {
                 return (Some(scored), spent);
             }
-            ef *= WIDEN;
+            if ef >= index.counts.linked {
+                break; // it went wherever links lead: what it lacks no wider walk finds
+            }
+            ef = ef.saturating_mul(WIDEN);
         }
         (None, spent)
     }
