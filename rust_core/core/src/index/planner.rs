@@ -41,7 +41,8 @@ pub fn scan_cost(rows: usize) -> usize {
 
 /// What a walk costs at least: when all rows near the query are visible.
 fn least_walk_cost(ef: usize, effort: f32) -> f32 {
-    (ef + CANDIDATES_TO_GET_NEAR) as f32 * effort
+    // It evaluates each candidate it keeps, whatever the first walks of a small graph cost.
+    (ef + CANDIDATES_TO_GET_NEAR) as f32 * effort.max(1.0)
 }
 
 /// Choose.
