@@ -298,11 +298,14 @@ class TestFence:
         await fill(stores)
         kept = (await left(stores)) - {"shared", "agent", "session", "other-agent"}
 
+        async def write(i: int, fence: int) -> None:
+            await asyncio.sleep(0)  # where the embedding happens
+            await self.late_remember(stores, fence, f"m{i % 7}", USER)
+
         for _ in range(5):
             fences = [await stores.memories.fence("n") for _ in range(20)]
-            late = [self.late_remember(stores, fence, f"m{i % 7}", USER) for i, fence in enumerate(fences)]
-            writes = [asyncio.create_task(one) for one in late]
-            await asyncio.sleep(0)  # every writer is on its way
+            writes = [asyncio.create_task(write(i, fence)) for i, fence in enumerate(fences)]
+            await asyncio.sleep(0)  # every writer is on its way, none has arrived
             await forget(stores, everything(USER))
             results = await asyncio.gather(*writes, return_exceptions=True)
             assert all(result is None or isinstance(result, Forgotten) for result in results)
