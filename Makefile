@@ -60,7 +60,7 @@ serve: build  ## run the daemon on embedded storage at a Unix socket
 
 test: build $(VENV)/protogen/.deps  ## every test: Rust core, daemon, client, reliability
 	@$(CARGO) test --manifest-path rust_core/Cargo.toml --locked -p memd-core
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n 2
 
 lint: $(VENV)/.deps
 	@$(BIN)/ruff format --check .
