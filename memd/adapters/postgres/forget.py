@@ -10,16 +10,16 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from memd.adapters.postgres.memory_rows import pushdown
 from memd.adapters.postgres.transaction import Reader, Transaction
+from memd.adapters.rows.forget import decode_plan, encode_plan
 from memd.adapters.rows.memory import filterable
 from memd.domain.errors import NotFound
 from memd.domain.filters import And, Filter, In, matches
-from memd.domain.model import Durability, ForgetReceipt, Scope, Written
-from memd.domain.visibility import EVERYTHING, forgettable
+from memd.domain.model import Durability, ForgetReceipt, Written
+from memd.domain.visibility import EVERYTHING
 from memd.ports import ForgetPlan, PendingForget
 
 OUT_OF_REACH = (
@@ -80,7 +80,7 @@ class Forgetter:
             tx.namespace,
             tx.now_us,
             not plan.everything,
-            _plan_json(plan),
+            encode_plan(plan),
             json.dumps(counts),
         )
         tx.audit(writer, "forget", json.dumps({"receipt_id": receipt.receipt_id, "counts": counts}))
@@ -113,7 +113,7 @@ class Forgetter:
 
     async def pending(self, reader: Reader) -> tuple[PendingForget, ...]:
         found = await reader.rows("SELECT receipt_id, plan FROM memd.forget_intent WHERE NOT done ORDER BY create_time")
-        return tuple(PendingForget(receipt_id, _plan(json.loads(plan))) for receipt_id, plan in found)
+        return tuple(PendingForget(receipt_id, decode_plan(plan)) for receipt_id, plan in found)
 
 
 def _bury(tx: Transaction, plan: ForgetPlan, targets: _Targets) -> None:
@@ -187,19 +187,3 @@ async def _counts(reader: Reader, targets: _Targets) -> dict[str, int]:
         "embeddings": found[1],
         "procedures": len(targets.procedure_pks),
     }
-
-
-def _plan_json(plan: ForgetPlan) -> str:
-    """What is needed to finish the Forget: no filter, which could quote content."""
-    return json.dumps({"scope": asdict(plan.scope), "all_users": plan.all_users, "task_ids": plan.task_ids})
-
-
-def _plan(stored: Mapping[str, Any]) -> ForgetPlan:
-    scope = Scope(**stored["scope"])
-    return ForgetPlan(
-        scope,
-        EVERYTHING if stored["all_users"] else forgettable(scope),
-        everything=True,
-        all_users=stored["all_users"],
-        task_ids=tuple(stored["task_ids"]),
-    )

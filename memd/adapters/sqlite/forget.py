@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import apsw
 
+from memd.adapters.rows.forget import decode_plan, encode_plan
 from memd.adapters.rows.memory import filterable
 from memd.adapters.sqlite.connection import row, rows, transaction
 from memd.adapters.sqlite.memory_rows import pushdown
@@ -17,8 +18,8 @@ from memd.adapters.sqlite.tombstones import Tombstones
 from memd.adapters.sqlite.transaction import Transaction
 from memd.domain.errors import NotFound
 from memd.domain.filters import And, In, matches
-from memd.domain.model import Durability, ForgetReceipt, Scope, Written
-from memd.domain.visibility import EVERYTHING, forgettable
+from memd.domain.model import Durability, ForgetReceipt, Written
+from memd.domain.visibility import EVERYTHING
 from memd.ports import ForgetPlan, PendingForget
 
 OUT_OF_REACH = ("copies of the data directory made before, such as backups and disk snapshots",)
@@ -66,7 +67,7 @@ class Forgetter:
         tx.execute(
             "INSERT INTO forget_intent (receipt_id, namespace, create_time, done, plan, counts)"
             " VALUES (?, ?, ?, ?, ?, ?)",
-            (receipt.receipt_id, namespace, tx.now_us, int(not plan.everything), _plan_json(plan), json.dumps(counts)),
+            (receipt.receipt_id, namespace, tx.now_us, int(not plan.everything), encode_plan(plan), json.dumps(counts)),
         )
         tx.audit(namespace, writer, "forget", json.dumps({"receipt_id": receipt.receipt_id, "counts": counts}))
         return receipt
@@ -98,7 +99,7 @@ class Forgetter:
 
     def pending(self, connection: apsw.Connection) -> tuple[PendingForget, ...]:
         found = rows(connection, "SELECT receipt_id, plan FROM forget_intent WHERE done = 0 ORDER BY create_time")
-        return tuple(PendingForget(receipt_id, _plan(json.loads(plan))) for receipt_id, plan in found)
+        return tuple(PendingForget(receipt_id, decode_plan(plan)) for receipt_id, plan in found)
 
 
 def _find(connection: apsw.Connection, plan: ForgetPlan) -> _Targets:
@@ -157,19 +158,3 @@ def _counts(connection: apsw.Connection, targets: _Targets) -> dict[str, int]:
         "embeddings": found[1],
         "procedures": len(targets.procedure_pks),
     }
-
-
-def _plan_json(plan: ForgetPlan) -> str:
-    """What is needed to finish the Forget: no filter, which could quote content."""
-    return json.dumps({"scope": asdict(plan.scope), "all_users": plan.all_users, "task_ids": plan.task_ids})
-
-
-def _plan(stored: Mapping[str, Any]) -> ForgetPlan:
-    scope = Scope(**stored["scope"])
-    return ForgetPlan(
-        scope,
-        EVERYTHING if stored["all_users"] else forgettable(scope),
-        everything=True,
-        all_users=stored["all_users"],
-        task_ids=tuple(stored["task_ids"]),
-    )
