@@ -11,8 +11,9 @@ from memd.limits import TOMBSTONE_TTL_US
 _FIND = "SELECT counts FROM memd.forget_effect WHERE receipt_id = $1 AND store = $2 AND namespace = $3"
 _SAVE = "INSERT INTO memd.forget_effect (namespace, store, receipt_id, create_time, counts) VALUES ($1, $2, $3, $4, $5)"
 _SWEEP = (
-    "DELETE FROM memd.forget_effect WHERE (receipt_id, store, namespace) IN (SELECT receipt_id, store, namespace"
-    " FROM memd.forget_effect WHERE create_time <= $1 ORDER BY create_time LIMIT $2 FOR UPDATE SKIP LOCKED)"
+    "WITH due AS MATERIALIZED (SELECT receipt_id, store, namespace FROM memd.forget_effect WHERE create_time <= $1"
+    " ORDER BY create_time LIMIT $2 FOR UPDATE SKIP LOCKED) DELETE FROM memd.forget_effect"
+    " WHERE (receipt_id, store, namespace) IN (SELECT receipt_id, store, namespace FROM due)"
 )
 
 

@@ -50,17 +50,22 @@ _COUNT = (
     "SELECT count(*), coalesce(sum((SELECT count(*) FROM memd.event e WHERE e.session_pk = s.pk)), 0)::bigint"
     " FROM memd.session s WHERE {} AND NOT s.dead AND s.expire_time > ${}"
 )
+# How many rows a sweep may take is chosen before any of them is touched (MATERIALIZED). As a subquery the choice may be made
+# again for every row it is compared with, and a chosen row that is deleted makes room for another one under the LIMIT.
 _DUE = (
-    "UPDATE memd.session SET dead = true WHERE pk IN (SELECT pk FROM memd.session WHERE NOT dead"
-    " AND expire_hour <= $1::bigint / $2 AND expire_time <= $1 ORDER BY expire_hour LIMIT $3 FOR UPDATE SKIP LOCKED)"
+    "WITH due AS MATERIALIZED (SELECT pk FROM memd.session WHERE NOT dead AND expire_hour <= $1::bigint / $2"
+    " AND expire_time <= $1 ORDER BY expire_hour LIMIT $3 FOR UPDATE SKIP LOCKED)"
+    " UPDATE memd.session SET dead = true WHERE pk IN (SELECT pk FROM due)"
 )
 _SWEEP_EVENTS = (
-    "DELETE FROM memd.event WHERE (session_pk, position) IN (SELECT e.session_pk, e.position FROM memd.session s"
+    "WITH due AS MATERIALIZED (SELECT e.session_pk, e.position FROM memd.session s"
     " JOIN memd.event e ON e.session_pk = s.pk WHERE s.dead LIMIT $1 FOR UPDATE OF e SKIP LOCKED)"
+    " DELETE FROM memd.event WHERE (session_pk, position) IN (SELECT session_pk, position FROM due)"
 )
 _SWEEP_SESSIONS = (
-    "DELETE FROM memd.session WHERE pk IN (SELECT pk FROM memd.session s WHERE dead"
+    "WITH due AS MATERIALIZED (SELECT pk FROM memd.session s WHERE dead"
     " AND NOT EXISTS (SELECT FROM memd.event e WHERE e.session_pk = s.pk) LIMIT $1 FOR UPDATE SKIP LOCKED)"
+    " DELETE FROM memd.session WHERE pk IN (SELECT pk FROM due)"
 )
 _END = 1 << 62
 """Beyond every position and time."""

@@ -36,14 +36,15 @@ _PAGE = (
     " WHERE t.namespace = $1 AND t.task_id = $2 AND t.expire_time > $3 AND s.pk > $4 ORDER BY s.pk LIMIT $5"
 )
 _CHOSEN = "namespace = $1 AND ($2 OR task_id = ANY ($3::text[]))"
-# Another daemon may be at the same rows.
+# SKIP LOCKED: another daemon may be at the same rows. MATERIALIZED: a choice made again per row would go past the LIMIT.
 _SWEEP = (
-    "DELETE FROM memd.step WHERE pk IN (SELECT s.pk FROM memd.step_task t JOIN memd.step s ON s.step_task_pk = t.pk"
-    " WHERE t.expire_time <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)"
+    "WITH due AS MATERIALIZED (SELECT s.pk FROM memd.step_task t JOIN memd.step s ON s.step_task_pk = t.pk"
+    " WHERE t.expire_time <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED) DELETE FROM memd.step WHERE pk IN (SELECT pk FROM due)"
 )
 _SWEEP_TASKS = (
-    "DELETE FROM memd.step_task WHERE pk IN (SELECT pk FROM memd.step_task t WHERE expire_time <= $1"
+    "WITH due AS MATERIALIZED (SELECT pk FROM memd.step_task t WHERE expire_time <= $1"
     " AND NOT EXISTS (SELECT FROM memd.step WHERE step_task_pk = t.pk) FOR UPDATE SKIP LOCKED)"
+    " DELETE FROM memd.step_task WHERE pk IN (SELECT pk FROM due)"
 )
 
 

@@ -16,24 +16,27 @@ _EXPIRED = (
     "SELECT pk, memory_id FROM memd.memory WHERE namespace = $1 AND memory_id = ANY ($2::text[]) AND expire_time <= $3"
     " ORDER BY memory_id FOR UPDATE"
 )
-# Bookkeeping: each deletes up to $2 rows, SKIP LOCKED because another daemon may be at the same ones.
+# Bookkeeping: each deletes up to $2 rows, SKIP LOCKED because another daemon may be at the same ones; MATERIALIZED because a
+# choice made again for every row would go past the LIMIT.
 _REQUESTS = (
-    "DELETE FROM memd.request_record WHERE (namespace, request_id, store) IN (SELECT namespace, request_id, store"
-    " FROM memd.request_record WHERE expire_time <= $1 ORDER BY expire_time LIMIT $2 FOR UPDATE SKIP LOCKED)"
+    "WITH due AS MATERIALIZED (SELECT namespace, request_id, store FROM memd.request_record WHERE expire_time <= $1"
+    " ORDER BY expire_time LIMIT $2 FOR UPDATE SKIP LOCKED) DELETE FROM memd.request_record"
+    " WHERE (namespace, request_id, store) IN (SELECT namespace, request_id, store FROM due)"
 )
 _TOMBSTONES = (
-    "DELETE FROM memd.tombstone WHERE pk IN (SELECT pk FROM memd.tombstone WHERE create_time <= $1"
-    " ORDER BY create_time LIMIT $2 FOR UPDATE SKIP LOCKED)"
+    "WITH due AS MATERIALIZED (SELECT pk FROM memd.tombstone WHERE create_time <= $1"
+    " ORDER BY create_time LIMIT $2 FOR UPDATE SKIP LOCKED) DELETE FROM memd.tombstone WHERE pk IN (SELECT pk FROM due)"
 )
 _RECEIPTS = (
-    "DELETE FROM memd.forget_intent WHERE receipt_id IN (SELECT receipt_id FROM memd.forget_intent"
-    " WHERE done AND create_time <= $1 ORDER BY create_time LIMIT $2 FOR UPDATE SKIP LOCKED)"
+    "WITH due AS MATERIALIZED (SELECT receipt_id FROM memd.forget_intent WHERE done AND create_time <= $1"
+    " ORDER BY create_time LIMIT $2 FOR UPDATE SKIP LOCKED)"
+    " DELETE FROM memd.forget_intent WHERE receipt_id IN (SELECT receipt_id FROM due)"
 )
 _CHANGE_LOG = (
-    "DELETE FROM memd.change_log WHERE (namespace, seq, kind, entry_id) IN"
-    " (SELECT c.namespace, c.seq, c.kind, c.entry_id FROM memd.namespace_head h"
-    " JOIN memd.change_log c ON c.namespace = h.namespace AND c.seq <= h.seq - $1"
-    " LIMIT $2 FOR UPDATE OF c SKIP LOCKED)"
+    "WITH due AS MATERIALIZED (SELECT c.namespace, c.seq, c.kind, c.entry_id FROM memd.namespace_head h"
+    " JOIN memd.change_log c ON c.namespace = h.namespace AND c.seq <= h.seq - $1 LIMIT $2 FOR UPDATE OF c SKIP LOCKED)"
+    " DELETE FROM memd.change_log WHERE (namespace, seq, kind, entry_id) IN"
+    " (SELECT namespace, seq, kind, entry_id FROM due)"
 )
 # Of the epochs that began before the log does, the newest still says where that history stands.
 _EPOCHS = (
@@ -42,8 +45,8 @@ _EPOCHS = (
     " WHERE h.namespace = e.namespace)"
 )
 _AUDIT = (
-    "DELETE FROM memd.audit WHERE pk IN (SELECT pk FROM memd.audit WHERE pk <= (SELECT max(pk) FROM memd.audit) - $1"
-    " ORDER BY pk LIMIT $2 FOR UPDATE SKIP LOCKED)"
+    "WITH due AS MATERIALIZED (SELECT pk FROM memd.audit WHERE pk <= (SELECT max(pk) FROM memd.audit) - $1"
+    " ORDER BY pk LIMIT $2 FOR UPDATE SKIP LOCKED) DELETE FROM memd.audit WHERE pk IN (SELECT pk FROM due)"
 )
 
 

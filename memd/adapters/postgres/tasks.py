@@ -46,20 +46,23 @@ _DELETE = (
     " RETURNING 1), emptied AS (UPDATE memd.task SET version = 0"
     " WHERE namespace = $1 AND ($2::text[] IS NULL OR task_id = ANY ($2))) SELECT count(*) FROM gone"
 )
+# SKIP LOCKED: another daemon may be at the same rows. MATERIALIZED: a choice made again per row would go past the LIMIT.
 _EXPIRED = (
-    "WITH due AS (SELECT namespace, task_id FROM memd.task WHERE expire_time <= $1 AND version > 0"
-    " ORDER BY expire_time LIMIT $2 FOR UPDATE SKIP LOCKED)"
-    " DELETE FROM memd.checkpoint WHERE (namespace, task_id, version) IN (SELECT c.namespace, c.task_id, c.version"
-    " FROM due JOIN memd.checkpoint c USING (namespace, task_id) LIMIT $2)"
+    "WITH due AS MATERIALIZED (SELECT namespace, task_id FROM memd.task WHERE expire_time <= $1 AND version > 0"
+    " ORDER BY expire_time LIMIT $2 FOR UPDATE SKIP LOCKED), versions AS MATERIALIZED (SELECT namespace, task_id, c.version"
+    " FROM due JOIN memd.checkpoint c USING (namespace, task_id) LIMIT $2) DELETE FROM memd.checkpoint"
+    " WHERE (namespace, task_id, version) IN (SELECT namespace, task_id, version FROM versions)"
 )
 _EMPTIED = (
-    "UPDATE memd.task SET version = 0 WHERE (namespace, task_id) IN (SELECT namespace, task_id FROM memd.task t"
-    " WHERE expire_time <= $1 AND version > 0 AND NOT EXISTS (SELECT FROM memd.checkpoint c"
-    " WHERE c.namespace = t.namespace AND c.task_id = t.task_id) LIMIT $2 FOR UPDATE SKIP LOCKED)"
+    "WITH due AS MATERIALIZED (SELECT namespace, task_id FROM memd.task t WHERE expire_time <= $1 AND version > 0"
+    " AND NOT EXISTS (SELECT FROM memd.checkpoint c WHERE c.namespace = t.namespace AND c.task_id = t.task_id)"
+    " LIMIT $2 FOR UPDATE SKIP LOCKED) UPDATE memd.task SET version = 0"
+    " WHERE (namespace, task_id) IN (SELECT namespace, task_id FROM due)"
 )
 _FREED = (
-    "DELETE FROM memd.task WHERE (namespace, task_id) IN (SELECT namespace, task_id FROM memd.task"
-    " WHERE expire_time <= $1 AND version = 0 LIMIT $2 FOR UPDATE SKIP LOCKED)"
+    "WITH due AS MATERIALIZED (SELECT namespace, task_id FROM memd.task WHERE expire_time <= $1 AND version = 0"
+    " LIMIT $2 FOR UPDATE SKIP LOCKED) DELETE FROM memd.task"
+    " WHERE (namespace, task_id) IN (SELECT namespace, task_id FROM due)"
 )
 
 
