@@ -124,7 +124,8 @@ async def _run(config: Config, environ: Mapping[str, str]) -> int:
         code = await stop.wait()
         if code == EXIT_FATAL:
             _exit_for_sure(code)
-        await drain(servers, health, FATAL_DRAIN_S if code == EXIT_FATAL else config.server.drain_s)
+        grace_s = FATAL_DRAIN_S if code == EXIT_FATAL else config.server.drain_s
+        await drain(servers, health, grace_s, calls.end_streams)
     return code
 
 

@@ -60,6 +60,9 @@ MAX_DEADLINE_S = 10.0  # the server's cap for unary calls
 MAX_BULK_DEADLINE_S = 120.0  # Remember, Forget and Verify embed or scan in bulk
 MAX_CONCURRENT_STREAMS = 1_024  # a connection; gRPC counts streams past their end, so 100 refused 64 callers
 MAX_CONCURRENT_CALLS = 1_024  # the process; over it RESOURCE_EXHAUSTED with a retry hint
+MAX_STREAMS = 128  # the process, of the calls: a watch holds its place for hours, and calls must find one
+MAX_STREAM_S = 86_400.0  # of one stream; a watch is then begun anew where it ended
+STREAM_STALL_S = 30.0  # a reader that takes nothing, or a sender that sends nothing, for this long is cut
 
 # -- time
 MIN_TTL_US = SECOND_US  # shorter than a retry it would be gone before it is seen
