@@ -111,6 +111,7 @@ async def opened(
             reset=feed.reset,
             on_fatal=on_fatal,
             vfs=vfs,
+            disposable=postgres is not None,
         )
         stack.push_async_callback(asyncio.to_thread, local.close)
         if postgres is None:

@@ -96,11 +96,13 @@ class SqliteStores:
         reset: Reset = lambda namespace: None,
         vfs: str | None = None,
         on_fatal: Callable[[BaseException], None] | None = None,
+        disposable: bool = False,
     ) -> SqliteStores:
         """Open or make the stores in ``data_dir`` and lock it.
 
         ``reset`` is called after the commit of the replica that made the index of a namespace worthless.
         ``on_fatal`` is called once, on the writer thread, when the stores have failed for good (see ``writer.py``).
+        ``disposable``: what is here is a replica, whose newest commits a power cut may take.
         ``vfs`` names a registered VFS, for tests. Raises ConfigError for a directory that cannot be used, WrongState
         when another daemon has it, SchemaTooNew, ModelMismatch, Corruption; the lock is free again then.
         """
@@ -108,7 +110,7 @@ class SqliteStores:
         with ExitStack() as undo, translated():
             directory = DataDir(data_dir)
             undo.callback(directory.close)
-            connection = connect(directory.database, vfs=vfs, writes=True)
+            connection = connect(directory.database, vfs=vfs, writes=True, disposable=disposable)
             undo.callback(connection.close, True)
             migrate(connection)
             if model is not None:
