@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from memd.adapters.postgres.database import Database
 from memd.adapters.postgres.hints import Hints
 from memd.adapters.postgres.memory_rows import COLUMNS, decode
-from memd.adapters.postgres.procedures import NEWEST, decode_procedure
+from memd.adapters.postgres.procedures import OFFERED, decode_procedure
 from memd.adapters.postgres.settings import KIND as SETTINGS
 from memd.adapters.postgres.settings import find_settings
 from memd.adapters.postgres.transaction import Reader, Row
@@ -33,7 +33,7 @@ _LINES = (
     "SELECT seq, kind, entry_id, op FROM memd.change_log WHERE namespace = $1 AND seq > $2 AND seq <= $3"
     " ORDER BY seq LIMIT $4"
 )
-_PROCEDURES = f"SELECT {PROCEDURE_COLUMNS}, vectors, pk FROM {NEWEST} WHERE p.namespace = $1"
+_PROCEDURES = f"SELECT {PROCEDURE_COLUMNS}, vectors, pk FROM {OFFERED} WHERE p.namespace = $1"
 
 
 @dataclass(slots=True)
