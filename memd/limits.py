@@ -97,6 +97,7 @@ MAX_STEPS_PER_TASK = 10_000  # a task is a plan, not a queue
 DEFAULT_STEP_TTL_US = 30 * DAY_US  # since the last change of a task's steps; then a replay would run it all again
 STEP_PAGE_BYTES = 3 * 1024 * 1024  # results in one page of steps: fits the message with room for the envelope
 MAX_PROCEDURE_VERSIONS = 100  # of one key; the oldest go
+MAX_KEPT_OUTCOMES = 256  # of one key, with their reasons and ids: a report is repeated soon; counts are kept for ever
 MAX_TOKENS_IN_CONFIG = 1_000  # entries of a token file
 MAX_TOKEN_FILE_BYTES = 1024 * 1024  # read whole at start and on SIGHUP
 MAX_CONFIG_FILE_BYTES = 1024 * 1024  # read whole at start

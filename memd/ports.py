@@ -31,7 +31,7 @@ from memd.domain.model import (
     NamespaceSettings,
     NewMemory,
     ObservedEvent,
-    Outcome,
+    OutcomeReport,
     Page,
     Procedure,
     RememberedMemory,
@@ -291,10 +291,10 @@ class ProcedureTruth(Protocol):
         """Store as the next version; False and nothing stored when the newest already has this body."""
 
     async def get(self, namespace: str, procedure_id: str, version: int) -> Procedure:
-        """``version`` 0 is the newest. NotFound."""
+        """``version`` 0 is the offered one. NotFound."""
 
     async def page(self, scope: Scope, *, key: str, size: int, cursor: str) -> Page[Procedure]:
-        """Newest versions by key; with ``key`` all its versions, newest first. Visibility of the scope applies."""
+        """Offered versions by key; with ``key`` all its versions, newest first. Visibility of the scope applies."""
 
     async def delete(
         self, namespace: str, procedure_id: str, *, writer: str, request: RequestKey | None
@@ -302,14 +302,18 @@ class ProcedureTruth(Protocol):
         """How many versions went; NotFound when none was there."""
 
     async def report(
-        self, namespace: str, procedure_id: str, version: int, outcome: Outcome, request: RequestKey | None
+        self, namespace: str, procedure_id: str, version: int, report: OutcomeReport, request: RequestKey | None
     ) -> Written[Procedure]:
-        """Count one outcome. NotFound."""
+        """Count one outcome, once for an ``outcome_id``, and demote the version when ``domain.learning`` says so: then the
+        newest earlier version that is not demoted is offered, in the same commit. NotFound; RequestIdReused."""
+
+    async def outcomes(self, namespace: str, procedure_id: str, version: int, limit: int) -> Sequence[OutcomeReport]:
+        """The newest kept reports of a version, newest first."""
 
 
 class ProcedureStore(ProcedureTruth, Protocol):
     def fetch(self, namespace: str, procedure_ids: Sequence[str]) -> list[Procedure]:
-        """Blocking. Newest versions of those that exist, in the order asked."""
+        """Blocking. Offered versions of those that exist, in the order asked."""
 
 
 class SettingsStore(Protocol):
@@ -430,7 +434,7 @@ class ReplicaMemory:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaProcedure:
-    """The newest version, and the embeddings of its trigger."""
+    """The offered version, and the embeddings of its trigger."""
 
     procedure: Procedure
     embeddings: tuple[bytes, ...]

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from memd.adapters.postgres.database import Database
 from memd.adapters.postgres.hints import Hints
 from memd.adapters.postgres.memory_rows import COLUMNS, decode
-from memd.adapters.postgres.procedures import NEWEST, decode_procedure
+from memd.adapters.postgres.procedures import OFFERED, decode_procedure
 from memd.adapters.postgres.settings import KIND as SETTINGS
 from memd.adapters.postgres.settings import find_settings
 from memd.adapters.postgres.transaction import Reader, Row
@@ -43,7 +43,7 @@ _SINCE = (
     " ORDER BY seq LIMIT $4) l ON true WHERE h.namespace = $1 ORDER BY l.seq"
 )
 """All in one statement, since every write anywhere makes every follower ask."""
-_PROCEDURES = f"SELECT {PROCEDURE_COLUMNS}, vectors, pk FROM {NEWEST} WHERE p.namespace = $1"
+_PROCEDURES = f"SELECT {PROCEDURE_COLUMNS}, vectors, pk FROM {OFFERED} WHERE p.namespace = $1"
 
 
 @dataclass(slots=True)
