@@ -23,13 +23,15 @@ from memd.adapters.embed_onnx.cache import FORMS, Form, form_of, model_dir
 from memd.adapters.embed_onnx.cpus import usable_cpus
 from memd.adapters.index import IndexFeed, RustNamespaceIndex
 from memd.adapters.index_files import IndexFiles
+from memd.adapters.index_routes import RoutedIndex
 from memd.adapters.pack import RustContextPacker
+from memd.adapters.postgres import SearchMoves
 from memd.config import Config, EmbeddingConfig
 from memd.domain.errors import ConfigError, InvalidArgument, MemdError, ModelUnavailable, Unavailable
 from memd.domain.model import EmbeddingModel, TierName
-from memd.limits import MAX_NAMESPACES_LOADED, MEGABYTE, SWEEP_ROWS
+from memd.limits import MAX_NAMESPACES_LOADED, MEGABYTE, SEARCH_MOVE_INTERVAL_S, SWEEP_ROWS
 from memd.metrics import Metrics, rss_bytes
-from memd.ports import Embedder, Tier
+from memd.ports import Embedder, NamespaceIndex, Tier
 from memd.rpc.admin_servicer import AdminServicer, DaemonFacts
 from memd.rpc.calls import Authenticate, Calls
 from memd.rpc.checkpoint_servicer import CheckpointServicer
@@ -115,6 +117,8 @@ async def _run(config: Config, environ: Mapping[str, str]) -> int:
         stack.push_async_callback(supervisor.close)
         await _finish_forgets(parts, supervisor)
         _start_background(config, parts.stores, supervisor)
+        if parts.moves is not None:
+            supervisor.every("move search", SEARCH_MOVE_INTERVAL_S, parts.moves.run_once)
         stop.on_signals(lambda: _reload(authenticate))
         for server in servers:
             await server.start()
@@ -137,7 +141,9 @@ class _Parts:
     """The adapters of a running daemon."""
 
     stores: Stores
-    index: RustNamespaceIndex
+    index: NamespaceIndex
+    moves: SearchMoves | None
+    """Where namespaces can be searched by Postgres."""
     embedder: Embedder
     clock: SystemClock
 
@@ -158,8 +164,12 @@ async def _opened(config: Config, clock: SystemClock, hooks: testing_hooks.Hooks
         stack.push_async_callback(_close_when_loaded, loading)
         if opened.follower is not None:
             await opened.follower.start()
-        await _preload(opened, index)
-        yield _Parts(opened, index, await loading, clock)
+        routed, moves = _routed(opened, index)
+        if moves is not None:
+            stack.push_async_callback(moves.close)
+            await moves.run_once()
+        await _preload(opened, index, moves)
+        yield _Parts(opened, routed, moves, await loading, clock)
 
 
 def _form(precision: str, frozen: EmbeddingModel | None) -> Form:
@@ -180,6 +190,15 @@ def _open_index(config: Config, stores: Stores, model: EmbeddingModel) -> RustNa
         memory_bytes=config.index.memory_mb * MEGABYTE,
         threads=usable_cpus(),
     )
+
+
+def _routed(stores: Stores, local: RustNamespaceIndex) -> tuple[NamespaceIndex, SearchMoves | None]:
+    """What searches: the index in memory, and Postgres for the namespaces that are moved there, where it can."""
+    if stores.postgres is None or stores.no_pgvector:
+        return local, None
+    remote = stores.postgres.pgvector()
+    moves = stores.postgres.moves(remote, local)
+    return RoutedIndex(local, remote, asyncio.get_running_loop(), moves.moved), moves
 
 
 def _load_embedder(config: EmbeddingConfig, precision: str) -> Embedder:
@@ -232,7 +251,9 @@ def _servicers(config: Config, parts: _Parts, metrics: Metrics, started: float) 
         uptime_us=lambda: int((perf_counter() - started) * 1e6),
         process=lambda: _process_stats(parts),
     )
-    admin = AdminService(stores.memories, stores.settings, parts.index, policy, stores.backups)
+    admin = AdminService(
+        stores.memories, stores.settings, parts.index, policy, stores.backups, no_pgvector=stores.no_pgvector
+    )
     return {
         SERVICES["MemoryService"]: MemoryServicer(recall, observe, remember, _forget(parts), metrics),
         SERVICES["SessionService"]: SessionServicer(SessionService(stores.sessions, policy)),
@@ -284,11 +305,12 @@ def _start_background(config: Config, stores: Stores, supervisor: Supervisor) ->
         supervisor.every("sweep replica", SWEEP_INTERVAL_S, lambda: stores.local.replica.sweep(SWEEP_ROWS))
 
 
-async def _preload(stores: Stores, index: RustNamespaceIndex) -> None:
+async def _preload(stores: Stores, index: RustNamespaceIndex, moves: SearchMoves | None) -> None:
     """Load the indexes, for at most PRELOAD_WAIT_S; the rest goes on behind the first answers."""
     namespaces = await stores.local.memories.namespaces()
     await asyncio.to_thread(index.reconcile, namespaces)
-    loading = asyncio.ensure_future(asyncio.to_thread(index.preload, namespaces[:MAX_NAMESPACES_LOADED]))
+    here = [one for one in namespaces if moves is None or not moves.moved(one)]
+    loading = asyncio.ensure_future(asyncio.to_thread(index.preload, here[:MAX_NAMESPACES_LOADED]))
     await asyncio.wait([loading], timeout=PRELOAD_WAIT_S)
 
 

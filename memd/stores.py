@@ -51,6 +51,15 @@ class Stores:
         """None where the truth is on a server, which has backups of its own."""
         return None if self.postgres else self.local.backups
 
+    @property
+    def no_pgvector(self) -> str:
+        """Why no namespace can have ``index = "pgvector"``; "" where one can."""
+        if self.postgres is None:
+            return 'index = "pgvector" needs Postgres: start memd with --postgres URL'
+        if not self.postgres.has_pgvector:
+            return 'index = "pgvector" needs pgvector, which this Postgres database was made without'
+        return ""
+
     async def frozen_model(self) -> EmbeddingModel | None:
         """The model the stored embeddings were made with."""
         return await (self.postgres or self.local).frozen_model()

@@ -174,6 +174,21 @@ class RustNamespaceIndex:
             for kind in INDEX_KINDS:
                 self._files.remove(namespace, kind)
 
+    def begin(self, namespace: str, kind: str) -> bool:
+        """Load it where it is not loaded; whether it is."""
+        return self._slot(namespace, kind).ready
+
+    def release(self, namespace: str, kind: str) -> None:
+        """Let go of one index, files too: it is searched elsewhere. It is loaded again when it is asked for."""
+        with self._lock:
+            slot = self._slots.pop((namespace, kind), None)
+        if slot is None:
+            return
+        slot.retire()
+        self._upkeep.dropped(slot)
+        if self._files is not None:
+            self._files.remove(namespace, kind)
+
     def loaded(self) -> int:
         with self._lock:
             return len({namespace for namespace, _ in self._slots})

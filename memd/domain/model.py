@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from memd.domain.learning import Demotion
 
@@ -226,6 +226,9 @@ class Checkpoint:
     expire_time: int
 
 
+IndexPlace: TypeAlias = Literal["memory", "pgvector"]
+
+
 @dataclass(frozen=True, slots=True)
 class NamespaceSettings:
     """Overrides of the daemon's settings; None means not overridden."""
@@ -236,6 +239,8 @@ class NamespaceSettings:
     episodic_ttl_us: int | None = None
     checkpoint_history: int | None = None
     version: int = 0
+    index: IndexPlace | None = None
+    """Where memories are searched; None is "memory"."""
 
 
 @dataclass(frozen=True, slots=True)

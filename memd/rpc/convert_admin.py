@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, get_args
 
 from memd_client._proto.v1 import admin_service_pb2 as ads
 
-from memd.domain.model import NamespaceSettings, NamespaceStats, TierName, VerifyReport
+from memd.domain.errors import InvalidArgument
+from memd.domain.model import IndexPlace, NamespaceSettings, NamespaceStats, TierName, VerifyReport
 from memd.domain.settings import TierSettings
 from memd.limits import MAX_CHECKPOINT_HISTORY, MAX_TIER_ITEMS, MAX_TIER_TOKENS, MAX_WORKING_ITEMS
 from memd.rpc import checks
@@ -38,7 +40,7 @@ class ProcessStats:
 
 def new_settings(message: ads.NamespaceSettings) -> tuple[NamespaceSettings, frozenset[str]]:
     """The settings that are set, and the names of those to reset (given as 0 or an empty duration)."""
-    given: dict[str, int] = {}
+    given: dict[str, Any] = {}
     reset: set[str] = set()
     for name, most in _BOUNDS.items():
         if not message.HasField(name):  # type: ignore[arg-type]
@@ -53,7 +55,18 @@ def new_settings(message: ads.NamespaceSettings) -> tuple[NamespaceSettings, fro
             given["episodic_ttl_us"] = checks.ttl(message.episodic_ttl, "settings.episodic_ttl")
         else:
             reset.add("episodic_ttl_us")
+    if message.HasField("index"):
+        if message.index:
+            given["index"] = _index_place(message.index)
+        else:
+            reset.add("index")
     return NamespaceSettings(**given), frozenset(reset)
+
+
+def _index_place(value: str) -> str:
+    if value not in get_args(IndexPlace):
+        raise InvalidArgument('index must be "memory" or "pgvector"', field="settings.index")
+    return value
 
 
 def settings(value: NamespaceSettings) -> ads.NamespaceSettings:
@@ -64,6 +77,7 @@ def settings(value: NamespaceSettings) -> ads.NamespaceSettings:
         episodic_ttl=None if value.episodic_ttl_us is None else duration(value.episodic_ttl_us),
         checkpoint_history=value.checkpoint_history,
         version=value.version,
+        index=value.index,
     )
 
 

@@ -312,6 +312,7 @@ def settings(m: admin_pb.NamespaceSettings, written: t.WriteReceipt | None = Non
         episodic_ttl=ttl,
         checkpoint_history=count("checkpoint_history"),
         version=m.version,
+        index=m.index if m.HasField("index") else None,
         receipt=written,
     )
 

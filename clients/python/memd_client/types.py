@@ -426,6 +426,7 @@ class NamespaceSettings:
     episodic_ttl: timedelta | None
     checkpoint_history: int | None
     version: int
+    index: str | None = None
     receipt: WriteReceipt | None = field(default=None, compare=False, repr=False)
 
 

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from memd_client._proto.v1 import common_pb2 as memd_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmemd/v1/admin_service.proto\x12\x07memd.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14memd/v1/common.proto\"0\n\x0fGetStatsRequest\x12\x1d\n\x05scope\x18\x01 \x01(\x0b\x32\x0e.memd.v1.Scope\"\x81\x02\n\x10GetStatsResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12)\n\x06uptime\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0f\x65mbedding_model\x18\x03 \x01(\t\x12\x1e\n\x16\x65mbedding_model_digest\x18\x04 \x01(\t\x12*\n\tnamespace\x18\x05 \x01(\x0b\x32\x17.memd.v1.NamespaceStats\x12&\n\x07process\x18\x06 \x01(\x0b\x32\x15.memd.v1.ProcessStats\x12$\n\x05tiers\x18\x07 \x03(\x0b\x32\x15.memd.v1.TierSettings\"\xa6\x01\n\x0eNamespaceStats\x12\x10\n\x08memories\x18\x01 \x01(\x04\x12\x12\n\nprocedures\x18\x02 \x01(\x04\x12\x10\n\x08sessions\x18\x03 \x01(\x04\x12\x0e\n\x06\x65vents\x18\x04 \x01(\x04\x12\x13\n\x0b\x63heckpoints\x18\x05 \x01(\x04\x12\x0b\n\x03seq\x18\x06 \x01(\x04\x12\x15\n\rindex_entries\x18\x07 \x01(\x04\x12\x13\n\x0bindex_bytes\x18\x08 \x01(\x04\"\xe1\x01\n\x0cProcessStats\x12\x11\n\trss_bytes\x18\x01 \x01(\x04\x12\x12\n\ndata_bytes\x18\x02 \x01(\x04\x12\x19\n\x11write_queue_depth\x18\x03 \x01(\r\x12\x19\n\x11\x65mbed_queue_depth\x18\x04 \x01(\r\x12\x15\n\rembed_threads\x18\x05 \x01(\r\x12\x18\n\x10query_cache_hits\x18\x06 \x01(\x04\x12\x1a\n\x12query_cache_misses\x18\x07 \x01(\x04\x12\x19\n\x11namespaces_loaded\x18\x08 \x01(\r\x12\x0c\n\x04simd\x18\t \x01(\t\"\x9c\x01\n\x0cTierSettings\x12\x1b\n\x04tier\x18\x01 \x01(\x0e\x32\r.memd.v1.Tier\x12\r\n\x05store\x18\x02 \x01(\t\x12\x11\n\tmax_items\x18\x03 \x01(\x04\x12\x12\n\nmax_tokens\x18\x04 \x01(\x04\x12&\n\x03ttl\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tretrieval\x18\x06 \x01(\t\"\xb3\x02\n\x11NamespaceSettings\x12\x1e\n\x11working_max_items\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x1f\n\x12working_max_tokens\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x1f\n\x12\x65pisodic_max_items\x18\x03 \x01(\rH\x02\x88\x01\x01\x12/\n\x0c\x65pisodic_ttl\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1f\n\x12\x63heckpoint_history\x18\x05 \x01(\rH\x03\x88\x01\x01\x12\x0f\n\x07version\x18\x06 \x01(\x04\x42\x14\n\x12_working_max_itemsB\x15\n\x13_working_max_tokensB\x15\n\x13_episodic_max_itemsB\x15\n\x13_checkpoint_history\"<\n\x1bGetNamespaceSettingsRequest\x12\x1d\n\x05scope\x18\x01 \x01(\x0b\x32\x0e.memd.v1.Scope\"L\n\x1cGetNamespaceSettingsResponse\x12,\n\x08settings\x18\x01 \x01(\x0b\x32\x1a.memd.v1.NamespaceSettings\"\x9b\x01\n\x1eUpdateNamespaceSettingsRequest\x12\x1d\n\x05scope\x18\x01 \x01(\x0b\x32\x0e.memd.v1.Scope\x12,\n\x08settings\x18\x02 \x01(\x0b\x32\x1a.memd.v1.NamespaceSettings\x12\x18\n\x10\x65xpected_version\x18\x03 \x01(\x04\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"w\n\x1fUpdateNamespaceSettingsResponse\x12,\n\x08settings\x18\x01 \x01(\x0b\x32\x1a.memd.v1.NamespaceSettings\x12&\n\x07receipt\x18\x02 \x01(\x0b\x32\x15.memd.v1.WriteReceipt\".\n\rVerifyRequest\x12\x1d\n\x05scope\x18\x01 \x01(\x0b\x32\x0e.memd.v1.Scope\"\xa4\x01\n\x0eVerifyResponse\x12\n\n\x02ok\x18\x01 \x01(\x08\x12\x0c\n\x04rows\x18\x02 \x01(\x04\x12\x15\n\rindex_entries\x18\x03 \x01(\x04\x12\x0b\n\x03seq\x18\x04 \x01(\x04\x12\x11\n\tindex_seq\x18\x05 \x01(\x04\x12\x0f\n\x07missing\x18\x06 \x01(\x04\x12\x0f\n\x07phantom\x18\x07 \x01(\x04\x12\r\n\x05stale\x18\x08 \x01(\x04\x12\x10\n\x08problems\x18\t \x03(\t\"R\n\x13RunLifecycleRequest\x12\x1d\n\x05scope\x18\x01 \x01(\x0b\x32\x0e.memd.v1.Scope\x12\x0b\n\x03job\x18\x02 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\"9\n\x14RunLifecycleResponse\x12\x10\n\x08\x65xamined\x18\x01 \x01(\x04\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x04\"7\n\x16\x45xportNamespaceRequest\x12\x1d\n\x05scope\x18\x01 \x01(\x0b\x32\x0e.memd.v1.Scope\"(\n\x17\x45xportNamespaceResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"F\n\x16ImportNamespaceRequest\x12\x1d\n\x05scope\x18\x01 \x01(\x0b\x32\x0e.memd.v1.Scope\x12\r\n\x05\x63hunk\x18\x02 \x01(\x0c\"<\n\x17ImportNamespaceResponse\x12\x10\n\x08imported\x18\x01 \x01(\x04\x12\x0f\n\x07skipped\x18\x02 \x01(\x04\"<\n\rBackupRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1d\n\x05scope\x18\x02 \x01(\x0b\x32\x0e.memd.v1.Scope\"P\n\x0e\x42\x61\x63kupResponse\x12\r\n\x05\x62ytes\x18\x01 \x01(\x04\x12/\n\x0b\x62\x61\x63kup_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"H\n\x0eReembedRequest\x12\x1d\n\x05scope\x18\x01 \x01(\x0b\x32\x0e.memd.v1.Scope\x12\x17\n\x0f\x65mbedding_model\x18\x02 \x01(\t\".\n\x0fReembedResponse\x12\x0c\n\x04\x64one\x18\x01 \x01(\x04\x12\r\n\x05total\x18\x02 \x01(\x04\x32\xd5\x05\n\x0c\x41\x64minService\x12?\n\x08GetStats\x12\x18.memd.v1.GetStatsRequest\x1a\x19.memd.v1.GetStatsResponse\x12\x63\n\x14GetNamespaceSettings\x12$.memd.v1.GetNamespaceSettingsRequest\x1a%.memd.v1.GetNamespaceSettingsResponse\x12l\n\x17UpdateNamespaceSettings\x12\'.memd.v1.UpdateNamespaceSettingsRequest\x1a(.memd.v1.UpdateNamespaceSettingsResponse\x12\x39\n\x06Verify\x12\x16.memd.v1.VerifyRequest\x1a\x17.memd.v1.VerifyResponse\x12K\n\x0cRunLifecycle\x12\x1c.memd.v1.RunLifecycleRequest\x1a\x1d.memd.v1.RunLifecycleResponse\x12V\n\x0f\x45xportNamespace\x12\x1f.memd.v1.ExportNamespaceRequest\x1a .memd.v1.ExportNamespaceResponse0\x01\x12V\n\x0fImportNamespace\x12\x1f.memd.v1.ImportNamespaceRequest\x1a .memd.v1.ImportNamespaceResponse(\x01\x12\x39\n\x06\x42\x61\x63kup\x12\x16.memd.v1.BackupRequest\x1a\x17.memd.v1.BackupResponse\x12>\n\x07Reembed\x12\x17.memd.v1.ReembedRequest\x1a\x18.memd.v1.ReembedResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmemd/v1/admin_service.proto\x12\x07memd.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14memd/v1/common.proto\"0\n\x0fGetStatsRequest\x12\x1d\n\x05scope\x18\x01 \x01(\x0b\x32\x0e.memd.v1.Scope\"\x81\x02\n\x10GetStatsResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12)\n\x06uptime\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0f\x65mbedding_model\x18\x03 \x01(\t\x12\x1e\n\x16\x65mbedding_model_digest\x18\x04 \x01(\t\x12*\n\tnamespace\x18\x05 \x01(\x0b\x32\x17.memd.v1.NamespaceStats\x12&\n\x07process\x18\x06 \x01(\x0b\x32\x15.memd.v1.ProcessStats\x12$\n\x05tiers\x18\x07 \x03(\x0b\x32\x15.memd.v1.TierSettings\"\xa6\x01\n\x0eNamespaceStats\x12\x10\n\x08memories\x18\x01 \x01(\x04\x12\x12\n\nprocedures\x18\x02 \x01(\x04\x12\x10\n\x08sessions\x18\x03 \x01(\x04\x12\x0e\n\x06\x65vents\x18\x04 \x01(\x04\x12\x13\n\x0b\x63heckpoints\x18\x05 \x01(\x04\x12\x0b\n\x03seq\x18\x06 \x01(\x04\x12\x15\n\rindex_entries\x18\x07 \x01(\x04\x12\x13\n\x0bindex_bytes\x18\x08 \x01(\x04\"\xe1\x01\n\x0cProcessStats\x12\x11\n\trss_bytes\x18\x01 \x01(\x04\x12\x12\n\ndata_bytes\x18\x02 \x01(\x04\x12\x19\n\x11write_queue_depth\x18\x03 \x01(\r\x12\x19\n\x11\x65mbed_queue_depth\x18\x04 \x01(\r\x12\x15\n\rembed_threads\x18\x05 \x01(\r\x12\x18\n\x10query_cache_hits\x18\x06 \x01(\x04\x12\x1a\n\x12query_cache_misses\x18\x07 \x01(\x04\x12\x19\n\x11namespaces_loaded\x18\x08 \x01(\r\x12\x0c\n\x04simd\x18\t \x01(\t\"\x9c\x01\n\x0cTierSettings\x12\x1b\n\x04tier\x18\x01 \x01(\x0e\x32\r.memd.v1.Tier\x12\r\n\x05store\x18\x02 \x01(\t\x12\x11\n\tmax_items\x18\x03 \x01(\x04\x12\x12\n\nmax_tokens\x18\x04 \x01(\x04\x12&\n\x03ttl\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tretrieval\x18\x06 \x01(\t\"\xd1\x02\n\x11NamespaceSettings\x12\x1e\n\x11working_max_items\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x1f\n\x12working_max_tokens\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x1f\n\x12\x65pisodic_max_items\x18\x03 \x01(\rH\x02\x88\x01\x01\x12/\n\x0c\x65pisodic_ttl\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1f\n\x12\x63heckpoint_history\x18\x05 \x01(\rH\x03\x88\x01\x01\x12\x0f\n\x07version\x18\x06 \x01(\x04\x12\x12\n\x05index\x18\x07 \x01(\tH\x04\x88\x01\x01\x42\x14\n\x12_working_max_itemsB\x15\n\x13_working_max_tokensB\x15\n\x13_episodic_max_itemsB\x15\n\x13_checkpoint_historyB\x08\n\x06_index\"<\n\x1bGetNamespaceSettingsRequest\x12\x1d\n\x05scope\x18\x01 \x01(\x0b\x32\x0e.memd.v1.Scope\"L\n\x1cGetNamespaceSettingsResponse\x12,\n\x08settings\x18\x01 \x01(\x0b\x32\x1a.memd.v1.NamespaceSettings\"\x9b\x01\n\x1eUpdateNamespaceSettingsRequest\x12\x1d\n\x05scope\x18\x01 \x01(\x0b\x32\x0e.memd.v1.Scope\x12,\n\x08settings\x18\x02 \x01(\x0b\x32\x1a.memd.v1.NamespaceSettings\x12\x18\n\x10\x65xpected_version\x18\x03 \x01(\x04\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"w\n\x1fUpdateNamespaceSettingsResponse\x12,\n\x08settings\x18\x01 \x01(\x0b\x32\x1a.memd.v1.NamespaceSettings\x12&\n\x07receipt\x18\x02 \x01(\x0b\x32\x15.memd.v1.WriteReceipt\".\n\rVerifyRequest\x12\x1d\n\x05scope\x18\x01 \x01(\x0b\x32\x0e.memd.v1.Scope\"\xa4\x01\n\x0eVerifyResponse\x12\n\n\x02ok\x18\x01 \x01(\x08\x12\x0c\n\x04rows\x18\x02 \x01(\x04\x12\x15\n\rindex_entries\x18\x03 \x01(\x04\x12\x0b\n\x03seq\x18\x04 \x01(\x04\x12\x11\n\tindex_seq\x18\x05 \x01(\x04\x12\x0f\n\x07missing\x18\x06 \x01(\x04\x12\x0f\n\x07phantom\x18\x07 \x01(\x04\x12\r\n\x05stale\x18\x08 \x01(\x04\x12\x10\n\x08problems\x18\t \x03(\t\"R\n\x13RunLifecycleRequest\x12\x1d\n\x05scope\x18\x01 \x01(\x0b\x32\x0e.memd.v1.Scope\x12\x0b\n\x03job\x18\x02 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\"9\n\x14RunLifecycleResponse\x12\x10\n\x08\x65xamined\x18\x01 \x01(\x04\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x04\"7\n\x16\x45xportNamespaceRequest\x12\x1d\n\x05scope\x18\x01 \x01(\x0b\x32\x0e.memd.v1.Scope\"(\n\x17\x45xportNamespaceResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"F\n\x16ImportNamespaceRequest\x12\x1d\n\x05scope\x18\x01 \x01(\x0b\x32\x0e.memd.v1.Scope\x12\r\n\x05\x63hunk\x18\x02 \x01(\x0c\"<\n\x17ImportNamespaceResponse\x12\x10\n\x08imported\x18\x01 \x01(\x04\x12\x0f\n\x07skipped\x18\x02 \x01(\x04\"<\n\rBackupRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1d\n\x05scope\x18\x02 \x01(\x0b\x32\x0e.memd.v1.Scope\"P\n\x0e\x42\x61\x63kupResponse\x12\r\n\x05\x62ytes\x18\x01 \x01(\x04\x12/\n\x0b\x62\x61\x63kup_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"H\n\x0eReembedRequest\x12\x1d\n\x05scope\x18\x01 \x01(\x0b\x32\x0e.memd.v1.Scope\x12\x17\n\x0f\x65mbedding_model\x18\x02 \x01(\t\".\n\x0fReembedResponse\x12\x0c\n\x04\x64one\x18\x01 \x01(\x04\x12\r\n\x05total\x18\x02 \x01(\x04\x32\xd5\x05\n\x0c\x41\x64minService\x12?\n\x08GetStats\x12\x18.memd.v1.GetStatsRequest\x1a\x19.memd.v1.GetStatsResponse\x12\x63\n\x14GetNamespaceSettings\x12$.memd.v1.GetNamespaceSettingsRequest\x1a%.memd.v1.GetNamespaceSettingsResponse\x12l\n\x17UpdateNamespaceSettings\x12\'.memd.v1.UpdateNamespaceSettingsRequest\x1a(.memd.v1.UpdateNamespaceSettingsResponse\x12\x39\n\x06Verify\x12\x16.memd.v1.VerifyRequest\x1a\x17.memd.v1.VerifyResponse\x12K\n\x0cRunLifecycle\x12\x1c.memd.v1.RunLifecycleRequest\x1a\x1d.memd.v1.RunLifecycleResponse\x12V\n\x0f\x45xportNamespace\x12\x1f.memd.v1.ExportNamespaceRequest\x1a .memd.v1.ExportNamespaceResponse0\x01\x12V\n\x0fImportNamespace\x12\x1f.memd.v1.ImportNamespaceRequest\x1a .memd.v1.ImportNamespaceResponse(\x01\x12\x39\n\x06\x42\x61\x63kup\x12\x16.memd.v1.BackupRequest\x1a\x17.memd.v1.BackupResponse\x12>\n\x07Reembed\x12\x17.memd.v1.ReembedRequest\x1a\x18.memd.v1.ReembedResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,39 +45,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TIERSETTINGS']._serialized_start=835
   _globals['_TIERSETTINGS']._serialized_end=991
   _globals['_NAMESPACESETTINGS']._serialized_start=994
-  _globals['_NAMESPACESETTINGS']._serialized_end=1301
-  _globals['_GETNAMESPACESETTINGSREQUEST']._serialized_start=1303
-  _globals['_GETNAMESPACESETTINGSREQUEST']._serialized_end=1363
-  _globals['_GETNAMESPACESETTINGSRESPONSE']._serialized_start=1365
-  _globals['_GETNAMESPACESETTINGSRESPONSE']._serialized_end=1441
-  _globals['_UPDATENAMESPACESETTINGSREQUEST']._serialized_start=1444
-  _globals['_UPDATENAMESPACESETTINGSREQUEST']._serialized_end=1599
-  _globals['_UPDATENAMESPACESETTINGSRESPONSE']._serialized_start=1601
-  _globals['_UPDATENAMESPACESETTINGSRESPONSE']._serialized_end=1720
-  _globals['_VERIFYREQUEST']._serialized_start=1722
-  _globals['_VERIFYREQUEST']._serialized_end=1768
-  _globals['_VERIFYRESPONSE']._serialized_start=1771
-  _globals['_VERIFYRESPONSE']._serialized_end=1935
-  _globals['_RUNLIFECYCLEREQUEST']._serialized_start=1937
-  _globals['_RUNLIFECYCLEREQUEST']._serialized_end=2019
-  _globals['_RUNLIFECYCLERESPONSE']._serialized_start=2021
-  _globals['_RUNLIFECYCLERESPONSE']._serialized_end=2078
-  _globals['_EXPORTNAMESPACEREQUEST']._serialized_start=2080
-  _globals['_EXPORTNAMESPACEREQUEST']._serialized_end=2135
-  _globals['_EXPORTNAMESPACERESPONSE']._serialized_start=2137
-  _globals['_EXPORTNAMESPACERESPONSE']._serialized_end=2177
-  _globals['_IMPORTNAMESPACEREQUEST']._serialized_start=2179
-  _globals['_IMPORTNAMESPACEREQUEST']._serialized_end=2249
-  _globals['_IMPORTNAMESPACERESPONSE']._serialized_start=2251
-  _globals['_IMPORTNAMESPACERESPONSE']._serialized_end=2311
-  _globals['_BACKUPREQUEST']._serialized_start=2313
-  _globals['_BACKUPREQUEST']._serialized_end=2373
-  _globals['_BACKUPRESPONSE']._serialized_start=2375
-  _globals['_BACKUPRESPONSE']._serialized_end=2455
-  _globals['_REEMBEDREQUEST']._serialized_start=2457
-  _globals['_REEMBEDREQUEST']._serialized_end=2529
-  _globals['_REEMBEDRESPONSE']._serialized_start=2531
-  _globals['_REEMBEDRESPONSE']._serialized_end=2577
-  _globals['_ADMINSERVICE']._serialized_start=2580
-  _globals['_ADMINSERVICE']._serialized_end=3305
+  _globals['_NAMESPACESETTINGS']._serialized_end=1331
+  _globals['_GETNAMESPACESETTINGSREQUEST']._serialized_start=1333
+  _globals['_GETNAMESPACESETTINGSREQUEST']._serialized_end=1393
+  _globals['_GETNAMESPACESETTINGSRESPONSE']._serialized_start=1395
+  _globals['_GETNAMESPACESETTINGSRESPONSE']._serialized_end=1471
+  _globals['_UPDATENAMESPACESETTINGSREQUEST']._serialized_start=1474
+  _globals['_UPDATENAMESPACESETTINGSREQUEST']._serialized_end=1629
+  _globals['_UPDATENAMESPACESETTINGSRESPONSE']._serialized_start=1631
+  _globals['_UPDATENAMESPACESETTINGSRESPONSE']._serialized_end=1750
+  _globals['_VERIFYREQUEST']._serialized_start=1752
+  _globals['_VERIFYREQUEST']._serialized_end=1798
+  _globals['_VERIFYRESPONSE']._serialized_start=1801
+  _globals['_VERIFYRESPONSE']._serialized_end=1965
+  _globals['_RUNLIFECYCLEREQUEST']._serialized_start=1967
+  _globals['_RUNLIFECYCLEREQUEST']._serialized_end=2049
+  _globals['_RUNLIFECYCLERESPONSE']._serialized_start=2051
+  _globals['_RUNLIFECYCLERESPONSE']._serialized_end=2108
+  _globals['_EXPORTNAMESPACEREQUEST']._serialized_start=2110
+  _globals['_EXPORTNAMESPACEREQUEST']._serialized_end=2165
+  _globals['_EXPORTNAMESPACERESPONSE']._serialized_start=2167
+  _globals['_EXPORTNAMESPACERESPONSE']._serialized_end=2207
+  _globals['_IMPORTNAMESPACEREQUEST']._serialized_start=2209
+  _globals['_IMPORTNAMESPACEREQUEST']._serialized_end=2279
+  _globals['_IMPORTNAMESPACERESPONSE']._serialized_start=2281
+  _globals['_IMPORTNAMESPACERESPONSE']._serialized_end=2341
+  _globals['_BACKUPREQUEST']._serialized_start=2343
+  _globals['_BACKUPREQUEST']._serialized_end=2403
+  _globals['_BACKUPRESPONSE']._serialized_start=2405
+  _globals['_BACKUPRESPONSE']._serialized_end=2485
+  _globals['_REEMBEDREQUEST']._serialized_start=2487
+  _globals['_REEMBEDREQUEST']._serialized_end=2559
+  _globals['_REEMBEDRESPONSE']._serialized_start=2561
+  _globals['_REEMBEDRESPONSE']._serialized_end=2607
+  _globals['_ADMINSERVICE']._serialized_start=2610
+  _globals['_ADMINSERVICE']._serialized_end=3335
 # @@protoc_insertion_point(module_scope)

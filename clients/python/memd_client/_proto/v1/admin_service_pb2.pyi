@@ -200,6 +200,7 @@ class NamespaceSettings(google.protobuf.message.Message):
     EPISODIC_TTL_FIELD_NUMBER: builtins.int
     CHECKPOINT_HISTORY_FIELD_NUMBER: builtins.int
     VERSION_FIELD_NUMBER: builtins.int
+    INDEX_FIELD_NUMBER: builtins.int
     working_max_items: builtins.int
     """Working memory bounds, overriding [tiers.working]; 0 or unset: the daemon's."""
     working_max_tokens: builtins.int
@@ -209,6 +210,11 @@ class NamespaceSettings(google.protobuf.message.Message):
     """Kept versions of a checkpoint, 1..MAX_CHECKPOINT_HISTORY."""
     version: builtins.int
     """Grows by one a change. Set by the server."""
+    index: builtins.str
+    """Where memories are searched: "memory" (default) or "pgvector", in Postgres itself. The namespace moves in the
+    background and is searched where it was until that is done. FAILED_PRECONDITION where the daemon has no Postgres with
+    pgvector. Empty resets.
+    """
     @property
     def episodic_ttl(self) -> google.protobuf.duration_pb2.Duration: ...
     def __init__(
@@ -220,13 +226,16 @@ class NamespaceSettings(google.protobuf.message.Message):
         episodic_ttl: google.protobuf.duration_pb2.Duration | None = ...,
         checkpoint_history: builtins.int | None = ...,
         version: builtins.int = ...,
+        index: builtins.str | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_checkpoint_history", b"_checkpoint_history", "_episodic_max_items", b"_episodic_max_items", "_working_max_items", b"_working_max_items", "_working_max_tokens", b"_working_max_tokens", "checkpoint_history", b"checkpoint_history", "episodic_max_items", b"episodic_max_items", "episodic_ttl", b"episodic_ttl", "working_max_items", b"working_max_items", "working_max_tokens", b"working_max_tokens"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_checkpoint_history", b"_checkpoint_history", "_episodic_max_items", b"_episodic_max_items", "_working_max_items", b"_working_max_items", "_working_max_tokens", b"_working_max_tokens", "checkpoint_history", b"checkpoint_history", "episodic_max_items", b"episodic_max_items", "episodic_ttl", b"episodic_ttl", "version", b"version", "working_max_items", b"working_max_items", "working_max_tokens", b"working_max_tokens"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_checkpoint_history", b"_checkpoint_history", "_episodic_max_items", b"_episodic_max_items", "_index", b"_index", "_working_max_items", b"_working_max_items", "_working_max_tokens", b"_working_max_tokens", "checkpoint_history", b"checkpoint_history", "episodic_max_items", b"episodic_max_items", "episodic_ttl", b"episodic_ttl", "index", b"index", "working_max_items", b"working_max_items", "working_max_tokens", b"working_max_tokens"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_checkpoint_history", b"_checkpoint_history", "_episodic_max_items", b"_episodic_max_items", "_index", b"_index", "_working_max_items", b"_working_max_items", "_working_max_tokens", b"_working_max_tokens", "checkpoint_history", b"checkpoint_history", "episodic_max_items", b"episodic_max_items", "episodic_ttl", b"episodic_ttl", "index", b"index", "version", b"version", "working_max_items", b"working_max_items", "working_max_tokens", b"working_max_tokens"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_checkpoint_history", b"_checkpoint_history"]) -> typing.Literal["checkpoint_history"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_episodic_max_items", b"_episodic_max_items"]) -> typing.Literal["episodic_max_items"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_index", b"_index"]) -> typing.Literal["index"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_working_max_items", b"_working_max_items"]) -> typing.Literal["working_max_items"] | None: ...
     @typing.overload
