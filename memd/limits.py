@@ -143,6 +143,19 @@ MAX_SUMMARY_REPLY_BYTES = 1024 * 1024  # of an HTTP reply; a summary has a few k
 SUMMARIZER_BREAKER_FAILURES = 3  # in a row, then the service is left alone
 SUMMARIZER_BREAKER_S = 60.0  # for this long, and summaries are extracts
 
+# -- lifecycle
+PROMOTE_INTERVAL_S = 0.25  # "remember that" is to be known in every other session within a second
+DIGEST_INTERVAL_S = 2.0  # between two looks for sessions whose digest is due
+DIGEST_EVENTS = 20  # events after which a live session's digest is made anew: so much a crash of everything can cost
+DIGEST_IDLE_US = 300 * SECOND_US  # a session that rests for so long may be over
+DIGEST_TOKENS = 200  # of one digest: a reminder of a session, not the session
+DIGESTS_RECALLED = 2  # the user's last sessions; older ones are in the memories that came of them
+CONSOLIDATE_SESSIONS = 64  # looked at in one step: the next namespace's turn comes soon
+CONSOLIDATE_EVENTS = 256  # read at a time of one session: they are held in memory
+CONSOLIDATE_GRACE_US = DAY_US  # how long the sweep spares expired episodes nobody has consolidated yet
+CONSOLIDATE_LEASE_US = 30 * SECOND_US  # a step takes seconds at most; after a crash somebody else goes on
+NEAR_DUPLICATE_COSINE = 0.92  # a restatement, not a second thing about the same subject
+
 # -- queues and caches
 INDEX_LOAD_INLINE_ROWS = 20_000  # a namespace up to this size is loaded within its first search: 0.5 s at most
 INDEX_LOAD_THREADS = 2  # namespaces loaded at the same time

@@ -119,6 +119,39 @@ class SessionStore(Protocol):
         """Delete up to ``max_rows`` expired rows, return how many; bounded time."""
 
 
+@dataclass(frozen=True, slots=True)
+class MarkedSession:
+    """A session as background work knows it, live or not. ``key`` is the store's own name of this life of it: a session that
+    expired and was opened again has another. ``promoted``, ``digested``: positions up to which that work is done."""
+
+    key: int
+    scope: Scope
+    create_time: int
+    promoted: int
+    digested: int
+    last_position: int
+
+
+class SessionMarks(Protocol):
+    """How far background work has come in each session. A session that expired is here until the sweep takes it."""
+
+    async def unpromoted(self, limit: int, after: int = 0) -> tuple[MarkedSession, ...]:
+        """Sessions with events past ``promoted``, by key, those after ``after``."""
+
+    async def undigested(
+        self, limit: int, *, events: int, idle_us: int, expires_us: int, after: int = 0
+    ) -> tuple[MarkedSession, ...]:
+        """Sessions with events past ``digested`` that have at least ``events`` of them, or were ended, or were idle for
+        ``idle_us``, or expire within ``expires_us`` or did; by key, those after ``after``."""
+
+    async def since(self, session: MarkedSession, position: int, limit: int) -> tuple[Event, ...]:
+        """The first ``limit`` events after ``position`` up to its ``last_position``, oldest first, ephemeral ones too, also
+        of an expired session; those that were deleted are missing."""
+
+    async def mark(self, promoted: Sequence[tuple[int, int]] = (), digested: Sequence[tuple[int, int]] = ()) -> None:
+        """(key, position) pairs, one commit. A mark never goes back; a session that is gone is passed over."""
+
+
 # -- memories
 
 
@@ -273,6 +306,10 @@ class MemoryStore(MemoryTruth, Protocol):
 
     def fetch(self, namespace: str, memory_ids: Sequence[str]) -> list[Memory]:
         """Blocking. The rows that exist, in the order asked; no visibility rule is applied."""
+
+    def digests(self, scope: Scope, limit: int) -> list[Memory]:
+        """Blocking, an indexed read. The digests that were begun last, newest first, of the scope's user and agent, other
+        sessions than its own."""
 
 
 class ProcedureTruth(Protocol):

@@ -47,6 +47,11 @@ class Stores:
     follower: Follower | None = None
 
     @property
+    def embedded(self) -> bool:
+        """Sessions and memories are both in the local file."""
+        return self.postgres is None and self.kinds["sessions"] == "sqlite"
+
+    @property
     def backups(self) -> Backups | None:
         """None where the truth is on a server, which has backups of its own."""
         return None if self.postgres else self.local.backups

@@ -14,6 +14,7 @@ from memd.adapters.sqlite.checkpoint import Checkpointer
 from memd.adapters.sqlite.connection import Readers, check_library, connect, row
 from memd.adapters.sqlite.datadir import DataDir
 from memd.adapters.sqlite.errors import translated
+from memd.adapters.sqlite.leases import SqliteLeases
 from memd.adapters.sqlite.log_file import LogFile
 from memd.adapters.sqlite.memories import SqliteMemories
 from memd.adapters.sqlite.memory_cache import MemoryCache
@@ -23,6 +24,7 @@ from memd.adapters.sqlite.reads import ReadPool
 from memd.adapters.sqlite.replica import Reset, SqliteReplica
 from memd.adapters.sqlite.schema import freeze_model, frozen_model, migrate
 from memd.adapters.sqlite.scrub import Scrubber
+from memd.adapters.sqlite.session_marks import SqliteSessionMarks
 from memd.adapters.sqlite.sessions import SqliteSessions
 from memd.adapters.sqlite.settings import SqliteSettings
 from memd.adapters.sqlite.steps import SqliteSteps
@@ -42,8 +44,8 @@ class StoreStats:
 
 
 class SqliteStores:
-    """The embedded stores of one directory, each an attribute: sessions, memories, procedures, settings, tasks, steps;
-    backups of them all; and ``replica``, which fills them where the truth is elsewhere."""
+    """The embedded stores of one directory, each an attribute: sessions and their marks, memories, procedures, settings,
+    tasks, steps, leases; backups of them all; and ``replica``, which fills them where the truth is elsewhere."""
 
     def __init__(
         self,
@@ -75,6 +77,8 @@ class SqliteStores:
         self._readers = Readers(directory.database, vfs)
         self._reads = ReadPool(self._readers)
         self.sessions = SqliteSessions(self._writer, self._reads, clock)
+        self.marks = SqliteSessionMarks(self._writer, self._reads, clock)
+        self.leases = SqliteLeases(self._writer)
         self.memories = SqliteMemories(self._writer, self._reads, self._readers, clock, tombstones, guard, cache)
         self.procedures = SqliteProcedures(self._writer, self._reads, tombstones, guard)
         self.settings = SqliteSettings(self._writer, self._reads, clock)
