@@ -107,7 +107,7 @@ class _Ask:
 
 
 class PgvectorIndex:
-    """Searches the namespaces that ``tables`` was built for: ``build`` and ``drop`` move one online, in each direction.
+    """Searches the namespaces that ``tables`` was built for; ``SearchMoves`` says when.
     Memories alone: procedures are few, and stay in memory."""
 
     def __init__(self, database: Database, tables: SearchTables, codec: VectorCodec, dimensions: int) -> None:
