@@ -26,10 +26,19 @@ from memd.adapters.index_files import IndexFiles
 from memd.adapters.index_routes import RoutedIndex
 from memd.adapters.pack import RustContextPacker
 from memd.adapters.postgres import SearchMoves
+from memd.adapters.summarize.extractive import ExtractiveSummarizer
 from memd.config import Config, EmbeddingConfig
 from memd.domain.errors import ConfigError, InvalidArgument, MemdError, ModelUnavailable, Unavailable
 from memd.domain.model import EmbeddingModel, TierName
-from memd.limits import MAX_NAMESPACES_LOADED, MEGABYTE, SEARCH_MOVE_INTERVAL_S, SWEEP_ROWS
+from memd.limits import (
+    CONSOLIDATE_GRACE_US,
+    DIGEST_INTERVAL_S,
+    MAX_NAMESPACES_LOADED,
+    MEGABYTE,
+    PROMOTE_INTERVAL_S,
+    SEARCH_MOVE_INTERVAL_S,
+    SWEEP_ROWS,
+)
 from memd.metrics import Metrics, rss_bytes
 from memd.ports import Embedder, NamespaceIndex, Tier
 from memd.rpc.admin_servicer import AdminServicer, DaemonFacts
@@ -43,6 +52,7 @@ from memd.rpc.server import SERVICES, Health, main_server
 from memd.rpc.session_servicer import SessionServicer
 from memd.service.admin import AdminService
 from memd.service.checkpoints import CheckpointService
+from memd.service.consolidation import Consolidator
 from memd.service.forget import ForgetService
 from memd.service.lifecycle import ExpirySweeper
 from memd.service.observe import ObserveService
@@ -72,6 +82,8 @@ HINTS_PAUSE_S = 1.0
 """Before hints are asked for again, after they ended: the poll goes on meanwhile."""
 PRELOAD_WAIT_S = 1.0
 """Ready no later than this after the stores, whatever the indexes still have to load: exact scans answer meanwhile."""
+LOCAL_HOLDER = "this data directory"
+"""Of the leases in it: its lock lets one daemon in, and the next one goes on at once."""
 CLOSE_TIMEOUT_S = 5.0
 """A daemon whose store has failed is gone after this, whatever hangs."""
 SWITCH_INTERVAL_S = 0.0005
@@ -116,6 +128,7 @@ async def _run(config: Config, environ: Mapping[str, str]) -> int:
         supervisor = Supervisor()
         stack.push_async_callback(supervisor.close)
         await _finish_forgets(parts, supervisor)
+        await _start_consolidation(config, parts, supervisor)
         _start_background(config, parts.stores, supervisor)
         if parts.moves is not None:
             supervisor.every("move search", SEARCH_MOVE_INTERVAL_S, parts.moves.run_once)
@@ -128,7 +141,8 @@ async def _run(config: Config, environ: Mapping[str, str]) -> int:
         code = await stop.wait()
         if code == EXIT_FATAL:
             _exit_for_sure(code)
-        await drain(servers, health, FATAL_DRAIN_S if code == EXIT_FATAL else config.server.drain_s)
+        grace_s = FATAL_DRAIN_S if code == EXIT_FATAL else config.server.drain_s
+        await drain(servers, health, grace_s, calls.end_streams)
     return code
 
 
@@ -271,7 +285,7 @@ def _tiers(config: Config, parts: _Parts, counter: _core.TokenCounter) -> tuple[
     procedural = ProceduralTier(query, parts.index, stores.procedures, rows[TierName.PROCEDURAL], counter)
     return (
         WorkingTier(recent, rows[TierName.WORKING]),
-        EpisodicTier(recent, rows[TierName.EPISODIC], counter),
+        EpisodicTier(recent, stores.memories, rows[TierName.EPISODIC], counter),
         *(_followed(tier, stores) for tier in (semantic, procedural)),
     )
 
@@ -293,6 +307,28 @@ async def _finish_forgets(parts: _Parts, supervisor: Supervisor) -> None:
     except Unavailable:
         logger.warning("an interrupted Forget could not be finished yet")
     supervisor.every("finish forgets", FINISH_INTERVAL_S, forget.resume)
+
+
+async def _start_consolidation(config: Config, parts: _Parts, supervisor: Supervisor) -> None:
+    """Before the first sweep: what expired while nobody was running is still to be consolidated."""
+    stores = parts.stores
+    if not stores.embedded:
+        return
+    stores.local.sessions.consolidation_grace_us = CONSOLIDATE_GRACE_US
+    policy = PolicySource(stores.settings, config.defaults)
+    consolidator = Consolidator(
+        stores.local.marks,
+        stores.memories,
+        RememberService(stores.memories, parts.embedder, stores.settings, policy, parts.clock),
+        parts.index,
+        parts.embedder,
+        ExtractiveSummarizer(_core.TokenCounter()),
+        stores.local.leases,
+        parts.clock,
+        LOCAL_HOLDER,
+    )
+    supervisor.every("promote episodes", PROMOTE_INTERVAL_S, consolidator.promote_once)
+    supervisor.every("digest sessions", DIGEST_INTERVAL_S, consolidator.digest_once)
 
 
 def _start_background(config: Config, stores: Stores, supervisor: Supervisor) -> None:

@@ -60,6 +60,9 @@ MAX_DEADLINE_S = 10.0  # the server's cap for unary calls
 MAX_BULK_DEADLINE_S = 120.0  # Remember, Forget and Verify embed or scan in bulk
 MAX_CONCURRENT_STREAMS = 1_024  # a connection; gRPC counts streams past their end, so 100 refused 64 callers
 MAX_CONCURRENT_CALLS = 1_024  # the process; over it RESOURCE_EXHAUSTED with a retry hint
+MAX_STREAMS = 128  # the process, of the calls: a watch holds its place for hours, and calls must find one
+MAX_STREAM_S = 86_400.0  # of one stream; a watch is then begun anew where it ended
+STREAM_STALL_S = 30.0  # a reader that takes nothing, or a sender that sends nothing, for this long is cut
 
 # -- time
 MIN_TTL_US = SECOND_US  # shorter than a retry it would be gone before it is seen
@@ -94,6 +97,7 @@ MAX_STEPS_PER_TASK = 10_000  # a task is a plan, not a queue
 DEFAULT_STEP_TTL_US = 30 * DAY_US  # since the last change of a task's steps; then a replay would run it all again
 STEP_PAGE_BYTES = 3 * 1024 * 1024  # results in one page of steps: fits the message with room for the envelope
 MAX_PROCEDURE_VERSIONS = 100  # of one key; the oldest go
+MAX_KEPT_OUTCOMES = 256  # of one key, with their reasons and ids: a report is repeated soon; counts are kept for ever
 MAX_TOKENS_IN_CONFIG = 1_000  # entries of a token file
 MAX_TOKEN_FILE_BYTES = 1024 * 1024  # read whole at start and on SIGHUP
 MAX_CONFIG_FILE_BYTES = 1024 * 1024  # read whole at start
@@ -136,6 +140,19 @@ SUMMARIZER_RETRY_FIRST_S = 0.5  # doubled with every try; a service's own Retry-
 MAX_SUMMARY_REPLY_BYTES = 1024 * 1024  # of an HTTP reply; a summary has a few kilobytes
 SUMMARIZER_BREAKER_FAILURES = 3  # in a row, then the service is left alone
 SUMMARIZER_BREAKER_S = 60.0  # for this long, and summaries are extracts
+
+# -- lifecycle
+PROMOTE_INTERVAL_S = 0.25  # "remember that" is to be known in every other session within a second
+DIGEST_INTERVAL_S = 2.0  # between two looks for sessions whose digest is due
+DIGEST_EVENTS = 20  # events after which a live session's digest is made anew: so much a crash of everything can cost
+DIGEST_IDLE_US = 300 * SECOND_US  # a session that rests for so long may be over
+DIGEST_TOKENS = 200  # of one digest: a reminder of a session, not the session
+DIGESTS_RECALLED = 2  # the user's last sessions; older ones are in the memories that came of them
+CONSOLIDATE_SESSIONS = 64  # looked at in one step: the next namespace's turn comes soon
+CONSOLIDATE_EVENTS = 256  # read at a time of one session: they are held in memory
+CONSOLIDATE_GRACE_US = DAY_US  # how long the sweep spares expired episodes nobody has consolidated yet
+CONSOLIDATE_LEASE_US = 30 * SECOND_US  # a step takes seconds at most; after a crash somebody else goes on
+NEAR_DUPLICATE_COSINE = 0.92  # a restatement, not a second thing about the same subject
 
 # -- queues and caches
 INDEX_LOAD_INLINE_ROWS = 20_000  # a namespace up to this size is loaded within its first search: 0.5 s at most

@@ -31,7 +31,7 @@ from memd.domain.model import (
     NamespaceSettings,
     NewMemory,
     ObservedEvent,
-    Outcome,
+    OutcomeReport,
     Page,
     Procedure,
     RememberedMemory,
@@ -117,6 +117,39 @@ class SessionStore(Protocol):
 
     async def sweep(self, max_rows: int) -> int:
         """Delete up to ``max_rows`` expired rows, return how many; bounded time."""
+
+
+@dataclass(frozen=True, slots=True)
+class MarkedSession:
+    """A session as background work knows it, live or not. ``key`` is the store's own name of this life of it: a session that
+    expired and was opened again has another. ``promoted``, ``digested``: positions up to which that work is done."""
+
+    key: int
+    scope: Scope
+    create_time: int
+    promoted: int
+    digested: int
+    last_position: int
+
+
+class SessionMarks(Protocol):
+    """How far background work has come in each session. A session that expired is here until the sweep takes it."""
+
+    async def unpromoted(self, limit: int, after: int = 0) -> tuple[MarkedSession, ...]:
+        """Sessions with events past ``promoted``, by key, those after ``after``."""
+
+    async def undigested(
+        self, limit: int, *, events: int, idle_us: int, expires_us: int, after: int = 0
+    ) -> tuple[MarkedSession, ...]:
+        """Sessions with events past ``digested`` that have at least ``events`` of them, or were ended, or were idle for
+        ``idle_us``, or expire within ``expires_us`` or did; by key, those after ``after``."""
+
+    async def since(self, session: MarkedSession, position: int, limit: int) -> tuple[Event, ...]:
+        """The first ``limit`` events after ``position`` up to its ``last_position``, oldest first, ephemeral ones too, also
+        of an expired session; those that were deleted are missing."""
+
+    async def mark(self, promoted: Sequence[tuple[int, int]] = (), digested: Sequence[tuple[int, int]] = ()) -> None:
+        """(key, position) pairs, one commit. A mark never goes back; a session that is gone is passed over."""
 
 
 # -- memories
@@ -274,6 +307,10 @@ class MemoryStore(MemoryTruth, Protocol):
     def fetch(self, namespace: str, memory_ids: Sequence[str]) -> list[Memory]:
         """Blocking. The rows that exist, in the order asked; no visibility rule is applied."""
 
+    def digests(self, scope: Scope, limit: int) -> list[Memory]:
+        """Blocking, an indexed read. The digests that were begun last, newest first, of the scope's user and agent, other
+        sessions than its own."""
+
 
 class ProcedureTruth(Protocol):
     """As MemoryTruth, for procedures."""
@@ -291,10 +328,10 @@ class ProcedureTruth(Protocol):
         """Store as the next version; False and nothing stored when the newest already has this body."""
 
     async def get(self, namespace: str, procedure_id: str, version: int) -> Procedure:
-        """``version`` 0 is the newest. NotFound."""
+        """``version`` 0 is the offered one. NotFound."""
 
     async def page(self, scope: Scope, *, key: str, size: int, cursor: str) -> Page[Procedure]:
-        """Newest versions by key; with ``key`` all its versions, newest first. Visibility of the scope applies."""
+        """Offered versions by key; with ``key`` all its versions, newest first. Visibility of the scope applies."""
 
     async def delete(
         self, namespace: str, procedure_id: str, *, writer: str, request: RequestKey | None
@@ -302,14 +339,18 @@ class ProcedureTruth(Protocol):
         """How many versions went; NotFound when none was there."""
 
     async def report(
-        self, namespace: str, procedure_id: str, version: int, outcome: Outcome, request: RequestKey | None
+        self, namespace: str, procedure_id: str, version: int, report: OutcomeReport, request: RequestKey | None
     ) -> Written[Procedure]:
-        """Count one outcome. NotFound."""
+        """Count one outcome, once for an ``outcome_id``, and demote the version when ``domain.learning`` says so: then the
+        newest earlier version that is not demoted is offered, in the same commit. NotFound; RequestIdReused."""
+
+    async def outcomes(self, namespace: str, procedure_id: str, version: int, limit: int) -> Sequence[OutcomeReport]:
+        """The newest kept reports of a version, newest first."""
 
 
 class ProcedureStore(ProcedureTruth, Protocol):
     def fetch(self, namespace: str, procedure_ids: Sequence[str]) -> list[Procedure]:
-        """Blocking. Newest versions of those that exist, in the order asked."""
+        """Blocking. Offered versions of those that exist, in the order asked."""
 
 
 class SettingsStore(Protocol):
@@ -430,7 +471,7 @@ class ReplicaMemory:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaProcedure:
-    """The newest version, and the embeddings of its trigger."""
+    """The offered version, and the embeddings of its trigger."""
 
     procedure: Procedure
     embeddings: tuple[bytes, ...]

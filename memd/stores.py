@@ -47,6 +47,11 @@ class Stores:
     follower: Follower | None = None
 
     @property
+    def embedded(self) -> bool:
+        """Sessions and memories are both in the local file."""
+        return self.postgres is None and self.kinds["sessions"] == "sqlite"
+
+    @property
     def backups(self) -> Backups | None:
         """None where the truth is on a server, which has backups of its own."""
         return None if self.postgres else self.local.backups
@@ -120,6 +125,7 @@ async def opened(
             reset=feed.reset,
             on_fatal=on_fatal,
             vfs=vfs,
+            disposable=postgres is not None,
         )
         stack.push_async_callback(asyncio.to_thread, local.close)
         if postgres is None:

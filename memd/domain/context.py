@@ -39,9 +39,14 @@ def memory_item(memory: Memory, relevance: float) -> str:
 
 
 def procedure_item(procedure: Procedure) -> str:
-    """``- key v3 (12/14 ok): text``; without outcomes ``(untried)``."""
+    """``- key v3 (12/14 ok): text``; without outcomes ``(untried)``; ``(12/14 ok; v4 was demoted)`` for a former version, and
+    ``(12/24 ok; failing lately)`` for one that fell and has no good one to take its place."""
     tried = procedure.successes + procedure.failures
     record = f"{procedure.successes}/{tried} ok" if tried else "untried"
+    if procedure.demotion:
+        record += "; failing lately"
+    elif procedure.offer.version == procedure.version < procedure.offer.newest:
+        record += f"; v{procedure.offer.newest} was demoted"
     return f"- {one_line(procedure.key)} v{procedure.version} ({record}): {inside(procedure.content)}"
 
 

@@ -18,7 +18,7 @@ _LOOKED_AT = 4_096
 
 _MARK = re.compile(
     r"\b(?:remember (?:that|this|to|my|i|we)|don'?t forget|keep in mind|note that|important:|for the record"
-    r"|from now on|never again)\b|^\s*(?:note|important|todo)\s*:",
+    r"|from now on|never again|my name is)\b|^\s*(?:note|important|todo)\s*:",
     re.IGNORECASE | re.MULTILINE,
 )
 _PREFERENCE = re.compile(
@@ -27,7 +27,7 @@ _PREFERENCE = re.compile(
     re.IGNORECASE,
 )
 _NUMBER = re.compile(r"\d")
-_MARK_HINTS = ("remember", "forget", "in mind", "note", "important", "record", "from now", "never", "todo")
+_MARK_HINTS = ("remember", "forget", "in mind", "note", "important", "record", "from now", "never", "todo", "name is")
 _PREFERENCE_HINTS = ("prefer", "like", "love", "hate", "want", "need", "always", "never", "usually", "my name", "favo")
 """One of these is part of whatever the pattern finds: a search for a fixed string costs a hundredth of the pattern's."""
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
+from memd.domain.learning import Demotion
+
 T = TypeVar("T")
 Metadata: TypeAlias = Mapping[str, Any]
 """Flat: string, number, bool, or a list of those."""
@@ -169,8 +171,31 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
+class Offer:
+    """Which version of a key is offered, since when, and the demotion that led to it: of the newest version where a former
+    one took its place, of the offered one where there was no good one to take it."""
+
+    version: int = 0
+    newest: int = 0
+    since: int = 0
+    demotion: Demotion | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeReport:
+    """What an agent says of one use of a version. ``outcome_id``: the caller's name for that use, or ``""``."""
+
+    outcome: Outcome
+    outcome_id: str = ""
+    reason: str = ""
+    duration_us: int | None = None
+    time: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Procedure:
-    """One version of a how-to. ``procedure_id`` names the key within its scope (all versions share it)."""
+    """One version of a how-to. ``procedure_id`` names the key within its scope (all versions share it). ``demotion`` is this
+    version's own; ``offer`` is of the key."""
 
     procedure_id: str
     scope: Scope
@@ -183,6 +208,8 @@ class Procedure:
     failures: int = 0
     create_time: int = 0
     last_outcome_time: int | None = None
+    demotion: Demotion | None = None
+    offer: Offer = field(default=Offer(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,6 +151,15 @@ def lease(value: Duration, path: str) -> int:
     return micros
 
 
+def elapsed(value: Duration, path: str) -> int:
+    """Microseconds, 0..MAX_TTL."""
+    micros = value.seconds * SECOND_US + value.nanos // 1_000
+    if not 0 <= micros <= MAX_TTL_US:
+        most_days = MAX_TTL_US // (86_400 * SECOND_US)
+        raise InvalidArgument(f"{path} must be between 0 and {most_days:,} days", field=path)
+    return micros
+
+
 def tags(values: Sequence[str], path: str) -> tuple[str, ...]:
     """Sorted without repeats; each 1 to MAX_TAG_BYTES."""
     if not values:

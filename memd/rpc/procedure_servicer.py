@@ -5,12 +5,12 @@ from __future__ import annotations
 from memd_client._proto.v1 import procedure_service_pb2 as ps
 
 from memd.domain.errors import InvalidArgument
-from memd.domain.model import Outcome
-from memd.limits import MAX_CONTENT_BYTES, MAX_QUERY_BYTES, MAX_REASON_BYTES
+from memd.domain.model import Outcome, OutcomeReport
+from memd.limits import MAX_CONTENT_BYTES, MAX_KEPT_OUTCOMES, MAX_QUERY_BYTES, MAX_REASON_BYTES
 from memd.rpc import checks, pages
 from memd.rpc.calls import Call
 from memd.rpc.convert_common import OUTCOMES, receipt
-from memd.rpc.convert_procedure import procedure
+from memd.rpc.convert_procedure import outcome_report, procedure
 from memd.service.procedures import ProcedureService
 
 _OUTCOMES = {number: outcome for number, outcome in OUTCOMES.items() if outcome is not Outcome.NONE}
@@ -40,8 +40,10 @@ class ProcedureServicer:
 
     async def GetProcedure(self, request: ps.GetProcedureRequest, call: Call) -> ps.GetProcedureResponse:
         scope = call.scope(request.scope)
+        wanted = checks.whole(request.outcomes, "outcomes", 0, MAX_KEPT_OUTCOMES)
         found = await self._procedures.get(scope, checks.identifier(request.key, "key"), request.version)
-        return ps.GetProcedureResponse(procedure=procedure(found))
+        outcomes = await self._procedures.outcomes(found, wanted) if wanted else []
+        return ps.GetProcedureResponse(procedure=procedure(found), outcomes=map(outcome_report, outcomes))
 
     async def ListProcedures(self, request: ps.ListProceduresRequest, call: Call) -> ps.ListProceduresResponse:
         scope = call.scope(request.scope)
@@ -71,6 +73,11 @@ class ProcedureServicer:
         if not request.version:
             raise InvalidArgument("version is required: the one that was used", field="version")
         outcome = checks.choice(request.outcome, "outcome", _OUTCOMES)
-        checks.fits(request.reason, "reason", MAX_REASON_BYTES)
-        written = await self._procedures.report(scope, key, request.version, outcome, call.request_key(request, scope))
+        report = OutcomeReport(
+            outcome,
+            checks.optional_identifier(request.outcome_id, "outcome_id"),
+            checks.fits(request.reason, "reason", MAX_REASON_BYTES),
+            checks.elapsed(request.duration, "duration") if request.HasField("duration") else None,
+        )
+        written = await self._procedures.report(scope, key, request.version, report, call.request_key(request, scope))
         return ps.ReportOutcomeResponse(procedure=procedure(written.value), receipt=receipt(written))

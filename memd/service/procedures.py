@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from memd.domain.errors import LimitExceeded, NotFound
 from memd.domain.ids import procedure_id
-from memd.domain.model import Metadata, Outcome, Page, Procedure, RequestKey, Scope, TierName, Written
+from memd.domain.model import Metadata, OutcomeReport, Page, Procedure, RequestKey, Scope, TierName, Written
 from memd.ports import Embedder, MemoryStore, ProcedureStore, SettingsStore
 from memd.service.embedding import embedded
 from memd.service.policy import PolicySource
@@ -64,11 +64,11 @@ class ProcedureService:
             )
 
     async def get(self, scope: Scope, key: str, version: int = 0) -> Procedure:
-        """``version`` 0 is the newest. NotFound."""
+        """``version`` 0 is the offered one. NotFound."""
         return await _own_first(scope, key, lambda id_: self._procedures.get(scope.namespace, id_, version))
 
     async def list(self, scope: Scope, key: str = "", *, size: int, cursor: str = "") -> Page[Procedure]:
-        """Newest versions by key; with ``key`` all versions of it, newest first."""
+        """Offered versions by key; with ``key`` all versions of it, newest first."""
         return await self._procedures.page(scope, key=key, size=size, cursor=cursor)
 
     async def delete(self, scope: Scope, key: str, *, writer: str, request: RequestKey | None = None) -> Written[int]:
@@ -78,12 +78,16 @@ class ProcedureService:
         )
 
     async def report(
-        self, scope: Scope, key: str, version: int, outcome: Outcome, request: RequestKey | None = None
+        self, scope: Scope, key: str, version: int, report: OutcomeReport, request: RequestKey | None = None
     ) -> Written[Procedure]:
-        """Count one outcome of one version. NotFound."""
+        """Count one outcome of one version, and demote it where its record says so. NotFound."""
         return await _own_first(
-            scope, key, lambda id_: self._procedures.report(scope.namespace, id_, version, outcome, request)
+            scope, key, lambda id_: self._procedures.report(scope.namespace, id_, version, report, request)
         )
+
+    async def outcomes(self, one: Procedure, limit: int) -> Sequence[OutcomeReport]:
+        """The newest kept reports of a version, newest first."""
+        return await self._procedures.outcomes(one.scope.namespace, one.procedure_id, one.version, limit)
 
     async def _admit(self, procedure: Procedure) -> None:
         """LimitExceeded when ``procedure`` has a new key and the tier has no room for one more."""

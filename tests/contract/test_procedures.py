@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from memd.domain.errors import InvalidArgument, NotFound, VersionConflict
-from memd.domain.model import Outcome, Procedure, RequestKey, Scope, Written
+from memd.domain.errors import InvalidArgument, NotFound, RequestIdReused, VersionConflict
+from memd.domain.learning import Tally
+from memd.domain.model import Outcome, OutcomeReport, Procedure, RequestKey, Scope, Written
 from memd.limits import MAX_PROCEDURE_VERSIONS
 from tests.contract.builders import USER, procedure, request, vector
 from tests.contract.conftest import IndexedStores, Stores
@@ -145,9 +146,9 @@ class TestReport:
     async def test_outcomes_are_counted_by_version(self, stores: Stores) -> None:
         await put(stores, procedure("key", "one"))
         await put(stores, procedure("key", "two"))
-        await stores.procedures.report("n", KEY_ID, 1, Outcome.SUCCESS, None)
-        await stores.procedures.report("n", KEY_ID, 1, Outcome.FAILURE, None)
-        last = await stores.procedures.report("n", KEY_ID, 1, Outcome.SUCCESS, None)
+        await stores.procedures.report("n", KEY_ID, 1, OutcomeReport(Outcome.SUCCESS), None)
+        await stores.procedures.report("n", KEY_ID, 1, OutcomeReport(Outcome.FAILURE), None)
+        last = await stores.procedures.report("n", KEY_ID, 1, OutcomeReport(Outcome.SUCCESS), None)
         assert (last.value.successes, last.value.failures) == (2, 1)
         assert last.value.last_outcome_time is not None
         newest = await stores.procedures.get("n", KEY_ID, 0)
@@ -155,18 +156,107 @@ class TestReport:
 
     async def test_a_repeat_counts_once(self, stores: Stores) -> None:
         await put(stores, procedure("key"))
-        first = await stores.procedures.report("n", KEY_ID, 1, Outcome.SUCCESS, request("r"))
-        await stores.procedures.report("n", KEY_ID, 1, Outcome.SUCCESS, None)
-        again = await stores.procedures.report("n", KEY_ID, 1, Outcome.SUCCESS, request("r"))
+        first = await stores.procedures.report("n", KEY_ID, 1, OutcomeReport(Outcome.SUCCESS), request("r"))
+        await stores.procedures.report("n", KEY_ID, 1, OutcomeReport(Outcome.SUCCESS), None)
+        again = await stores.procedures.report("n", KEY_ID, 1, OutcomeReport(Outcome.SUCCESS), request("r"))
         assert again == replace(first, replayed=True)
         assert (await stores.procedures.get("n", KEY_ID, 1)).successes == 2
+
+    async def test_an_outcome_id_counts_once_under_any_request(self, stores: Stores) -> None:
+        await put(stores, procedure("key"))
+        report = OutcomeReport(Outcome.FAILURE, "run 7", "no such host\0", 1_500_000)
+        for key in (request("r1"), request("r2"), None):
+            last = await stores.procedures.report("n", KEY_ID, 1, report, key)
+        assert (last.value.failures, last.replayed) == (1, False)
+        with pytest.raises(RequestIdReused):
+            await stores.procedures.report("n", KEY_ID, 1, OutcomeReport(Outcome.SUCCESS, "run 7"), None)
+        (kept,) = await stores.procedures.outcomes("n", KEY_ID, 1, 9)
+        assert replace(kept, time=0) == report
+
+    async def test_the_newest_outcomes_are_kept(self, stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+        for adapter in ("sqlite", "postgres"):
+            monkeypatch.setattr(f"memd.adapters.{adapter}.outcomes.MAX_KEPT_OUTCOMES", 3)
+        await put(stores, procedure("key"))
+        for i in range(5):
+            await stores.procedures.report("n", KEY_ID, 1, OutcomeReport(Outcome.SUCCESS, f"run {i}"), None)
+        kept = await stores.procedures.outcomes("n", KEY_ID, 1, 9)
+        assert [one.outcome_id for one in kept] == ["run 4", "run 3", "run 2"]
+        assert len(await stores.procedures.outcomes("n", KEY_ID, 1, 2)) == 2
 
     async def test_unknown_ones_and_no_outcome(self, stores: Stores) -> None:
         await put(stores, procedure("key"))
         with pytest.raises(NotFound):
-            await stores.procedures.report("n", KEY_ID, 2, Outcome.SUCCESS, None)
+            await stores.procedures.report("n", KEY_ID, 2, OutcomeReport(Outcome.SUCCESS), None)
         with pytest.raises(InvalidArgument):
-            await stores.procedures.report("n", KEY_ID, 1, Outcome.NONE, None)
+            await stores.procedures.report("n", KEY_ID, 1, OutcomeReport(Outcome.NONE), None)
+
+
+async def report(stores: Stores, version: int, won: int, lost: int) -> Procedure:
+    for outcome in [Outcome.SUCCESS] * won + [Outcome.FAILURE] * lost:
+        last = await stores.procedures.report("n", KEY_ID, version, OutcomeReport(outcome), None)
+    return last.value
+
+
+async def offered(stores: Stores) -> Procedure:
+    (one,) = await stores.fetch_procedures("n", [KEY_ID])
+    return one
+
+
+class TestLearning:
+    async def test_the_former_version_is_offered_again(self, stores: Stores) -> None:
+        await put(stores, procedure("key", "one"))
+        await report(stores, 1, 18, 2)
+        await put(stores, procedure("key", "two"))
+        assert (await offered(stores)).content == "two"
+        assert (await report(stores, 2, 3, 4)).demotion is None
+        second = await report(stores, 2, 0, 1)
+        demotion = second.demotion
+        assert demotion is not None
+        assert (demotion.version, demotion.baseline_version) == (2, 1)
+        assert (demotion.baseline, demotion.since) == (Tally(18, 2), Tally(0, 5))
+        await stores.reopen()
+        now = await offered(stores)
+        assert (now.content, now.demotion) == ("one", None)
+        assert (now.offer.version, now.offer.newest, now.offer.demotion) == (1, 2, demotion)
+        assert now.offer.since == demotion.time
+        assert await stores.procedures.get("n", KEY_ID, 0) == now
+        assert (await stores.procedures.get("n", KEY_ID, 2)).demotion == demotion
+        (listed,) = (await stores.procedures.page(USER, key="", size=9, cursor="")).items
+        assert (listed, listed.offer) == (now, now.offer)
+        history = (await stores.procedures.page(USER, key="key", size=9, cursor="")).items
+        assert [(one.version, one.demotion) for one in history] == [(2, demotion), (1, None)]
+
+    async def test_a_demotion_stays_until_a_new_version_comes(self, stores: Stores) -> None:
+        await put(stores, procedure("key", "one"))
+        await put(stores, procedure("key", "two"))
+        demotion = (await report(stores, 2, 0, 12)).demotion
+        assert demotion is not None
+        assert (await report(stores, 2, 9, 0)).demotion == demotion
+        assert (await put(stores, procedure("key", "two"))).value[1] is False
+        assert (await offered(stores)).version == 1
+        third = (await put(stores, procedure("key", "three"), expected=2)).value[0]
+        assert (third.version, third.demotion) == (3, None)
+        now = await offered(stores)
+        assert (now.version, now.offer.demotion) == (3, None)
+
+    async def test_without_a_good_one_to_go_back_to_it_stays_and_says_so(self, stores: Stores) -> None:
+        await put(stores, procedure("key", "one"))
+        await report(stores, 1, 20, 0)
+        await report(stores, 1, 0, 6)
+        now = await offered(stores)
+        assert now.version == 1
+        assert now.demotion is not None
+        assert now.demotion.baseline_version == 0
+        assert now.offer.demotion == now.demotion
+
+    async def test_the_index_is_told_which_trigger_counts(self, indexed: IndexedStores) -> None:
+        await put(indexed, procedure("key", "one", trigger="the old words"))
+        await put(indexed, procedure("key", "two", trigger="the new words"))
+        await report(indexed, 2, 0, 12)
+        (row,) = await indexed.entries("n", "procedure")
+        assert (row.version, row.text, row.embeddings) == (1, "key the old words", vector())
+        told = [row for change in indexed.changes for row in change.put]
+        assert told[-1] == row
 
 
 class TestDelete:

@@ -8,7 +8,7 @@ import dataclasses
 import pytest
 
 from memd.adapters.postgres import PostgresStores, changes, sweeping
-from memd.domain.model import NamespaceSettings, Outcome
+from memd.domain.model import NamespaceSettings, Outcome, OutcomeReport
 from memd.domain.visibility import EVERYTHING
 from memd.limits import MAX_CHANGE_BATCH
 from memd.ports import Head, MemoryChange
@@ -83,7 +83,7 @@ class TestChanges:
         put = procedure("key")
         fence = await stores.memories.fence("n")
         await stores.procedures.put(put, (vector(),), expected_version=None, fence=fence, writer="w", request=None)
-        await stores.procedures.report("n", put.procedure_id, 1, Outcome.SUCCESS, None)
+        await stores.procedures.report("n", put.procedure_id, 1, OutcomeReport(Outcome.SUCCESS), None)
         await stores.settings.put_settings(
             "n", NamespaceSettings(working_max_items=3), expected_version=0, writer="w", request=None
         )

@@ -9,7 +9,7 @@ import pytest
 
 from memd.adapters.postgres import PostgresStores, database
 from memd.domain.errors import StoreBusy, VersionConflict
-from memd.domain.model import NamespaceSettings, Outcome, RequestKey
+from memd.domain.model import NamespaceSettings, Outcome, OutcomeReport, RequestKey
 from memd.domain.visibility import EVERYTHING
 from memd.ports import MemoryChange
 from tests.contract.builders import draft, procedure, request, vector
@@ -55,7 +55,7 @@ class TestOneEffect:
             put = procedure("key")
             await stores.procedures.put(put, (vector(),), expected_version=0, fence=0, writer="w", request=None)
             cutter.cuts = [cut]
-            written = await stores.procedures.report("n", put.procedure_id, 1, Outcome.SUCCESS, key)
+            written = await stores.procedures.report("n", put.procedure_id, 1, OutcomeReport(Outcome.SUCCESS), key)
             assert (written.value.successes, written.seq) == (1, 2)
             assert (await stores.procedures.get("n", put.procedure_id, 0)).successes == 1
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from memd.domain.errors import NotFound, VersionConflict
-from memd.domain.model import Outcome, Procedure, Scope
+from memd.domain.model import Outcome, OutcomeReport, Procedure, Scope
 from memd.limits import MAX_OFFERED_PROCEDURES
 from tests.service.conftest import SCOPE, House
 from tests.service.writing import request
@@ -53,23 +53,23 @@ async def test_put_is_compared_and_set(house: House) -> None:
 
 async def test_outcomes_are_counted_per_version(house: House) -> None:
     await put(house, "deploy", content="one")
-    await house.procedures.report(SCOPE, "deploy", 1, Outcome.FAILURE)
+    await house.procedures.report(SCOPE, "deploy", 1, OutcomeReport(Outcome.FAILURE))
     await put(house, "deploy", content="two")
     for outcome in (Outcome.SUCCESS, Outcome.SUCCESS, Outcome.FAILURE):
-        await house.procedures.report(SCOPE, "deploy", 2, outcome)
+        await house.procedures.report(SCOPE, "deploy", 2, OutcomeReport(outcome))
     first, second = await house.procedures.get(SCOPE, "deploy", 1), await house.procedures.get(SCOPE, "deploy", 2)
     assert (first.successes, first.failures) == (0, 1)
     assert (second.successes, second.failures) == (2, 1)
     assert second.last_outcome_time is not None
     assert "- deploy v2 (2/3 ok): two" in (await house.ask("deploy")).context
     with pytest.raises(NotFound):
-        await house.procedures.report(SCOPE, "deploy", 3, Outcome.SUCCESS)
+        await house.procedures.report(SCOPE, "deploy", 3, OutcomeReport(Outcome.SUCCESS))
 
 
 async def test_a_retried_report_counts_once(house: House) -> None:
     await put(house, "deploy")
     for _ in range(3):
-        written = await house.procedures.report(SCOPE, "deploy", 1, Outcome.SUCCESS, request("r1"))
+        written = await house.procedures.report(SCOPE, "deploy", 1, OutcomeReport(Outcome.SUCCESS), request("r1"))
     assert written.replayed
     assert (await house.procedures.get(SCOPE, "deploy")).successes == 1
 
@@ -82,7 +82,7 @@ async def test_an_agents_own_comes_before_the_shared_one(house: House) -> None:
     assert (await house.procedures.get(replace(AGENT, agent_id="a2"), "deploy")).content == "shared"
     (only,) = (await house.ask("ship it", AGENT)).procedures
     assert only[0].content == "own"
-    await house.procedures.report(AGENT, "deploy", 1, Outcome.SUCCESS)
+    await house.procedures.report(AGENT, "deploy", 1, OutcomeReport(Outcome.SUCCESS))
     assert (await house.procedures.get(SCOPE, "deploy")).successes == 0
     assert (await house.procedures.delete(AGENT, "deploy", writer="test")).value == 1
     assert (await house.procedures.get(AGENT, "deploy")).content == "shared"
@@ -129,3 +129,23 @@ async def test_lists_page_by_key(house: House) -> None:
     rest = await house.procedures.list(SCOPE, size=3, cursor=first.next_cursor)
     assert [p.key for p in (*first.items, *rest.items)] == [f"key-{n}" for n in range(5)]
     assert rest.next_cursor == ""
+
+
+async def test_recall_goes_back_to_the_former_version_and_says_why(house: House) -> None:
+    await put(house, "deploy", "ship the release", "one")
+    for _ in range(20):
+        await house.procedures.report(SCOPE, "deploy", 1, OutcomeReport(Outcome.SUCCESS))
+    await put(house, "deploy", "put it on the servers", "two")
+    assert "- deploy v2 (untried): two" in (await house.ask("how do I put it on the servers")).context
+    for _ in range(5):
+        await house.procedures.report(SCOPE, "deploy", 2, OutcomeReport(Outcome.FAILURE))
+    assert "- deploy v1 (20/20 ok; v2 was demoted): one" in (await house.ask("ship our release")).context
+    await put(house, "deploy", "ship the release", "three")
+    assert "- deploy v3 (untried): three" in (await house.ask("ship our release")).context
+
+
+async def test_a_version_that_fell_and_has_no_better_is_marked(house: House) -> None:
+    await put(house, "deploy", "ship the release", "one")
+    for outcome in [Outcome.SUCCESS] * 20 + [Outcome.FAILURE] * 6:
+        await house.procedures.report(SCOPE, "deploy", 1, OutcomeReport(outcome))
+    assert "failing lately): one" in (await house.ask("ship our release")).context

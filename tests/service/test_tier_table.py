@@ -6,7 +6,7 @@ import pytest
 
 from memd._core import TokenCounter
 from memd.domain.errors import ConfigError, LimitExceeded
-from memd.domain.model import Event, EventKind, NamespaceSettings, Outcome, Scope, TierName
+from memd.domain.model import Event, EventKind, NamespaceSettings, Outcome, OutcomeReport, Scope, TierName
 from memd.limits import DAY_US, HOUR_US, SECOND_US
 from memd.ports import SearchOptions
 from memd.service.recall import RecallReply
@@ -203,7 +203,7 @@ async def test_procedural_ttl(build: Build) -> None:
     await put(house, "used", "watering the garden too")
     house.clock.advance(HOUR_US // 2)
     used = await house.procedures.get(SCOPE, "used")
-    await house.procedures.report(SCOPE, "used", used.version, Outcome.SUCCESS)
+    await house.procedures.report(SCOPE, "used", used.version, OutcomeReport(Outcome.SUCCESS))
     house.clock.advance(HOUR_US // 2)
     assert [procedure.key for procedure, _ in (await house.ask("watering the garden")).procedures] == ["used"]
 

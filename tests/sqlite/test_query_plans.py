@@ -9,7 +9,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from memd.domain.model import EventKind, Outcome, Scope
+from memd.domain.model import EventKind, Outcome, OutcomeReport, Scope
 from memd.domain.visibility import EVERYTHING, forgettable, owned
 from memd.ports import ForgetPlan, MemoryChange
 from tests.contract.builders import POLICY, SESSION, USER, draft, event, procedure, request, vector
@@ -79,7 +79,7 @@ async def test_statements_use_indexes(
     procedures.fetch("n", [put.procedure_id])
     await procedures.page(USER, key="", size=1, cursor="")
     await procedures.page(USER, key="key", size=1, cursor="")
-    await procedures.report("n", put.procedure_id, 1, Outcome.SUCCESS, None)
+    await procedures.report("n", put.procedure_id, 1, OutcomeReport(Outcome.SUCCESS), None)
     await procedures.delete("n", put.procedure_id, writer="w", request=None)
     for _ in range(2):
         await tasks.save("n", "t", b"x", expected_version=None, ttl_us=10**6, keep=1, request=request("t"))

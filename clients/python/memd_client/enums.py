@@ -43,6 +43,15 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
 
 
+class OfferReason(StrEnum):
+    """Why a version of a how-to is the one that is offered."""
+
+    NEWEST = "newest"
+    FORMER = "former"
+    NO_BETTER = "no_better"
+    UNKNOWN = "unknown"
+
+
 class StepState(StrEnum):
     """Where a step of a task stands."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from memd_client import types as t
@@ -97,7 +98,47 @@ def procedure(m: procedure_pb.Procedure, written: t.WriteReceipt | None = None) 
         create_time=moment(m.create_time) if m.HasField("create_time") else None,
         last_outcome_time=moment(m.last_outcome_time) if m.HasField("last_outcome_time") else None,
         relevance=m.relevance,
+        offer=_offer(m.offer) if m.HasField("offer") else None,
+        demotion=_demotion(m.demotion) if m.HasField("demotion") else None,
         receipt=written,
+    )
+
+
+def procedure_with_outcomes(m: procedure_pb.GetProcedureResponse) -> t.Procedure:
+    """One version of a how-to, and its newest outcomes."""
+    return replace(procedure(m.procedure), outcomes=tuple(map(_outcome_report, m.outcomes)))
+
+
+def _offer(m: procedure_pb.Offer) -> t.Offer:
+    return t.Offer(
+        version=m.version,
+        newest_version=m.newest_version,
+        reason=words.OFFER_REASON.word(m.reason),
+        since=moment(m.since) if m.HasField("since") else None,
+        demotion=_demotion(m.demotion) if m.HasField("demotion") else None,
+    )
+
+
+def _demotion(m: procedure_pb.Demotion) -> t.Demotion:
+    return t.Demotion(
+        version=m.version,
+        baseline_version=m.baseline_version,
+        baseline_successes=m.baseline_successes,
+        baseline_failures=m.baseline_failures,
+        expected_rate=m.expected_rate,
+        successes=m.successes,
+        failures=m.failures,
+        demote_time=moment(m.demote_time),
+    )
+
+
+def _outcome_report(m: procedure_pb.OutcomeReport) -> t.OutcomeReport:
+    return t.OutcomeReport(
+        outcome=words.OUTCOME.word(m.outcome) if m.outcome else None,
+        outcome_id=m.outcome_id,
+        reason=m.reason,
+        duration=span(m.duration) if m.HasField("duration") else None,
+        report_time=moment(m.report_time),
     )
 
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Final, Generic, TypeAlias, TypeVar
 
-from memd_client.enums import Durability, EventKind, Outcome, SourceKind, StepState, Tier, TierState
+from memd_client.enums import Durability, EventKind, OfferReason, Outcome, SourceKind, StepState, Tier, TierState
 
 Scalar: TypeAlias = str | int | float | bool
 Metadata: TypeAlias = Mapping[str, Scalar | Sequence[Scalar]]
@@ -154,8 +154,46 @@ class MemoryHit:
 
 
 @dataclass(frozen=True, slots=True)
+class Demotion:
+    """Why a version is no longer trusted: since its fall began it had these outcomes, where the record of
+    ``baseline_version`` (0: its own before) made ``expected_rate`` expected."""
+
+    version: int
+    baseline_version: int
+    baseline_successes: int
+    baseline_failures: int
+    expected_rate: float
+    successes: int
+    failures: int
+    demote_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Which version of a key is offered, why and since when; with the evidence unless it is the newest and good."""
+
+    version: int
+    newest_version: int
+    reason: OfferReason
+    since: datetime | None
+    demotion: Demotion | None
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeReport:
+    """One use of a version, as it was reported."""
+
+    outcome: Outcome | None
+    outcome_id: str
+    reason: str
+    duration: timedelta | None
+    report_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Procedure:
-    """One version of a how-to with the record of its outcomes. ``relevance`` is set by ``recall`` only."""
+    """One version of a how-to with the record of its outcomes. ``relevance`` is set by ``recall`` only, ``outcomes`` by
+    ``get_procedure`` where they were asked for; ``demotion`` is this version's own."""
 
     key: str
     version: int
@@ -169,6 +207,9 @@ class Procedure:
     create_time: datetime | None
     last_outcome_time: datetime | None
     relevance: float
+    offer: Offer | None = None
+    demotion: Demotion | None = None
+    outcomes: tuple[OutcomeReport, ...] = ()
     receipt: WriteReceipt | None = field(default=None, compare=False, repr=False)
 
 

@@ -6,29 +6,28 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from memd.adapters.postgres import tombstones
+from memd.adapters.postgres import outcomes, tombstones
 from memd.adapters.postgres.database import Database
 from memd.adapters.postgres.model_guard import ModelGuard
 from memd.adapters.postgres.text import loaded_text, stored_text
 from memd.adapters.postgres.transaction import Reader, Transaction
 from memd.adapters.rows.cursors import decode_cursor, encode_cursor
 from memd.adapters.rows.procedure import COLUMNS, decode, metadata_json
-from memd.domain.errors import AlreadyExists, InvalidArgument, NotFound, VersionConflict
-from memd.domain.model import Outcome, Page, Procedure, RequestKey, Scope, Written
+from memd.domain.errors import AlreadyExists, NotFound, VersionConflict
+from memd.domain.model import OutcomeReport, Page, Procedure, RequestKey, Scope, Written
 from memd.limits import MAX_PROCEDURE_VERSIONS
 
 STORE = "procedures"
 ALL_VERSIONS = "memd.procedure p JOIN memd.procedure_version v ON v.procedure_pk = p.pk"
-NEWEST = f"{ALL_VERSIONS} AND v.version = p.version"
-_COUNTERS = {Outcome.SUCCESS: "successes", Outcome.FAILURE: "failures"}
+OFFERED = f"{ALL_VERSIONS} AND v.version = p.offered"
 _SEEN = "p.namespace = $1 AND user_id = $2 AND agent_id IN ('', $3)"
 _OF_KEY = (
     f"SELECT {COLUMNS} FROM {ALL_VERSIONS} WHERE {_SEEN} AND key = $4"
     " AND (CASE WHEN agent_id = '' THEN 1 ELSE 0 END, -v.version) > ($5::integer, $6::bigint)"
     " ORDER BY agent_id = '', v.version DESC LIMIT $7"
 )
-_NEWEST_BY_KEY = (
-    f"SELECT {COLUMNS} FROM {NEWEST} WHERE {_SEEN} AND (key, agent_id) > ($4, $5) ORDER BY key, agent_id LIMIT $6"
+_OFFERED_BY_KEY = (
+    f"SELECT {COLUMNS} FROM {OFFERED} WHERE {_SEEN} AND (key, agent_id) > ($4, $5) ORDER BY key, agent_id LIMIT $6"
 )
 _LOCK = (
     "SELECT pk, version, user_id, agent_id FROM memd.procedure WHERE namespace = $1 AND procedure_id = $2 FOR UPDATE"
@@ -72,8 +71,8 @@ class PostgresProcedures:
         return await self._database.read(namespace, lambda reader: find(reader, namespace, procedure_id, version))
 
     async def rows(self, namespace: str, procedure_ids: Sequence[str]) -> list[Procedure]:
-        """Newest versions of those that exist, in the order asked."""
-        sql = f"SELECT {COLUMNS} FROM {NEWEST} WHERE p.namespace = $1 AND procedure_id = ANY ($2::text[])"
+        """Offered versions of those that exist, in the order asked."""
+        sql = f"SELECT {COLUMNS} FROM {OFFERED} WHERE p.namespace = $1 AND procedure_id = ANY ($2::text[])"
 
         async def operation(reader: Reader) -> list[Procedure]:
             found = await reader.rows(sql, namespace, list(procedure_ids))
@@ -90,7 +89,7 @@ class PostgresProcedures:
             own = 0 if not cursor or after[0] else 1
             sql, bindings = _OF_KEY, (*bindings, key, own, -after[1], size + 1)
         else:
-            sql, bindings = _NEWEST_BY_KEY, (*bindings, *(decode_cursor(cursor, str, str) or ("", "")), size + 1)
+            sql, bindings = _OFFERED_BY_KEY, (*bindings, *(decode_cursor(cursor, str, str) or ("", "")), size + 1)
         found = await self._database.read(scope.namespace, lambda reader: reader.rows(sql, *bindings))
         items = tuple(decode_procedure(scope.namespace, one) for one in found[:size])
         if len(found) <= size:
@@ -122,35 +121,31 @@ class PostgresProcedures:
         return await self._database.write(namespace, operation, store=STORE, request=request, exclusive=True)
 
     async def report(
-        self, namespace: str, procedure_id: str, version: int, outcome: Outcome, request: RequestKey | None
+        self, namespace: str, procedure_id: str, version: int, report: OutcomeReport, request: RequestKey | None
     ) -> Written[Procedure]:
-        if outcome not in _COUNTERS:
-            raise InvalidArgument("the outcome must be success or failure", field="outcome")
-        counter = _COUNTERS[outcome]
-
         async def operation(tx: Transaction) -> Written[Procedure]:
             if tx.known is not None:
                 at, won, lost, time = tx.known.reply
                 stored = await find(tx, namespace, procedure_id, at)
                 first = replace(stored, successes=won, failures=lost, last_outcome_time=time)
                 return Written(first, tx.known.seq, tx.durability, replayed=tx.replayed)
-            if await tx.row(_LOCK, namespace, procedure_id) is None:
+            locked = await tx.row(_LOCK, namespace, procedure_id)
+            if locked is None:
                 raise _no_procedure()
-            at = (await find(tx, namespace, procedure_id, version)).version
-            await tx.execute(
-                f"UPDATE memd.procedure_version SET {counter} = {counter} + 1, last_outcome_time = $1 WHERE version = $2"
-                " AND procedure_pk = (SELECT pk FROM memd.procedure WHERE namespace = $3 AND procedure_id = $4)",
-                tx.now_us,
-                at,
-                namespace,
-                procedure_id,
-            )
-            stored = await find(tx, namespace, procedure_id, at)
-            tx.put("procedure", procedure_id, at)
-            seq = await tx.seal((at, stored.successes, stored.failures, tx.now_us))
+            before = await find(tx, namespace, procedure_id, version)
+            if not await outcomes.known(tx, locked[0], before, report):
+                await outcomes.count(tx, locked[0], before, report)
+            stored = await find(tx, namespace, procedure_id, before.version)
+            reply = (stored.version, stored.successes, stored.failures, stored.last_outcome_time)
+            seq = await tx.seal(reply)
             return Written(stored, seq, tx.durability)
 
         return await self._database.write(namespace, operation, store=STORE, request=request)
+
+    async def outcomes(self, namespace: str, procedure_id: str, version: int, limit: int) -> Sequence[OutcomeReport]:
+        return await self._database.read(
+            namespace, lambda reader: outcomes.newest(reader, namespace, procedure_id, version, limit)
+        )
 
 
 async def _put(tx: Transaction, wanted: Procedure, vectors: bytes, expected: int | None) -> tuple[Procedure, bool]:
@@ -167,37 +162,40 @@ async def _put(tx: Transaction, wanted: Procedure, vectors: bytes, expected: int
         if _body(current) == _body(wanted):
             return current, False
     version = newest + 1
-    pk = await _write_newest(tx, wanted, found[0] if found else 0, version, vectors)
-    await _write_version(tx, wanted, pk, version)
-    return replace(
-        wanted, version=version, successes=0, failures=0, create_time=tx.now_us, last_outcome_time=None
-    ), True
+    pk = await _write_newest(tx, wanted, found[0] if found else 0, version)
+    await _write_version(tx, wanted, pk, version, vectors)
+    return await find(tx, scope.namespace, wanted.procedure_id, version), True
 
 
-async def _write_newest(tx: Transaction, wanted: Procedure, pk: int, version: int, vectors: bytes) -> int:
+async def _write_newest(tx: Transaction, wanted: Procedure, pk: int, version: int) -> int:
     if pk:
-        await tx.execute("UPDATE memd.procedure SET version = $2, vectors = $3 WHERE pk = $1", pk, version, vectors)
+        await tx.execute(
+            "UPDATE memd.procedure SET version = $2, offered = $2, offered_time = $3, demotion = '' WHERE pk = $1",
+            pk,
+            version,
+            tx.now_us,
+        )
         return pk
     scope = wanted.scope
     made = await tx.row(
-        "INSERT INTO memd.procedure (namespace, procedure_id, user_id, agent_id, key, version, vectors)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING pk",
+        "INSERT INTO memd.procedure (namespace, procedure_id, user_id, agent_id, key, version, offered, offered_time)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $6, $7) RETURNING pk",
         scope.namespace,
         wanted.procedure_id,
         scope.user_id,
         scope.agent_id,
         wanted.key,
         version,
-        vectors,
+        tx.now_us,
     )
     assert made is not None
     return int(made[0])
 
 
-async def _write_version(tx: Transaction, wanted: Procedure, pk: int, version: int) -> None:
+async def _write_version(tx: Transaction, wanted: Procedure, pk: int, version: int, vectors: bytes) -> None:
     await tx.execute(
         "INSERT INTO memd.procedure_version (namespace, procedure_pk, version, trigger, content, metadata, successes,"
-        " failures, create_time) VALUES ($1, $2, $3, $4, $5, $6, 0, 0, $7)",
+        " failures, create_time, vectors) VALUES ($1, $2, $3, $4, $5, $6, 0, 0, $7, $8)",
         tx.namespace,
         pk,
         version,
@@ -205,6 +203,7 @@ async def _write_version(tx: Transaction, wanted: Procedure, pk: int, version: i
         stored_text(wanted.content),
         metadata_json(wanted),
         tx.now_us,
+        vectors,
     )
     if version > MAX_PROCEDURE_VERSIONS:
         await tx.execute(
@@ -215,10 +214,10 @@ async def _write_version(tx: Transaction, wanted: Procedure, pk: int, version: i
 
 
 async def find(reader: Reader, namespace: str, procedure_id: str, version: int) -> Procedure:
-    """``version`` 0 is the newest. NotFound."""
+    """``version`` 0 is the offered one. NotFound."""
     found = await reader.row(
         f"SELECT {COLUMNS} FROM {ALL_VERSIONS} WHERE p.namespace = $1 AND procedure_id = $2"
-        " AND v.version = CASE WHEN $3 = 0 THEN p.version::bigint ELSE $3::bigint END",
+        " AND v.version = CASE WHEN $3 = 0 THEN p.offered::bigint ELSE $3::bigint END",
         namespace,
         procedure_id,
         version,

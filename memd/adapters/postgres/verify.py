@@ -25,9 +25,9 @@ _INVARIANTS = (
         " WHERE m.namespace = $1 AND r.version >= m.version",
     ),
     (
-        "{} procedures lack their newest version",
+        "{} procedures lack the version they offer",
         "SELECT count(*) FROM memd.procedure p WHERE p.namespace = $1 AND NOT EXISTS"
-        " (SELECT FROM memd.procedure_version v WHERE v.procedure_pk = p.pk AND v.version = p.version)",
+        " (SELECT FROM memd.procedure_version v WHERE v.procedure_pk = p.pk AND v.version = p.offered)",
     ),
     (
         "{} rows are in another namespace than what they belong to",

@@ -21,7 +21,7 @@ from memd.domain.model import (
     Memory,
     NamespaceSettings,
     NewMemory,
-    Outcome,
+    OutcomeReport,
     Page,
     Procedure,
     RememberedMemory,
@@ -103,6 +103,9 @@ class ReplicatedMemories(_Replicated):
     def fetch(self, namespace: str, memory_ids: Sequence[str]) -> list[Memory]:
         return self._local.fetch(namespace, memory_ids)
 
+    def digests(self, scope: Scope, limit: int) -> list[Memory]:
+        return self._local.digests(scope, limit)
+
     async def page(self, namespace: str, where: Filter, *, size: int, cursor: str) -> Page[Memory]:
         await self.ready(namespace)
         return await self._local.page(namespace, where, size=size, cursor=cursor)
@@ -119,7 +122,7 @@ class ReplicatedMemories(_Replicated):
 
 
 class ReplicatedProcedures(_Replicated):
-    """Implements ``ports.ProcedureStore``. The replica has the newest version of each; the others are asked for."""
+    """Implements ``ports.ProcedureStore``. The replica has the offered version of each; the others are asked for."""
 
     def __init__(self, truth: ProcedureTruth, local: SqliteProcedures, follower: Follower) -> None:
         super().__init__(follower)
@@ -166,9 +169,12 @@ class ReplicatedProcedures(_Replicated):
         return await self._seen(namespace, written)
 
     async def report(
-        self, namespace: str, procedure_id: str, version: int, outcome: Outcome, request: RequestKey | None
+        self, namespace: str, procedure_id: str, version: int, report: OutcomeReport, request: RequestKey | None
     ) -> Written[Procedure]:
-        return await self._seen(namespace, await self._truth.report(namespace, procedure_id, version, outcome, request))
+        return await self._seen(namespace, await self._truth.report(namespace, procedure_id, version, report, request))
+
+    async def outcomes(self, namespace: str, procedure_id: str, version: int, limit: int) -> Sequence[OutcomeReport]:
+        return await self._truth.outcomes(namespace, procedure_id, version, limit)
 
 
 class ReplicatedSettings:

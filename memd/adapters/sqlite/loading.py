@@ -28,8 +28,8 @@ _SQL = {
         " LEFT JOIN embedding ON memory_pk = pk WHERE namespace = ?1"
     ),
     "procedure": (
-        "SELECT procedure_id, p.version, key, trigger, vectors, user_id, agent_id FROM procedure p"
-        " JOIN procedure_version v ON v.procedure_pk = p.pk AND v.version = p.version WHERE namespace = ?1"
+        "SELECT procedure_id, v.version, key, trigger, vectors, user_id, agent_id FROM procedure p"
+        " JOIN procedure_version v ON v.procedure_pk = p.pk AND v.version = p.offered WHERE namespace = ?1"
     ),
 }
 MARK_DIGITS = 16

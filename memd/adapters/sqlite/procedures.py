@@ -10,24 +10,23 @@ from memd.adapters.rows.cursors import decode_cursor, encode_cursor
 from memd.adapters.rows.procedure import (
     ALL_VERSIONS,
     COLUMNS,
-    NEWEST,
+    OFFERED,
     decode,
     metadata_json,
     procedure_index_row,
 )
-from memd.adapters.sqlite import requests
+from memd.adapters.sqlite import outcomes, requests
 from memd.adapters.sqlite.connection import row, rows
 from memd.adapters.sqlite.model_guard import ModelGuard
 from memd.adapters.sqlite.reads import ReadPool
 from memd.adapters.sqlite.tombstones import Tombstones
 from memd.adapters.sqlite.transaction import Transaction
 from memd.adapters.sqlite.writer import Writer
-from memd.domain.errors import AlreadyExists, InvalidArgument, NotFound, VersionConflict
-from memd.domain.model import Durability, Outcome, Page, Procedure, RequestKey, Scope, Written
+from memd.domain.errors import AlreadyExists, NotFound, VersionConflict
+from memd.domain.model import Durability, OutcomeReport, Page, Procedure, RequestKey, Scope, Written
 from memd.limits import MAX_PROCEDURE_VERSIONS
 
 STORE = "procedures"
-_COUNTERS = {Outcome.SUCCESS: "successes", Outcome.FAILURE: "failures"}
 
 
 class SqliteProcedures:
@@ -53,7 +52,7 @@ class SqliteProcedures:
             known = requests.find(tx, STORE, request)
             if known is not None:
                 seq, version, created = known
-                again = _find(tx, namespace, procedure.procedure_id, version)
+                again = find(tx, namespace, procedure.procedure_id, version)
                 return Written((again, created), seq, Durability.SYNCED, replayed=True)
             self._tombstones.check(tx, "procedure", procedure.scope, (procedure.procedure_id,), fence)
             self._guard.check(tx, embeddings)
@@ -75,7 +74,7 @@ class SqliteProcedures:
 
     def fetch(self, namespace: str, procedure_ids: Sequence[str]) -> list[Procedure]:
         sql = (
-            f"SELECT json_group_array(json_array({COLUMNS})) FROM {NEWEST}"
+            f"SELECT json_group_array(json_array({COLUMNS})) FROM {OFFERED}"
             " WHERE namespace = ? AND procedure_id IN (SELECT value FROM json_each(?))"
         )
         bindings = (namespace, json.dumps(list(procedure_ids)))
@@ -97,7 +96,7 @@ class SqliteProcedures:
             bindings = (*bindings, key, own, -after[1] if cursor else -(1 << 62), size + 1)
         else:
             after = decode_cursor(cursor, str, str) or ("", "")
-            sql = f"SELECT {COLUMNS} FROM {NEWEST} WHERE {seen} AND (key, agent_id) > (?, ?) ORDER BY key, agent_id LIMIT ?"
+            sql = f"SELECT {COLUMNS} FROM {OFFERED} WHERE {seen} AND (key, agent_id) > (?, ?) ORDER BY key, agent_id LIMIT ?"
             bindings = (*bindings, *after, size + 1)
         found = await self._reads.run(lambda connection: rows(connection, sql, bindings))
         items = tuple(decode(scope.namespace, one) for one in found[:size])
@@ -137,31 +136,29 @@ class SqliteProcedures:
         return await self._writer.submit(operation)
 
     async def report(
-        self, namespace: str, procedure_id: str, version: int, outcome: Outcome, request: RequestKey | None
+        self, namespace: str, procedure_id: str, version: int, report: OutcomeReport, request: RequestKey | None
     ) -> Written[Procedure]:
-        if outcome not in _COUNTERS:
-            raise InvalidArgument("the outcome must be success or failure", field="outcome")
-        counter = _COUNTERS[outcome]
-
         def operation(tx: Transaction) -> Written[Procedure]:
             known = requests.find(tx, STORE, request)
             if known is not None:
                 seq, at, won, lost, time = known
-                stored = _find(tx, namespace, procedure_id, at)
+                stored = find(tx, namespace, procedure_id, at)
                 first = replace(stored, successes=won, failures=lost, last_outcome_time=time)
                 return Written(first, seq, Durability.SYNCED, replayed=True)
-            at = _find(tx, namespace, procedure_id, version).version
-            tx.execute(
-                f"UPDATE procedure_version SET {counter} = {counter} + 1, last_outcome_time = ? WHERE version = ?"
-                " AND procedure_pk = (SELECT pk FROM procedure WHERE namespace = ? AND procedure_id = ?)",
-                (tx.now_us, at, namespace, procedure_id),
-            )
-            seq = tx.bump(namespace)
-            stored = _find(tx, namespace, procedure_id, at)
-            requests.save(tx, STORE, request, (seq, at, stored.successes, stored.failures, tx.now_us))
+            before = find(tx, namespace, procedure_id, version)
+            if not outcomes.known(tx, before, report):
+                outcomes.count(tx, before, report)
+                tx.bump(namespace)
+            stored = find(tx, namespace, procedure_id, before.version)
+            seq = tx.seq(namespace)
+            reply = (seq, stored.version, stored.successes, stored.failures, stored.last_outcome_time)
+            requests.save(tx, STORE, request, reply)
             return Written(stored, seq, Durability.SYNCED)
 
         return await self._writer.submit(operation)
+
+    async def outcomes(self, namespace: str, procedure_id: str, version: int, limit: int) -> Sequence[OutcomeReport]:
+        return await self._reads.run(lambda reader: outcomes.newest(reader, namespace, procedure_id, version, limit))
 
 
 def _put(tx: Transaction, wanted: Procedure, vectors: bytes, expected: int | None) -> tuple[Procedure, bool]:
@@ -177,18 +174,18 @@ def _put(tx: Transaction, wanted: Procedure, vectors: bytes, expected: int | Non
     if expected is not None and expected != newest:
         raise VersionConflict("the procedure has another version", current_version=newest)
     if found:
-        current = _find(tx, scope.namespace, wanted.procedure_id, newest)
+        current = find(tx, scope.namespace, wanted.procedure_id, newest)
         if _body(current) == _body(wanted):
             return current, False
     version = newest + 1
     tx.execute(
-        "INSERT INTO procedure (namespace, procedure_id, user_id, agent_id, key, version, vectors)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (namespace, procedure_id) DO UPDATE SET"
-        " version = excluded.version, vectors = excluded.vectors",
-        (scope.namespace, wanted.procedure_id, scope.user_id, scope.agent_id, wanted.key, version, vectors),
+        "INSERT INTO procedure (namespace, procedure_id, user_id, agent_id, key, version, offered, offered_time, demotion)"
+        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, '') ON CONFLICT (namespace, procedure_id) DO UPDATE SET"
+        " version = excluded.version, offered = excluded.version, offered_time = excluded.offered_time, demotion = ''",
+        (scope.namespace, wanted.procedure_id, scope.user_id, scope.agent_id, wanted.key, version, tx.now_us),
     )
-    _insert_version(tx, wanted, version)
-    stored = _find(tx, scope.namespace, wanted.procedure_id, version)
+    _insert_version(tx, wanted, version, vectors)
+    stored = find(tx, scope.namespace, wanted.procedure_id, version)
     entry = procedure_index_row(
         wanted.procedure_id, version, wanted.key, wanted.trigger, vectors, scope.user_id, scope.agent_id
     )
@@ -196,12 +193,12 @@ def _put(tx: Transaction, wanted: Procedure, vectors: bytes, expected: int | Non
     return stored, True
 
 
-def _insert_version(tx: Transaction, wanted: Procedure, version: int) -> None:
+def _insert_version(tx: Transaction, wanted: Procedure, version: int, vectors: bytes) -> None:
     name = (wanted.scope.namespace, wanted.procedure_id)
     tx.execute(
         "INSERT INTO procedure_version (procedure_pk, version, trigger, content, metadata, successes, failures,"
-        " create_time) SELECT pk, ?, ?, ?, ?, 0, 0, ? FROM procedure WHERE namespace = ? AND procedure_id = ?",
-        (version, wanted.trigger, wanted.content, metadata_json(wanted), tx.now_us, *name),
+        " create_time, vectors) SELECT pk, ?, ?, ?, ?, 0, 0, ?, ? FROM procedure WHERE namespace = ? AND procedure_id = ?",
+        (version, wanted.trigger, wanted.content, metadata_json(wanted), tx.now_us, vectors, *name),
     )
     dropped = tx.execute(
         "DELETE FROM procedure_version WHERE version <= ?"
@@ -219,10 +216,11 @@ def _by_version(namespace: str, procedure_id: str, version: int) -> tuple[str, t
     if version:
         sql = f"SELECT {COLUMNS} FROM {ALL_VERSIONS} WHERE namespace = ? AND procedure_id = ? AND v.version = ?"
         return sql, (namespace, procedure_id, version)
-    return f"SELECT {COLUMNS} FROM {NEWEST} WHERE namespace = ? AND procedure_id = ?", (namespace, procedure_id)
+    return f"SELECT {COLUMNS} FROM {OFFERED} WHERE namespace = ? AND procedure_id = ?", (namespace, procedure_id)
 
 
-def _find(tx: Transaction, namespace: str, procedure_id: str, version: int) -> Procedure:
+def find(tx: Transaction, namespace: str, procedure_id: str, version: int) -> Procedure:
+    """``version`` 0 is the offered one. NotFound."""
     found = tx.row(*_by_version(namespace, procedure_id, version))
     if found is None:
         raise _no_procedure()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from memd.adapters.rows.memory import body_json, fields_json, index_row
-from memd.adapters.rows.procedure import metadata_json, procedure_index_row
+from memd.adapters.rows.procedure import metadata_json, procedure_index_row, stored_demotion
 from memd.adapters.sqlite.connection import rows
 from memd.adapters.sqlite.model_guard import ModelGuard
 from memd.adapters.sqlite.reads import ReadPool
@@ -190,20 +190,30 @@ def _put_memory(tx: Transaction, row: ReplicaMemory) -> IndexRow:
 
 
 def _put_procedure(tx: Transaction, row: ReplicaProcedure) -> IndexRow:
-    """The newest version alone: the replica offers and gets procedures, their history is asked for where the truth is."""
-    one, scope, vectors = row.procedure, row.procedure.scope, b"".join(row.embeddings)
+    """The offered version alone: the replica offers and gets procedures, their history is asked for where the truth is."""
+    one, scope, offer, vectors = row.procedure, row.procedure.scope, row.procedure.offer, b"".join(row.embeddings)
     found = tx.row(
-        "INSERT INTO procedure (namespace, procedure_id, user_id, agent_id, key, version, vectors)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (namespace, procedure_id) DO UPDATE SET user_id = excluded.user_id,"
-        " agent_id = excluded.agent_id, key = excluded.key, version = excluded.version, vectors = excluded.vectors"
-        " RETURNING pk",
-        (scope.namespace, one.procedure_id, scope.user_id, scope.agent_id, one.key, one.version, vectors),
+        "INSERT INTO procedure (namespace, procedure_id, user_id, agent_id, key, version, offered, offered_time, demotion)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (namespace, procedure_id) DO UPDATE SET"
+        " user_id = excluded.user_id, agent_id = excluded.agent_id, key = excluded.key, version = excluded.version,"
+        " offered = excluded.offered, offered_time = excluded.offered_time, demotion = excluded.demotion RETURNING pk",
+        (
+            scope.namespace,
+            one.procedure_id,
+            scope.user_id,
+            scope.agent_id,
+            one.key,
+            offer.newest,
+            offer.version,
+            offer.since,
+            stored_demotion(offer.demotion),
+        ),
     )
     assert found is not None
     tx.execute("DELETE FROM procedure_version WHERE procedure_pk = ?", found)
     tx.execute(
         "INSERT INTO procedure_version (procedure_pk, version, trigger, content, metadata, successes, failures,"
-        " create_time, last_outcome_time) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " create_time, last_outcome_time, vectors, demotion) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             found[0],
             one.version,
@@ -214,6 +224,8 @@ def _put_procedure(tx: Transaction, row: ReplicaProcedure) -> IndexRow:
             one.failures,
             one.create_time,
             one.last_outcome_time,
+            vectors,
+            stored_demotion(one.demotion),
         ),
     )
     tx.erases_later = True

@@ -44,6 +44,8 @@ _RECENT = (
 )
 # Position of the oldest episode within the cap; no row while there are fewer.
 _FLOOR = "SELECT position FROM event WHERE session_pk = ? AND ephemeral = 0 ORDER BY position DESC LIMIT 1 OFFSET ?"
+# What nobody has consolidated yet waits for it, but not for ever.
+_SWEEPABLE = "(min(s.promoted, s.digested) >= s.last_position OR s.expire_time <= ?)"
 
 
 class SqliteSessions:
@@ -51,6 +53,8 @@ class SqliteSessions:
         self._writer = writer
         self._reads = reads
         self._clock = clock
+        self.consolidation_grace_us = 0
+        """How long the sweep spares expired sessions that were not consolidated; 0 where nobody does that."""
         self._heads = Heads()
         self._bundle = AppendBundle(self._heads)
         writer.on_rollback.append(self._heads.drop_touched)
@@ -172,13 +176,14 @@ class SqliteSessions:
 
     async def sweep(self, max_rows: int) -> int:
         # Every append moves expire_time, so no index has it: a reader looks for what is due, off the writer's time.
-        sql = "SELECT pk FROM session WHERE dead = 0 AND expire_time <= ? LIMIT ?"
+        sql = f"SELECT pk FROM session s WHERE dead = 0 AND expire_time <= ? AND {_SWEEPABLE} LIMIT ?"
         now = self._clock.now_us()
-        due = await self._reads.run(lambda connection: rows(connection, sql, (now, max_rows)))
-        return await self._writer.submit(lambda tx: _sweep(tx, [pk for (pk,) in due], max_rows))
+        spared = now - self.consolidation_grace_us
+        due = await self._reads.run(lambda connection: rows(connection, sql, (now, spared, max_rows)))
+        return await self._writer.submit(lambda tx: _sweep(tx, [pk for (pk,) in due], spared, max_rows))
 
 
-def _sweep(tx: Transaction, due: Sequence[int], max_rows: int) -> int:
+def _sweep(tx: Transaction, due: Sequence[int], spared_since_us: int, max_rows: int) -> int:
     """Expired sessions become dead ones; dead ones lose their events, then their row."""
     tx.execute(
         "UPDATE session SET dead = 1 WHERE pk IN (SELECT value FROM json_each(?)) AND dead = 0 AND expire_time <= ?",
@@ -186,8 +191,8 @@ def _sweep(tx: Transaction, due: Sequence[int], max_rows: int) -> int:
     )
     swept = tx.execute(
         "DELETE FROM event WHERE pk IN (SELECT e.pk FROM session s JOIN event e ON e.session_pk = s.pk"
-        " WHERE s.dead = 1 LIMIT ?)",
-        (max_rows,),
+        f" WHERE s.dead = 1 AND {_SWEEPABLE} LIMIT ?)",
+        (spared_since_us, max_rows),
     )
     swept += tx.execute(
         "DELETE FROM session WHERE dead = 1 AND NOT EXISTS (SELECT 1 FROM event WHERE session_pk = session.pk)"

@@ -28,10 +28,10 @@ _INVARIANTS = (
         "SELECT count(*) FROM memory m JOIN memory_revision r ON r.memory_pk = m.pk WHERE {} AND r.version >= m.version",
     ),
     (
-        "{} procedures lack their newest version",
+        "{} procedures lack the version they offer",
         "namespace",
         "SELECT count(*) FROM procedure p WHERE {} AND NOT EXISTS"
-        " (SELECT 1 FROM procedure_version v WHERE v.procedure_pk = p.pk AND v.version = p.version)",
+        " (SELECT 1 FROM procedure_version v WHERE v.procedure_pk = p.pk AND v.version = p.offered)",
     ),
     (
         "{} events lie beyond the end of their session",

@@ -49,10 +49,12 @@ def put_procedure(
     return _call("PutProcedure", request, stored, timeout_s)
 
 
-def get_procedure(scope: t.Scope, key: str, *, version: int = 0, timeout_s: float | None = None) -> Call[t.Procedure]:
-    """One version of a how-to; 0 is the one that is offered now."""
-    request = pb.GetProcedureRequest(scope=wire.scope(scope), key=key, version=version)
-    return _call("GetProcedure", request, lambda m: parse.procedure(m.procedure), timeout_s)
+def get_procedure(
+    scope: t.Scope, key: str, *, version: int = 0, outcomes: int = 0, timeout_s: float | None = None
+) -> Call[t.Procedure]:
+    """One version of a how-to, with as many of its newest ``outcomes``; version 0 is the one that is offered now."""
+    request = pb.GetProcedureRequest(scope=wire.scope(scope), key=key, version=version, outcomes=outcomes)
+    return _call("GetProcedure", request, parse.procedure_with_outcomes, timeout_s)
 
 
 def list_procedures_page(
@@ -85,10 +87,14 @@ def report_outcome(
     *,
     reason: str = "",
     duration: timedelta | None = None,
+    outcome_id: str = "",
     request_id: str = "",
     timeout_s: float | None = None,
 ) -> Call[t.Procedure]:
-    """Count one outcome for the version that was used; returns it with its new record."""
+    """Count one outcome for the version that was used; returns it with its new record.
+
+    ``outcome_id`` is your name for this use: reported again, by whomever, it counts once.
+    """
     request = pb.ReportOutcomeRequest(
         scope=wire.scope(scope),
         key=key,
@@ -97,5 +103,6 @@ def report_outcome(
         reason=reason,
         duration=wire.duration(duration),
         request_id=new_request_id(request_id),
+        outcome_id=outcome_id,
     )
     return _call("ReportOutcome", request, lambda m: parse.procedure(m.procedure, parse.receipt(m.receipt)), timeout_s)

@@ -28,35 +28,43 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from memd_client._proto.v1 import common_pb2 as memd_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fmemd/v1/procedure_service.proto\x12\x07memd.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14memd/v1/common.proto\"\xd2\x02\n\tProcedure\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0f\n\x07trigger\x18\x03 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x04 \x01(\t\x12)\n\x08metadata\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x1d\n\x05scope\x18\x06 \x01(\x0b\x32\x0e.memd.v1.Scope\x12\x11\n\tsuccesses\x18\x07 \x01(\x04\x12\x10\n\x08\x66\x61ilures\x18\x08 \x01(\x04\x12\x1b\n\x13success_lower_bound\x18\t \x01(\x01\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11last_outcome_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\trelevance\x18\x0c \x01(\x01\"\xed\x01\n\x13PutProcedureRequest\x12\x1d\n\x05scope\x18\x01 \x01(\x0b\x32\x0e.memd.v1.Scope\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0f\n\x07trigger\x18\x03 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x04 \x01(\t\x12)\n\x08metadata\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x1d\n\x10\x65xpected_version\x18\x06 \x01(\rH\x00\x88\x01\x01\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x15\n\ragent_private\x18\x08 \x01(\x08\x42\x13\n\x11_expected_version\"v\n\x14PutProcedureResponse\x12%\n\tprocedure\x18\x01 \x01(\x0b\x32\x12.memd.v1.Procedure\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\x12&\n\x07receipt\x18\x03 \x01(\x0b\x32\x15.memd.v1.WriteReceipt\"R\n\x13GetProcedureRequest\x12\x1d\n\x05scope\x18\x01 \x01(\x0b\x32\x0e.memd.v1.Scope\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\r\"=\n\x14GetProcedureResponse\x12%\n\tprocedure\x18\x01 \x01(\x0b\x32\x12.memd.v1.Procedure\"j\n\x15ListProceduresRequest\x12\x1d\n\x05scope\x18\x01 \x01(\x0b\x32\x0e.memd.v1.Scope\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0b\n\x03key\x18\x04 \x01(\t\"Y\n\x16ListProceduresResponse\x12&\n\nprocedures\x18\x01 \x03(\x0b\x32\x12.memd.v1.Procedure\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"X\n\x16\x44\x65leteProcedureRequest\x12\x1d\n\x05scope\x18\x01 \x01(\x0b\x32\x0e.memd.v1.Scope\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"[\n\x17\x44\x65leteProcedureResponse\x12\x18\n\x10versions_deleted\x18\x01 \x01(\r\x12&\n\x07receipt\x18\x02 \x01(\x0b\x32\x15.memd.v1.WriteReceipt\"\xc7\x01\n\x14ReportOutcomeRequest\x12\x1d\n\x05scope\x18\x01 \x01(\x0b\x32\x0e.memd.v1.Scope\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\r\x12!\n\x07outcome\x18\x04 \x01(\x0e\x32\x10.memd.v1.Outcome\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12+\n\x08\x64uration\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x07 \x01(\t\"f\n\x15ReportOutcomeResponse\x12%\n\tprocedure\x18\x01 \x01(\x0b\x32\x12.memd.v1.Procedure\x12&\n\x07receipt\x18\x02 \x01(\x0b\x32\x15.memd.v1.WriteReceipt2\xa5\x03\n\x10ProcedureService\x12K\n\x0cPutProcedure\x12\x1c.memd.v1.PutProcedureRequest\x1a\x1d.memd.v1.PutProcedureResponse\x12K\n\x0cGetProcedure\x12\x1c.memd.v1.GetProcedureRequest\x1a\x1d.memd.v1.GetProcedureResponse\x12Q\n\x0eListProcedures\x12\x1e.memd.v1.ListProceduresRequest\x1a\x1f.memd.v1.ListProceduresResponse\x12T\n\x0f\x44\x65leteProcedure\x12\x1f.memd.v1.DeleteProcedureRequest\x1a .memd.v1.DeleteProcedureResponse\x12N\n\rReportOutcome\x12\x1d.memd.v1.ReportOutcomeRequest\x1a\x1e.memd.v1.ReportOutcomeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fmemd/v1/procedure_service.proto\x12\x07memd.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14memd/v1/common.proto\"\x96\x03\n\tProcedure\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0f\n\x07trigger\x18\x03 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x04 \x01(\t\x12)\n\x08metadata\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x1d\n\x05scope\x18\x06 \x01(\x0b\x32\x0e.memd.v1.Scope\x12\x11\n\tsuccesses\x18\x07 \x01(\x04\x12\x10\n\x08\x66\x61ilures\x18\x08 \x01(\x04\x12\x1b\n\x13success_lower_bound\x18\t \x01(\x01\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11last_outcome_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\trelevance\x18\x0c \x01(\x01\x12\x1d\n\x05offer\x18\r \x01(\x0b\x32\x0e.memd.v1.Offer\x12#\n\x08\x64\x65motion\x18\x0e \x01(\x0b\x32\x11.memd.v1.Demotion\"\xa6\x01\n\x05Offer\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x16\n\x0enewest_version\x18\x02 \x01(\r\x12$\n\x06reason\x18\x03 \x01(\x0e\x32\x14.memd.v1.OfferReason\x12)\n\x05since\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12#\n\x08\x64\x65motion\x18\x05 \x01(\x0b\x32\x11.memd.v1.Demotion\"\xd9\x01\n\x08\x44\x65motion\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x18\n\x10\x62\x61seline_version\x18\x02 \x01(\r\x12\x1a\n\x12\x62\x61seline_successes\x18\x03 \x01(\x04\x12\x19\n\x11\x62\x61seline_failures\x18\x04 \x01(\x04\x12\x15\n\rexpected_rate\x18\x05 \x01(\x01\x12\x11\n\tsuccesses\x18\x06 \x01(\x04\x12\x10\n\x08\x66\x61ilures\x18\x07 \x01(\x04\x12/\n\x0b\x64\x65mote_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb4\x01\n\rOutcomeReport\x12!\n\x07outcome\x18\x01 \x01(\x0e\x32\x10.memd.v1.Outcome\x12\x12\n\noutcome_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12+\n\x08\x64uration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0breport_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xed\x01\n\x13PutProcedureRequest\x12\x1d\n\x05scope\x18\x01 \x01(\x0b\x32\x0e.memd.v1.Scope\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0f\n\x07trigger\x18\x03 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x04 \x01(\t\x12)\n\x08metadata\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x1d\n\x10\x65xpected_version\x18\x06 \x01(\rH\x00\x88\x01\x01\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x15\n\ragent_private\x18\x08 \x01(\x08\x42\x13\n\x11_expected_version\"v\n\x14PutProcedureResponse\x12%\n\tprocedure\x18\x01 \x01(\x0b\x32\x12.memd.v1.Procedure\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\x12&\n\x07receipt\x18\x03 \x01(\x0b\x32\x15.memd.v1.WriteReceipt\"d\n\x13GetProcedureRequest\x12\x1d\n\x05scope\x18\x01 \x01(\x0b\x32\x0e.memd.v1.Scope\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\r\x12\x10\n\x08outcomes\x18\x04 \x01(\r\"g\n\x14GetProcedureResponse\x12%\n\tprocedure\x18\x01 \x01(\x0b\x32\x12.memd.v1.Procedure\x12(\n\x08outcomes\x18\x02 \x03(\x0b\x32\x16.memd.v1.OutcomeReport\"j\n\x15ListProceduresRequest\x12\x1d\n\x05scope\x18\x01 \x01(\x0b\x32\x0e.memd.v1.Scope\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0b\n\x03key\x18\x04 \x01(\t\"Y\n\x16ListProceduresResponse\x12&\n\nprocedures\x18\x01 \x03(\x0b\x32\x12.memd.v1.Procedure\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"X\n\x16\x44\x65leteProcedureRequest\x12\x1d\n\x05scope\x18\x01 \x01(\x0b\x32\x0e.memd.v1.Scope\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"[\n\x17\x44\x65leteProcedureResponse\x12\x18\n\x10versions_deleted\x18\x01 \x01(\r\x12&\n\x07receipt\x18\x02 \x01(\x0b\x32\x15.memd.v1.WriteReceipt\"\xdb\x01\n\x14ReportOutcomeRequest\x12\x1d\n\x05scope\x18\x01 \x01(\x0b\x32\x0e.memd.v1.Scope\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\r\x12!\n\x07outcome\x18\x04 \x01(\x0e\x32\x10.memd.v1.Outcome\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12+\n\x08\x64uration\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x12\n\noutcome_id\x18\x08 \x01(\t\"f\n\x15ReportOutcomeResponse\x12%\n\tprocedure\x18\x01 \x01(\x0b\x32\x12.memd.v1.Procedure\x12&\n\x07receipt\x18\x02 \x01(\x0b\x32\x15.memd.v1.WriteReceipt*y\n\x0bOfferReason\x12\x1c\n\x18OFFER_REASON_UNSPECIFIED\x10\x00\x12\x17\n\x13OFFER_REASON_NEWEST\x10\x01\x12\x17\n\x13OFFER_REASON_FORMER\x10\x02\x12\x1a\n\x16OFFER_REASON_NO_BETTER\x10\x03\x32\xa5\x03\n\x10ProcedureService\x12K\n\x0cPutProcedure\x12\x1c.memd.v1.PutProcedureRequest\x1a\x1d.memd.v1.PutProcedureResponse\x12K\n\x0cGetProcedure\x12\x1c.memd.v1.GetProcedureRequest\x1a\x1d.memd.v1.GetProcedureResponse\x12Q\n\x0eListProcedures\x12\x1e.memd.v1.ListProceduresRequest\x1a\x1f.memd.v1.ListProceduresResponse\x12T\n\x0f\x44\x65leteProcedure\x12\x1f.memd.v1.DeleteProcedureRequest\x1a .memd.v1.DeleteProcedureResponse\x12N\n\rReportOutcome\x12\x1d.memd.v1.ReportOutcomeRequest\x1a\x1e.memd.v1.ReportOutcomeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'memd.v1.procedure_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_OFFERREASON']._serialized_start=2417
+  _globals['_OFFERREASON']._serialized_end=2538
   _globals['_PROCEDURE']._serialized_start=162
-  _globals['_PROCEDURE']._serialized_end=500
-  _globals['_PUTPROCEDUREREQUEST']._serialized_start=503
-  _globals['_PUTPROCEDUREREQUEST']._serialized_end=740
-  _globals['_PUTPROCEDURERESPONSE']._serialized_start=742
-  _globals['_PUTPROCEDURERESPONSE']._serialized_end=860
-  _globals['_GETPROCEDUREREQUEST']._serialized_start=862
-  _globals['_GETPROCEDUREREQUEST']._serialized_end=944
-  _globals['_GETPROCEDURERESPONSE']._serialized_start=946
-  _globals['_GETPROCEDURERESPONSE']._serialized_end=1007
-  _globals['_LISTPROCEDURESREQUEST']._serialized_start=1009
-  _globals['_LISTPROCEDURESREQUEST']._serialized_end=1115
-  _globals['_LISTPROCEDURESRESPONSE']._serialized_start=1117
-  _globals['_LISTPROCEDURESRESPONSE']._serialized_end=1206
-  _globals['_DELETEPROCEDUREREQUEST']._serialized_start=1208
-  _globals['_DELETEPROCEDUREREQUEST']._serialized_end=1296
-  _globals['_DELETEPROCEDURERESPONSE']._serialized_start=1298
-  _globals['_DELETEPROCEDURERESPONSE']._serialized_end=1389
-  _globals['_REPORTOUTCOMEREQUEST']._serialized_start=1392
-  _globals['_REPORTOUTCOMEREQUEST']._serialized_end=1591
-  _globals['_REPORTOUTCOMERESPONSE']._serialized_start=1593
-  _globals['_REPORTOUTCOMERESPONSE']._serialized_end=1695
-  _globals['_PROCEDURESERVICE']._serialized_start=1698
-  _globals['_PROCEDURESERVICE']._serialized_end=2119
+  _globals['_PROCEDURE']._serialized_end=568
+  _globals['_OFFER']._serialized_start=571
+  _globals['_OFFER']._serialized_end=737
+  _globals['_DEMOTION']._serialized_start=740
+  _globals['_DEMOTION']._serialized_end=957
+  _globals['_OUTCOMEREPORT']._serialized_start=960
+  _globals['_OUTCOMEREPORT']._serialized_end=1140
+  _globals['_PUTPROCEDUREREQUEST']._serialized_start=1143
+  _globals['_PUTPROCEDUREREQUEST']._serialized_end=1380
+  _globals['_PUTPROCEDURERESPONSE']._serialized_start=1382
+  _globals['_PUTPROCEDURERESPONSE']._serialized_end=1500
+  _globals['_GETPROCEDUREREQUEST']._serialized_start=1502
+  _globals['_GETPROCEDUREREQUEST']._serialized_end=1602
+  _globals['_GETPROCEDURERESPONSE']._serialized_start=1604
+  _globals['_GETPROCEDURERESPONSE']._serialized_end=1707
+  _globals['_LISTPROCEDURESREQUEST']._serialized_start=1709
+  _globals['_LISTPROCEDURESREQUEST']._serialized_end=1815
+  _globals['_LISTPROCEDURESRESPONSE']._serialized_start=1817
+  _globals['_LISTPROCEDURESRESPONSE']._serialized_end=1906
+  _globals['_DELETEPROCEDUREREQUEST']._serialized_start=1908
+  _globals['_DELETEPROCEDUREREQUEST']._serialized_end=1996
+  _globals['_DELETEPROCEDURERESPONSE']._serialized_start=1998
+  _globals['_DELETEPROCEDURERESPONSE']._serialized_end=2089
+  _globals['_REPORTOUTCOMEREQUEST']._serialized_start=2092
+  _globals['_REPORTOUTCOMEREQUEST']._serialized_end=2311
+  _globals['_REPORTOUTCOMERESPONSE']._serialized_start=2313
+  _globals['_REPORTOUTCOMERESPONSE']._serialized_end=2415
+  _globals['_PROCEDURESERVICE']._serialized_start=2541
+  _globals['_PROCEDURESERVICE']._serialized_end=2962
 # @@protoc_insertion_point(module_scope)

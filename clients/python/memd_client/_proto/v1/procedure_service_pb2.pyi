@@ -8,13 +8,45 @@ import collections.abc
 import google.protobuf.descriptor
 import google.protobuf.duration_pb2
 import google.protobuf.internal.containers
+import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import google.protobuf.struct_pb2
 import google.protobuf.timestamp_pb2
 import memd_client._proto.v1.common_pb2
+import sys
 import typing
 
+if sys.version_info >= (3, 10):
+    import typing as typing_extensions
+else:
+    import typing_extensions
+
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
+
+class _OfferReason:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _OfferReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_OfferReason.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    OFFER_REASON_UNSPECIFIED: _OfferReason.ValueType  # 0
+    OFFER_REASON_NEWEST: _OfferReason.ValueType  # 1
+    """It is the newest version."""
+    OFFER_REASON_FORMER: _OfferReason.ValueType  # 2
+    """The newest version was demoted; this is the newest one that was not."""
+    OFFER_REASON_NO_BETTER: _OfferReason.ValueType  # 3
+    """Its own record has fallen, and there is no good version to take its place."""
+
+class OfferReason(_OfferReason, metaclass=_OfferReasonEnumTypeWrapper): ...
+
+OFFER_REASON_UNSPECIFIED: OfferReason.ValueType  # 0
+OFFER_REASON_NEWEST: OfferReason.ValueType  # 1
+"""It is the newest version."""
+OFFER_REASON_FORMER: OfferReason.ValueType  # 2
+"""The newest version was demoted; this is the newest one that was not."""
+OFFER_REASON_NO_BETTER: OfferReason.ValueType  # 3
+"""Its own record has fallen, and there is no good version to take its place."""
+global___OfferReason = OfferReason
 
 @typing.final
 class Procedure(google.protobuf.message.Message):
@@ -34,6 +66,8 @@ class Procedure(google.protobuf.message.Message):
     CREATE_TIME_FIELD_NUMBER: builtins.int
     LAST_OUTCOME_TIME_FIELD_NUMBER: builtins.int
     RELEVANCE_FIELD_NUMBER: builtins.int
+    OFFER_FIELD_NUMBER: builtins.int
+    DEMOTION_FIELD_NUMBER: builtins.int
     key: builtins.str
     """Unique in its scope, at most MAX_ID_BYTES."""
     version: builtins.int
@@ -59,6 +93,14 @@ class Procedure(google.protobuf.message.Message):
     def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
     def last_outcome_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def offer(self) -> global___Offer:
+        """Which version of the key is offered."""
+
+    @property
+    def demotion(self) -> global___Demotion:
+        """Set when this version was demoted. It stays so: to try it again, put it as a new version."""
+
     def __init__(
         self,
         *,
@@ -74,11 +116,124 @@ class Procedure(google.protobuf.message.Message):
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         last_outcome_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         relevance: builtins.float = ...,
+        offer: global___Offer | None = ...,
+        demotion: global___Demotion | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "last_outcome_time", b"last_outcome_time", "metadata", b"metadata", "scope", b"scope"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["content", b"content", "create_time", b"create_time", "failures", b"failures", "key", b"key", "last_outcome_time", b"last_outcome_time", "metadata", b"metadata", "relevance", b"relevance", "scope", b"scope", "success_lower_bound", b"success_lower_bound", "successes", b"successes", "trigger", b"trigger", "version", b"version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "demotion", b"demotion", "last_outcome_time", b"last_outcome_time", "metadata", b"metadata", "offer", b"offer", "scope", b"scope"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["content", b"content", "create_time", b"create_time", "demotion", b"demotion", "failures", b"failures", "key", b"key", "last_outcome_time", b"last_outcome_time", "metadata", b"metadata", "offer", b"offer", "relevance", b"relevance", "scope", b"scope", "success_lower_bound", b"success_lower_bound", "successes", b"successes", "trigger", b"trigger", "version", b"version"]) -> None: ...
 
 global___Procedure = Procedure
+
+@typing.final
+class Offer(google.protobuf.message.Message):
+    """Which version of a key Recall shows and GetProcedure answers with."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: builtins.int
+    NEWEST_VERSION_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    SINCE_FIELD_NUMBER: builtins.int
+    DEMOTION_FIELD_NUMBER: builtins.int
+    version: builtins.int
+    newest_version: builtins.int
+    reason: global___OfferReason.ValueType
+    @property
+    def since(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def demotion(self) -> global___Demotion:
+        """The evidence, unless the reason is NEWEST."""
+
+    def __init__(
+        self,
+        *,
+        version: builtins.int = ...,
+        newest_version: builtins.int = ...,
+        reason: global___OfferReason.ValueType = ...,
+        since: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        demotion: global___Demotion | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["demotion", b"demotion", "since", b"since"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["demotion", b"demotion", "newest_version", b"newest_version", "reason", b"reason", "since", b"since", "version", b"version"]) -> None: ...
+
+global___Offer = Offer
+
+@typing.final
+class Demotion(google.protobuf.message.Message):
+    """Why a version is no longer trusted: the outcome of a sequential test (docs/adr/0012-procedures-that-learn.md)."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: builtins.int
+    BASELINE_VERSION_FIELD_NUMBER: builtins.int
+    BASELINE_SUCCESSES_FIELD_NUMBER: builtins.int
+    BASELINE_FAILURES_FIELD_NUMBER: builtins.int
+    EXPECTED_RATE_FIELD_NUMBER: builtins.int
+    SUCCESSES_FIELD_NUMBER: builtins.int
+    FAILURES_FIELD_NUMBER: builtins.int
+    DEMOTE_TIME_FIELD_NUMBER: builtins.int
+    version: builtins.int
+    baseline_version: builtins.int
+    """The last good version, whose record was the measure. 0: there was none, the version's own earlier record was."""
+    baseline_successes: builtins.int
+    baseline_failures: builtins.int
+    expected_rate: builtins.float
+    """The success rate expected by that record, 0 to 1."""
+    successes: builtins.int
+    """Outcomes of the demoted version since its fall is estimated to have begun."""
+    failures: builtins.int
+    @property
+    def demote_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        version: builtins.int = ...,
+        baseline_version: builtins.int = ...,
+        baseline_successes: builtins.int = ...,
+        baseline_failures: builtins.int = ...,
+        expected_rate: builtins.float = ...,
+        successes: builtins.int = ...,
+        failures: builtins.int = ...,
+        demote_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["demote_time", b"demote_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["baseline_failures", b"baseline_failures", "baseline_successes", b"baseline_successes", "baseline_version", b"baseline_version", "demote_time", b"demote_time", "expected_rate", b"expected_rate", "failures", b"failures", "successes", b"successes", "version", b"version"]) -> None: ...
+
+global___Demotion = Demotion
+
+@typing.final
+class OutcomeReport(google.protobuf.message.Message):
+    """One use of a version, as it was reported."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OUTCOME_FIELD_NUMBER: builtins.int
+    OUTCOME_ID_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    DURATION_FIELD_NUMBER: builtins.int
+    REPORT_TIME_FIELD_NUMBER: builtins.int
+    outcome: memd_client._proto.v1.common_pb2.Outcome.ValueType
+    outcome_id: builtins.str
+    reason: builtins.str
+    @property
+    def duration(self) -> google.protobuf.duration_pb2.Duration:
+        """Unset when it was not told."""
+
+    @property
+    def report_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        outcome: memd_client._proto.v1.common_pb2.Outcome.ValueType = ...,
+        outcome_id: builtins.str = ...,
+        reason: builtins.str = ...,
+        duration: google.protobuf.duration_pb2.Duration | None = ...,
+        report_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["duration", b"duration", "report_time", b"report_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["duration", b"duration", "outcome", b"outcome", "outcome_id", b"outcome_id", "reason", b"reason", "report_time", b"report_time"]) -> None: ...
+
+global___OutcomeReport = OutcomeReport
 
 @typing.final
 class PutProcedureRequest(google.protobuf.message.Message):
@@ -156,9 +311,12 @@ class GetProcedureRequest(google.protobuf.message.Message):
     SCOPE_FIELD_NUMBER: builtins.int
     KEY_FIELD_NUMBER: builtins.int
     VERSION_FIELD_NUMBER: builtins.int
+    OUTCOMES_FIELD_NUMBER: builtins.int
     key: builtins.str
     version: builtins.int
     """0: the offered one."""
+    outcomes: builtins.int
+    """How many of the newest outcomes of the version to return. 0: none. At most MAX_KEPT_OUTCOMES."""
     @property
     def scope(self) -> memd_client._proto.v1.common_pb2.Scope: ...
     def __init__(
@@ -167,9 +325,10 @@ class GetProcedureRequest(google.protobuf.message.Message):
         scope: memd_client._proto.v1.common_pb2.Scope | None = ...,
         key: builtins.str = ...,
         version: builtins.int = ...,
+        outcomes: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["scope", b"scope"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["key", b"key", "scope", b"scope", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["key", b"key", "outcomes", b"outcomes", "scope", b"scope", "version", b"version"]) -> None: ...
 
 global___GetProcedureRequest = GetProcedureRequest
 
@@ -178,15 +337,21 @@ class GetProcedureResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     PROCEDURE_FIELD_NUMBER: builtins.int
+    OUTCOMES_FIELD_NUMBER: builtins.int
     @property
     def procedure(self) -> global___Procedure: ...
+    @property
+    def outcomes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___OutcomeReport]:
+        """Newest first. The newest MAX_KEPT_OUTCOMES of a key are kept."""
+
     def __init__(
         self,
         *,
         procedure: global___Procedure | None = ...,
+        outcomes: collections.abc.Iterable[global___OutcomeReport] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["procedure", b"procedure"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["procedure", b"procedure"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["outcomes", b"outcomes", "procedure", b"procedure"]) -> None: ...
 
 global___GetProcedureResponse = GetProcedureResponse
 
@@ -290,19 +455,25 @@ class ReportOutcomeRequest(google.protobuf.message.Message):
     REASON_FIELD_NUMBER: builtins.int
     DURATION_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
+    OUTCOME_ID_FIELD_NUMBER: builtins.int
     key: builtins.str
     version: builtins.int
     """Required: the version that was used."""
     outcome: memd_client._proto.v1.common_pb2.Outcome.ValueType
     """Required."""
     reason: builtins.str
-    """At most MAX_REASON_BYTES. Checked; not kept yet."""
+    """Why. At most MAX_REASON_BYTES."""
     request_id: builtins.str
+    outcome_id: builtins.str
+    """The caller's name for this use of the procedure, at most MAX_ID_BYTES: whoever reports it again, under whatever
+    request_id, it counts once, as long as it is among the kept ones. With another version or outcome it is
+    INVALID_ARGUMENT.
+    """
     @property
     def scope(self) -> memd_client._proto.v1.common_pb2.Scope: ...
     @property
     def duration(self) -> google.protobuf.duration_pb2.Duration:
-        """How long the attempt took. Not kept yet."""
+        """How long the attempt took; not negative."""
 
     def __init__(
         self,
@@ -314,9 +485,10 @@ class ReportOutcomeRequest(google.protobuf.message.Message):
         reason: builtins.str = ...,
         duration: google.protobuf.duration_pb2.Duration | None = ...,
         request_id: builtins.str = ...,
+        outcome_id: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["duration", b"duration", "scope", b"scope"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["duration", b"duration", "key", b"key", "outcome", b"outcome", "reason", b"reason", "request_id", b"request_id", "scope", b"scope", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["duration", b"duration", "key", b"key", "outcome", b"outcome", "outcome_id", b"outcome_id", "reason", b"reason", "request_id", b"request_id", "scope", b"scope", "version", b"version"]) -> None: ...
 
 global___ReportOutcomeRequest = ReportOutcomeRequest
 

@@ -95,7 +95,8 @@ class ProcedureServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ReportOutcome(self, request, context):
-        """Counts one outcome for one version.
+        """Counts one outcome for one version, and demotes that version once its record is significantly worse than the last good
+        one: then the newest earlier version that is not demoted is offered.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

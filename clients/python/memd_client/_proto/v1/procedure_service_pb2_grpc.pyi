@@ -49,7 +49,9 @@ class ProcedureServiceStub:
         memd_client._proto.v1.procedure_service_pb2.ReportOutcomeRequest,
         memd_client._proto.v1.procedure_service_pb2.ReportOutcomeResponse,
     ]
-    """Counts one outcome for one version."""
+    """Counts one outcome for one version, and demotes that version once its record is significantly worse than the last good
+    one: then the newest earlier version that is not demoted is offered.
+    """
 
 class ProcedureServiceAsyncStub:
     """How to do things: versioned how-tos with the record of their outcomes."""
@@ -82,7 +84,9 @@ class ProcedureServiceAsyncStub:
         memd_client._proto.v1.procedure_service_pb2.ReportOutcomeRequest,
         memd_client._proto.v1.procedure_service_pb2.ReportOutcomeResponse,
     ]
-    """Counts one outcome for one version."""
+    """Counts one outcome for one version, and demotes that version once its record is significantly worse than the last good
+    one: then the newest earlier version that is not demoted is offered.
+    """
 
 class ProcedureServiceServicer(metaclass=abc.ABCMeta):
     """How to do things: versioned how-tos with the record of their outcomes."""
@@ -125,6 +129,8 @@ class ProcedureServiceServicer(metaclass=abc.ABCMeta):
         request: memd_client._proto.v1.procedure_service_pb2.ReportOutcomeRequest,
         context: _ServicerContext,
     ) -> typing.Union[memd_client._proto.v1.procedure_service_pb2.ReportOutcomeResponse, collections.abc.Awaitable[memd_client._proto.v1.procedure_service_pb2.ReportOutcomeResponse]]:
-        """Counts one outcome for one version."""
+        """Counts one outcome for one version, and demotes that version once its record is significantly worse than the last good
+        one: then the newest earlier version that is not demoted is offered.
+        """
 
 def add_ProcedureServiceServicer_to_server(servicer: ProcedureServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
