@@ -114,9 +114,7 @@ HNSW_BUILD_S = 6 * 3_600.0  # an index over ten million vectors
 SEARCH_TABLE_BATCH = 1_000  # memories whose terms are made at a time: their texts are held in memory
 SEARCH_COUNT_LEASE_US = 10 * 60 * SECOND_US  # counting the words of a few million memories
 SEARCH_COUNT_EVERY_US = 5 * 60 * SECOND_US  # a few new memories move the ranking by nothing that can be seen
-SEARCH_MOVE_INTERVAL_S = (
-    1.0  # how soon a setting is followed, and searches are relieved of catching up: one short query
-)
+SEARCH_MOVE_INTERVAL_S = 1.0  # how soon a setting is followed: one short query
 SEARCH_MOVE_LEASE_US = 30 * SECOND_US  # a build goes on this long after its daemon fell
 SEARCH_DROP_AFTER_US = 10 * 60 * SECOND_US  # all daemons have loaded their indexes by then, or scan while they do
 
