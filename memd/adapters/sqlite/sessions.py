@@ -45,7 +45,7 @@ _RECENT = (
 # Position of the oldest episode within the cap; no row while there are fewer.
 _FLOOR = "SELECT position FROM event WHERE session_pk = ? AND ephemeral = 0 ORDER BY position DESC LIMIT 1 OFFSET ?"
 # What nobody has consolidated yet waits for it, but not for ever.
-_SWEEPABLE = "(min(s.promoted, s.digested) >= s.last_position OR s.expire_time <= ?)"
+_SWEEPABLE = "(min(promoted, digested) >= last_position OR expire_time <= ?)"
 
 
 class SqliteSessions:
@@ -176,7 +176,7 @@ class SqliteSessions:
 
     async def sweep(self, max_rows: int) -> int:
         # Every append moves expire_time, so no index has it: a reader looks for what is due, off the writer's time.
-        sql = f"SELECT pk FROM session s WHERE dead = 0 AND expire_time <= ? AND {_SWEEPABLE} LIMIT ?"
+        sql = f"SELECT pk FROM session WHERE dead = 0 AND expire_time <= ? AND {_SWEEPABLE} LIMIT ?"
         now = self._clock.now_us()
         spared = now - self.consolidation_grace_us
         due = await self._reads.run(lambda connection: rows(connection, sql, (now, spared, max_rows)))
