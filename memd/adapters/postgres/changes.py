@@ -61,8 +61,8 @@ class PostgresChanges:
         return await self._database.read(namespace, lambda reader: self._changes(reader, namespace, since))
 
     async def _changes(self, reader: Reader, namespace: str, since: Head) -> ChangeBatch | None:
-        head = await _head(reader, namespace)
-        if since.seq > head.seq or not await _same_history(reader, namespace, since):
+        head = await find_head(reader, namespace)
+        if since.seq > head.seq or not await same_history(reader, namespace, since):
             return None
         folded = await _fold(reader, namespace, since.seq, head.seq)
         if folded is None:
@@ -85,7 +85,7 @@ class PostgresChanges:
 
     async def snapshot(self, namespace: str) -> AsyncIterator[ChangeBatch]:
         async with self._database.snapshot(namespace) as reader:
-            reached = await _head(reader, namespace)
+            reached = await find_head(reader, namespace)
             yield ChangeBatch(namespace, 0, reached, cleared=KINDS, settings=await find_settings(reader, namespace))
             last = 0
             while memories := await self._memories_after(reader, namespace, last):
@@ -147,12 +147,12 @@ class PostgresChanges:
         return ReplicaProcedure(decode_procedure(namespace, columns), embeddings)
 
 
-async def _head(reader: Reader, namespace: str) -> Head:
+async def find_head(reader: Reader, namespace: str) -> Head:
     found = await reader.row(_HEAD, namespace)
     return Head(found[0], found[1]) if found else Head(0, 0)
 
 
-async def _same_history(reader: Reader, namespace: str, since: Head) -> bool:
+async def same_history(reader: Reader, namespace: str, since: Head) -> bool:
     """Whether the log up to ``since`` is the one the replica followed."""
     if since.seq == 0:
         return True
