@@ -20,7 +20,7 @@ _LINES = (
 _NEXT = "SELECT 1 FROM memd.change_log WHERE namespace = $1 AND seq = $2 LIMIT 1"
 _ROWS = (
     f"SELECT {COLUMNS} FROM memd.memory WHERE namespace = $1 AND memory_id = ANY ($2::text[])"
-    " AND coalesce(expire_time, $3 + 1) > $3"
+    " AND (expire_time IS NULL OR expire_time > $3)"
 )
 _STONES = (
     "SELECT DISTINCT seq, user_id, agent_id FROM memd.tombstone WHERE namespace = $1 AND kind = 'memory' AND seq > $2"
