@@ -62,6 +62,7 @@ from memd.service.recall import RecallService
 from memd.service.remember import RememberService
 from memd.service.sessions import SessionService
 from memd.service.steps import StepService
+from memd.service.watch import Bell, WatchService
 from memd.serving import EXIT_FATAL, FATAL_DRAIN_S, Endpoints, Stop, drain
 from memd.stores import Stores
 from memd.tasks import Supervisor
@@ -159,13 +160,15 @@ class _Parts:
     """Where namespaces can be searched by Postgres."""
     embedder: Embedder
     clock: SystemClock
+    bell: Bell
 
 
 @contextlib.asynccontextmanager
 async def _opened(config: Config, clock: SystemClock, hooks: testing_hooks.Hooks, stop: Stop) -> AsyncIterator[_Parts]:
     """Stores first: they say which model. Then that and the indexes, side by side. What fails closes what was opened."""
     async with contextlib.AsyncExitStack() as stack:
-        feed = IndexFeed()
+        feed, bell = IndexFeed(), Bell()
+        feed.changed = bell.ring
         opening = stores.opened(config, clock, feed, on_fatal=stop.on_fatal, vfs=hooks.vfs)
         opened = await stack.enter_async_context(opening)
         form = _form(config.embedding.precision, await opened.frozen_model())
@@ -182,7 +185,7 @@ async def _opened(config: Config, clock: SystemClock, hooks: testing_hooks.Hooks
             stack.push_async_callback(moves.close)
             await moves.run_once()
         await _preload(opened, index, moves)
-        yield _Parts(opened, routed, moves, await loading, clock)
+        yield _Parts(opened, routed, moves, await loading, clock, bell)
 
 
 def _form(precision: str, frozen: EmbeddingModel | None) -> Form:
@@ -256,6 +259,7 @@ def _servicers(config: Config, parts: _Parts, metrics: Metrics, started: float) 
     recall = RecallService(_tiers(config, parts, counter), RustContextPacker(counter), policy, clock)
     observe = ObserveService(stores.sessions, counter, policy, clock)
     remember = RememberService(stores.memories, embedder, stores.settings, policy, clock)
+    watch = WatchService(stores.change_log, parts.bell, stores.follower)
     procedures = ProcedureService(stores.procedures, stores.memories, embedder, stores.settings, policy)
     facts = DaemonFacts(
         version=__version__,
@@ -268,7 +272,7 @@ def _servicers(config: Config, parts: _Parts, metrics: Metrics, started: float) 
         stores.memories, stores.settings, parts.index, policy, stores.backups, no_pgvector=stores.no_pgvector
     )
     return {
-        SERVICES["MemoryService"]: MemoryServicer(recall, observe, remember, _forget(parts), metrics),
+        SERVICES["MemoryService"]: MemoryServicer(recall, observe, remember, _forget(parts), watch, metrics),
         SERVICES["SessionService"]: SessionServicer(SessionService(stores.sessions, policy)),
         SERVICES["ProcedureService"]: ProcedureServicer(procedures),
         SERVICES["CheckpointService"]: CheckpointServicer(

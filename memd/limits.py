@@ -62,6 +62,7 @@ MAX_CONCURRENT_STREAMS = 1_024  # a connection; gRPC counts streams past their e
 MAX_CONCURRENT_CALLS = 1_024  # the process; over it RESOURCE_EXHAUSTED with a retry hint
 MAX_STREAMS = 128  # the process, of the calls: a watch holds its place for hours, and calls must find one
 MAX_STREAM_S = 86_400.0  # of one stream; a watch is then begun anew where it ended
+WATCH_RECHECK_S = 30.0  # a watch that hears nothing keeps its namespace among those the replica follows
 STREAM_STALL_S = 30.0  # a reader that takes nothing, or a sender that sends nothing, for this long is cut
 
 # -- time
@@ -77,6 +78,7 @@ MAX_TIER_ITEMS = 1_000_000_000  # of [tiers.*] max_items; more is "unbounded", w
 MAX_TIER_TOKENS = 1_000_000  # of [tiers.*] max_tokens: the longest context windows there are
 MAX_OFFERED_PROCEDURES = 3  # a Recall suggests ways to do it, not a manual
 MAX_NAMESPACES_LOADED = 16_384  # indexes kept in memory; the one unused for longest goes first
+MAX_SEQ = 2**63 - 1  # change numbers are signed 64-bit integers in every store
 MAX_EPOCH = 2**31 - 1  # epochs are drawn at random: two stores have the same one with this chance
 MAX_CHANGE_LOG = 100_000  # changes of a namespace kept for replicas; a replica further behind reloads
 MAX_CHANGE_BATCH = 512  # lines of the change log handed to a replica at a time: their rows are held in memory

@@ -520,6 +520,37 @@ class ChangeSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryLine:
+    """A line of the change log about a memory, or (``memory_id`` "") about all of the namespace."""
+
+    seq: int
+    memory_id: str
+    memory: Memory | None = None
+    """As it is now: maybe later than ``seq``. None: it is gone."""
+    forgotten_for: tuple[Scope, ...] = ()
+    """Whose Forget deleted it under this number; () where it expired, or was put."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryLines:
+    """Lines after a position, whole change numbers, in order; ``reached`` is the position after them."""
+
+    reached: Head
+    lines: tuple[MemoryLine, ...] = ()
+
+
+class ChangeLog(Protocol):
+    """What watchers follow."""
+
+    async def head(self, namespace: str) -> Head:
+        """Where the log stands; Head(0, 0) before the first change."""
+
+    async def memory_lines(self, namespace: str, since: Head) -> MemoryLines | None:
+        """The next lines after ``since``, about MAX_CHANGE_BATCH. None when the log does not reach back to it or has
+        another history; an epoch of 0 is not compared. What was put and is gone again has no line of its own."""
+
+
+@dataclass(frozen=True, slots=True)
 class Freshness:
     """How far the rows at hand are behind the truth. ``reason``: a fixed upper-case word when they are, else "";
     ``staleness_us``: then, how long ago they were last known not to be."""

@@ -20,7 +20,17 @@ from memd.config import Config, RedisConfig
 from memd.domain.errors import ModelMismatch, Unavailable
 from memd.domain.model import Durability, EmbeddingModel, TierName
 from memd.limits import POSTGRES_START_PAUSE_S, POSTGRES_START_WAIT_S
-from memd.ports import Backups, Clock, MemoryStore, ProcedureStore, SessionStore, SettingsStore, StepLedger, TaskStore
+from memd.ports import (
+    Backups,
+    ChangeLog,
+    Clock,
+    MemoryStore,
+    ProcedureStore,
+    SessionStore,
+    SettingsStore,
+    StepLedger,
+    TaskStore,
+)
 
 log = logging.getLogger(__name__)
 REPLICA = "replica"
@@ -64,6 +74,11 @@ class Stores:
         if not self.postgres.has_pgvector:
             return 'index = "pgvector" needs pgvector, which this Postgres database was made without'
         return ""
+
+    @property
+    def change_log(self) -> ChangeLog:
+        """Where the truth is."""
+        return self.postgres.change_log if self.postgres else self.local.change_log
 
     async def frozen_model(self) -> EmbeddingModel | None:
         """The model the stored embeddings were made with."""

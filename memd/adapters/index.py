@@ -40,15 +40,21 @@ class IndexFeed:
     is set then; nothing that concerns an index is committed before."""
 
     index: RustNamespaceIndex | None = None
+    changed: Callable[[Iterable[str]], None] | None = None
+    """Told the namespaces that changed, after the index."""
 
     def __call__(self, changes: Sequence[IndexChange]) -> None:
         if self.index is not None:
             self.index.apply(changes)
+        if self.changed is not None:
+            self.changed(change.namespace for change in changes)
 
     def reset(self, namespace: str) -> None:
         """The rows of the namespace were replaced as a whole."""
         if self.index is not None:
             self.index.reset(namespace)
+        if self.changed is not None:
+            self.changed((namespace,))
 
 
 class RustNamespaceIndex:

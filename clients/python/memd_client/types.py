@@ -78,6 +78,27 @@ class NewMemory:
 
 
 @dataclass(frozen=True, slots=True)
+class Position:
+    """A place in a namespace's change log. ``epoch`` tells one history of the store from another; 0 is not compared."""
+
+    seq: int
+    epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryChange:
+    """A memory was stored or changed, or (``memory`` None) is gone; ``memory_id`` "": all of the namespace are.
+
+    ``position``: everything up to it has been told, this change included.
+    """
+
+    memory_id: str
+    memory: Memory | None
+    seq: int
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """One stored memory. ``receipt`` is set where a write returned it."""
 

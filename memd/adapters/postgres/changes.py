@@ -32,7 +32,7 @@ _LINES = (
     "SELECT seq, kind, entry_id, op FROM memd.change_log WHERE namespace = $1 AND seq > $2 AND seq <= $3 ORDER BY seq"
 )
 _SAME_HISTORY = (
-    "($2 = 0 OR EXISTS (SELECT FROM memd.namespace_epoch own WHERE own.namespace = $1 AND own.epoch = $3"
+    "($2::bigint = 0 OR EXISTS (SELECT FROM memd.namespace_epoch own WHERE own.namespace = $1 AND own.epoch = $3"
     " AND NOT EXISTS (SELECT FROM memd.namespace_epoch later WHERE later.namespace = $1"
     " AND later.first_seq > own.first_seq AND later.first_seq <= $2)))"
 )
@@ -103,7 +103,7 @@ class PostgresChanges:
 
     async def snapshot(self, namespace: str) -> AsyncIterator[ChangeBatch]:
         async with self._database.snapshot(namespace) as reader:
-            reached = await _head(reader, namespace)
+            reached = await find_head(reader, namespace)
             yield ChangeBatch(namespace, 0, reached, cleared=KINDS, settings=await find_settings(reader, namespace))
             last = 0
             while memories := await self._memories_after(reader, namespace, last):
@@ -156,9 +156,15 @@ class PostgresChanges:
         return ReplicaProcedure(decode_procedure(namespace, columns), embeddings)
 
 
-async def _head(reader: Reader, namespace: str) -> Head:
+async def find_head(reader: Reader, namespace: str) -> Head:
     found = await reader.row(_HEAD, namespace)
     return Head(found[0], found[1]) if found else Head(0, 0)
+
+
+async def same_history(reader: Reader, namespace: str, since: Head) -> bool:
+    """Whether the log up to ``since`` is the one that was followed up to there."""
+    found = await reader.row(f"SELECT {_SAME_HISTORY}", namespace, since.seq, since.epoch)
+    return bool(found and found[0])
 
 
 async def _fold(reader: Reader, namespace: str, since: int, head: int, lines: Sequence[Row]) -> _Folded | None:

@@ -23,6 +23,7 @@ from memd.adapters.postgres.steps import PostgresSteps
 from memd.adapters.postgres.tasks import PostgresTasks
 from memd.adapters.postgres.vacuum import Vacuum
 from memd.adapters.postgres.vectors import VectorCodec
+from memd.adapters.postgres.watching import PostgresChangeLog
 from memd.domain.errors import ConfigError
 from memd.domain.model import EmbeddingModel
 from memd.limits import SEARCH_DROP_AFTER_US
@@ -45,6 +46,7 @@ class PostgresStores:
         self.steps = PostgresSteps(database, self._vacuum.ask)
         self.leases = PostgresLeases(database)
         self.changes = PostgresChanges(database, codec, dimensions)
+        self.change_log = PostgresChangeLog(database)
 
     @classmethod
     async def open(

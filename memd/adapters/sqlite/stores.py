@@ -30,6 +30,7 @@ from memd.adapters.sqlite.settings import SqliteSettings
 from memd.adapters.sqlite.steps import SqliteSteps
 from memd.adapters.sqlite.tasks import SqliteTasks
 from memd.adapters.sqlite.tombstones import Tombstones
+from memd.adapters.sqlite.watching import SqliteChangeLog
 from memd.adapters.sqlite.writer import Writer
 from memd.domain.model import EmbeddingModel
 from memd.ports import Clock, IndexSink
@@ -84,6 +85,7 @@ class SqliteStores:
         self.settings = SqliteSettings(self._writer, self._reads, clock)
         self.tasks = SqliteTasks(self._writer, self._reads, clock)
         self.steps = SqliteSteps(self._writer, self._reads, clock)
+        self.change_log = SqliteChangeLog(self._reads, clock)
         self.backups = SqliteBackups(directory.path, self._readers, clock)
         self.replica = SqliteReplica(self._writer, self._reads, guard, cache.resetting(reset))
         self.failed = self._writer.failed
