@@ -26,7 +26,8 @@ _INVARIANTS = (
     ),
     (
         "{} procedures lack their newest version, or offer another one without a reason",
-        "SELECT count(*) FROM memd.procedure p WHERE p.namespace = $1 AND (p.offered <> p.version AND p.demotion = '' OR NOT EXISTS"
+        "SELECT count(*) FROM memd.procedure p WHERE p.namespace = $1"
+        " AND (p.offered <> p.version AND p.demotion = '' OR NOT EXISTS"
         " (SELECT FROM memd.procedure_version v WHERE v.procedure_pk = p.pk AND v.version = p.offered))",
     ),
     (
