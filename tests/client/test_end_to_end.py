@@ -21,6 +21,7 @@ from memd_client import (
     F,
     Health,
     NewMemory,
+    OfferReason,
     Outcome,
     SourceKind,
     Tier,
@@ -255,6 +256,54 @@ def test_the_same_event_id_is_one_event(memd: Client) -> None:
     assert not first.events[0].merged
     assert again.events[0].merged
     assert len(list(memd.episodes())) == 1
+
+
+def test_recall_goes_back_to_the_version_that_worked(memd: Client, served: Daemon) -> None:
+    memd.put_procedure("deploy", "blue and green", trigger="deploying the service")
+    for run in range(20):
+        memd.report_outcome("deploy", 1, Outcome.SUCCESS, outcome_id=f"run {run}", duration=timedelta(seconds=3))
+    memd.put_procedure("deploy", "all at once", trigger="getting the service out")
+    assert "deploy v2 (untried): all at once" in memd.recall("how do we deploy?").context
+    for run in range(20, 25):
+        for _ in range(2):  # by the agent, and by whoever watches it
+            last = memd.report_outcome("deploy", 2, Outcome.FAILURE, outcome_id=f"run {run}", reason="it went down")
+    assert last.failures == 5
+    assert last.demotion is not None
+    assert "deploy v1 (20/20 ok; v2 was demoted): blue and green" in memd.recall("how do we deploy?").context
+    assert "v1" in memd.recall("the service must go live on our machines").context, "found by meaning"
+    served.restart()
+    offered = memd.get_procedure("deploy")
+    assert offered.version == 1
+    assert offered.offer is not None
+    assert (offered.offer.reason, offered.offer.newest_version) == (OfferReason.FORMER, 2)
+    assert offered.offer.demotion == last.demotion
+    assert offered.offer.since == last.demotion.demote_time
+    assert (last.demotion.baseline_successes, last.demotion.failures) == (20, 5)
+    assert "deploy v1 (20/20 ok; v2 was demoted)" in memd.recall("how do we deploy?").context
+    failed = memd.get_procedure("deploy", version=2, outcomes=2)
+    assert failed.demotion == last.demotion
+    assert [(one.outcome_id, one.reason) for one in failed.outcomes] == [
+        ("run 24", "it went down"),
+        ("run 23", "it went down"),
+    ]
+    assert memd.get_procedure("deploy", outcomes=1).outcomes[0].duration == timedelta(seconds=3)
+    assert [p.version for p in memd.list_procedures()] == [1]
+
+
+def test_bad_reports_are_refused(memd: Client) -> None:
+    with pytest.raises(errors.NotFound):
+        memd.report_outcome("nothing", 1, Outcome.SUCCESS)
+    memd.put_procedure("deploy", "x")
+    with pytest.raises(errors.NotFound):
+        memd.report_outcome("deploy", 2, Outcome.SUCCESS)
+    with pytest.raises(errors.InvalidArgument):
+        memd.report_outcome("deploy", 1, Outcome.SUCCESS, duration=timedelta(seconds=-1))
+    memd.report_outcome("deploy", 1, Outcome.SUCCESS, outcome_id="run")
+    with pytest.raises(errors.InvalidArgument):
+        memd.report_outcome("deploy", 1, Outcome.FAILURE, outcome_id="run")
+    with pytest.raises(errors.InvalidArgument):
+        memd.get_procedure("deploy", outcomes=100_000)
+    assert memd.get_procedure("deploy").successes == 1
 
 
 def test_procedures_count_their_outcomes(memd: Client) -> None:

@@ -19,7 +19,7 @@ from memd.domain.errors import (
     StoreBusy,
     WrongState,
 )
-from memd.domain.model import Memory, NewMemory
+from memd.domain.model import Memory, NewMemory, Outcome, OutcomeReport
 from tests.contract.builders import MODEL, USER, draft
 from tests.postgres.calls import page, remember
 from tests.postgres.conftest import OpenStores
@@ -128,6 +128,36 @@ class TestMigration:
         stores = await PostgresStores.open(PostgresSettings(postgres_url), model=MODEL)
         assert await page(stores) == []
         await stores.close()
+
+    async def test_procedures_from_before_versions_were_weighed_go_on(
+        self, postgres_launcher: Launcher, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        server = postgres_launcher.shared
+        name = await _database_for(server, "ada", "CREATEROLE")  # no superuser: row security binds who migrates
+        await asyncio.to_thread(_send, server, name, "GRANT memd_app, memd_keeper TO ada")
+        await asyncio.to_thread(_send, server, name, f"GRANT CREATE ON DATABASE {name} TO ada")
+        settings = PostgresSettings(server.url(name, user="ada"))
+        with monkeypatch.context() as old:
+            old.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:4])
+            await (await PostgresStores.open(settings, model=MODEL, pgvector=False)).close()
+        for line in (
+            "INSERT INTO memd.procedure (namespace, procedure_id, user_id, agent_id, key, version, vectors)"
+            " VALUES ('n', 'p', 'u', '', 'key', 2, '\\x0000803f000000000000000000000000')",
+            "INSERT INTO memd.procedure_version SELECT 'n', pk, v, 'words', 'body ' || v, '{}', 18, 2, 100 * v, NULL"
+            " FROM memd.procedure, generate_series(1, 2) v",
+        ):
+            await asyncio.to_thread(_send, server, name, line)
+        stores = await PostgresStores.open(settings, model=MODEL, pgvector=False)
+        one = await stores.procedures.get("n", "p", 0)
+        assert (one.content, one.offer.version, one.offer.newest, one.offer.since) == ("body 2", 2, 2, 200)
+        for _ in range(5):
+            await stores.procedures.report("n", "p", 2, OutcomeReport(Outcome.FAILURE), None)
+        assert (await stores.procedures.get("n", "p", 0)).version == 1
+        batches = [batch async for batch in stores.changes.snapshot("n")]
+        (copied,) = [one for batch in batches for one in batch.procedures]
+        assert [len(vector) for vector in copied.embeddings] == [16]
+        await stores.close()
+        await asyncio.to_thread(_drop, server, name, "ada")
 
 
 class TestRights:

@@ -90,7 +90,7 @@ class Forgetter:
         """After the commit: let the server reuse the space of what went."""
         touched = {table for name, table in _TABLES.items() if receipt.counts.get(name)}
         if "procedure" in touched:
-            touched.add("procedure_version")
+            touched |= {"procedure_version", "procedure_outcome"}
         if touched and not receipt.dry_run:
             self._vacuum(touched)
 

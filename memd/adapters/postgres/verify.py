@@ -25,9 +25,10 @@ _INVARIANTS = (
         " WHERE m.namespace = $1 AND r.version >= m.version",
     ),
     (
-        "{} procedures lack the version they offer",
-        "SELECT count(*) FROM memd.procedure p WHERE p.namespace = $1 AND NOT EXISTS"
-        " (SELECT FROM memd.procedure_version v WHERE v.procedure_pk = p.pk AND v.version = p.offered)",
+        "{} procedures lack their newest version, or offer another one without a reason",
+        "SELECT count(*) FROM memd.procedure p WHERE p.namespace = $1"
+        " AND (p.offered <> p.version AND p.demotion = '' OR NOT EXISTS"
+        " (SELECT FROM memd.procedure_version v WHERE v.procedure_pk = p.pk AND v.version = p.offered))",
     ),
     (
         "{} rows are in another namespace than what they belong to",

@@ -28,10 +28,10 @@ _INVARIANTS = (
         "SELECT count(*) FROM memory m JOIN memory_revision r ON r.memory_pk = m.pk WHERE {} AND r.version >= m.version",
     ),
     (
-        "{} procedures lack the version they offer",
+        "{} procedures lack their newest version, or offer another one without a reason",
         "namespace",
-        "SELECT count(*) FROM procedure p WHERE {} AND NOT EXISTS"
-        " (SELECT 1 FROM procedure_version v WHERE v.procedure_pk = p.pk AND v.version = p.offered)",
+        "SELECT count(*) FROM procedure p WHERE {} AND (p.offered <> p.version AND p.demotion = '' OR NOT EXISTS"
+        " (SELECT 1 FROM procedure_version v WHERE v.procedure_pk = p.pk AND v.version = p.offered))",
     ),
     (
         "{} events lie beyond the end of their session",
