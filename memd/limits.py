@@ -127,11 +127,31 @@ REPLICA_WAIT_S = 1.0  # a first use of a namespace waits so long for its rows; a
 
 # -- summarizers
 SUMMARIZER_TIMEOUT_S = 20.0  # of one summary, with all tries: nobody waits for it but the next compression
+MIN_SUMMARIZER_TIMEOUT_S = 0.1  # no model is quicker
+MAX_SUMMARIZER_TIMEOUT_S = 300.0  # a large model on one core
 SUMMARIZER_TRIES = 3  # of one summary, against a service that says it is busy
 SUMMARIZER_RETRY_FIRST_S = 0.5  # doubled with every try; a service's own Retry-After counts if it is longer
 MAX_SUMMARY_REPLY_BYTES = 1024 * 1024  # of an HTTP reply; a summary has a few kilobytes
 SUMMARIZER_BREAKER_FAILURES = 3  # in a row, then the service is left alone
 SUMMARIZER_BREAKER_S = 60.0  # for this long, and summaries are extracts
+
+# -- compression of working memory
+DEFAULT_COMPRESS_AT = 0.8  # of the working tokens: the summary is there before the budget is full
+MIN_COMPRESS_AT = 0.1  # less would compress what is hardly there
+MAX_COMPRESS_AT = 1.0  # more could only be dropped
+DEFAULT_COMPRESS_KEEP = 5  # the newest items stay word for word: what the next answer is about
+MAX_COMPRESS_KEEP = 100  # beyond it there is little left to compress
+DEFAULT_COMPRESS_TO = 0.2  # of the tokens: more than 60 % of the facts are still there (docs/benchmarks.md)
+MIN_COMPRESS_TO = 0.02  # a line of a page
+MAX_COMPRESS_TO = 0.5  # more is hardly a summary
+DEFAULT_SUMMARY_SHARE = 0.25  # of the working tokens, all summaries together: the rest is for what happens now
+MIN_SUMMARY_SHARE = 0.02  # a few sentences
+MAX_SUMMARY_SHARE = 0.5  # with more, compression would compress summaries
+MIN_SUMMARY_TOKENS = 64  # shorter ones say nothing; less only where what they replace has less
+WORKING_HOLD = 4  # times the working caps: what waits for its summary stays in working memory up to that
+COMPRESSION_QUEUE = 1_024  # sessions waiting to be compressed; one over it is found again at its next Observe
+COMPRESSION_WATCHED = 16_384  # sessions whose growth since the last look is known; others are looked at
+COMPRESSIONS_AT_ONCE = 4  # sessions compressed side by side: most of the time a hosted model is waited for
 
 # -- queues and caches
 INDEX_LOAD_INLINE_ROWS = 20_000  # a namespace up to this size is loaded within its first search: 0.5 s at most

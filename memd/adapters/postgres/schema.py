@@ -20,7 +20,13 @@ from memd.limits import MAX_BULK_DEADLINE_S, POSTGRES_MIGRATION_LOCK_S
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
 
-MIGRATIONS = ("0001_memories.sql", "0002_sessions_tasks.sql", "0003_pgvector.sql", "0004_steps.sql")
+MIGRATIONS = (
+    "0001_memories.sql",
+    "0002_sessions_tasks.sql",
+    "0003_pgvector.sql",
+    "0004_steps.sql",
+    "0005_summaries.sql",
+)
 APP, KEEPER = "memd_app", "memd_keeper"
 SETTING = "memd.namespace"
 _LOCK = 0x6D656D64_736D6967

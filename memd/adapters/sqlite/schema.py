@@ -12,7 +12,7 @@ from memd.adapters.sqlite.connection import row, transaction
 from memd.domain.errors import Corruption, ModelMismatch, SchemaTooNew
 from memd.domain.model import EmbeddingModel
 
-MIGRATIONS = ("0001_initial.sql", "0002_steps.sql")
+MIGRATIONS = ("0001_initial.sql", "0002_steps.sql", "0003_summaries.sql")
 _MODEL = "embedding_model"
 
 
