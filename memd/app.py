@@ -16,7 +16,7 @@ from time import perf_counter
 
 from google.protobuf.descriptor import ServiceDescriptor
 
-from memd import __version__, _core, log, stores, testing_hooks
+from memd import __version__, _core, log, stores, summarizers, testing_hooks
 from memd.adapters.clock import SystemClock
 from memd.adapters.embed_onnx import AbsentEmbedder, OnnxEmbedder
 from memd.adapters.embed_onnx.cache import FORMS, Form, form_of, model_dir
@@ -27,10 +27,12 @@ from memd.adapters.index_routes import RoutedIndex
 from memd.adapters.pack import RustContextPacker
 from memd.adapters.postgres import SearchMoves
 from memd.adapters.summarize.extractive import ExtractiveSummarizer
+from memd.adapters.summarize.fallback import FallbackSummarizer
 from memd.config import Config, EmbeddingConfig
 from memd.domain.errors import ConfigError, InvalidArgument, MemdError, ModelUnavailable, Unavailable
 from memd.domain.model import EmbeddingModel, TierName
 from memd.limits import (
+    COMPRESSIONS_AT_ONCE,
     CONSOLIDATE_GRACE_US,
     DIGEST_INTERVAL_S,
     MAX_NAMESPACES_LOADED,
@@ -40,11 +42,11 @@ from memd.limits import (
     SWEEP_ROWS,
 )
 from memd.metrics import Metrics, rss_bytes
-from memd.ports import Embedder, NamespaceIndex, Tier
+from memd.ports import Embedder, NamespaceIndex, SummarizerCounts, Tier
 from memd.rpc.admin_servicer import AdminServicer, DaemonFacts
 from memd.rpc.calls import Authenticate, Calls
 from memd.rpc.checkpoint_servicer import CheckpointServicer
-from memd.rpc.convert_admin import ProcessStats
+from memd.rpc.convert_admin import CompressionStats, ProcessStats
 from memd.rpc.credentials import TokenFile, as_local_owner
 from memd.rpc.memory_servicer import MemoryServicer
 from memd.rpc.procedure_servicer import ProcedureServicer
@@ -52,6 +54,7 @@ from memd.rpc.server import SERVICES, Health, main_server
 from memd.rpc.session_servicer import SessionServicer
 from memd.service.admin import AdminService
 from memd.service.checkpoints import CheckpointService
+from memd.service.compression import CompressionService
 from memd.service.consolidation import Consolidator
 from memd.service.forget import ForgetService
 from memd.service.lifecycle import ExpirySweeper
@@ -117,20 +120,25 @@ async def _run(config: Config, environ: Mapping[str, str]) -> int:
     async with contextlib.AsyncExitStack() as stack:
         endpoints = Endpoints(config.server)
         stack.callback(endpoints.close)
+        counter = _core.TokenCounter()
+        model = summarizers.hosted(config.summarizer, environ, counter, clock)
+        if model is not None:
+            stack.push_async_callback(model.close)
         parts = await stack.enter_async_context(_opened(config, clock, hooks, stop))
+        compression = _compression(parts, model, counter)
         health = Health()
         await health.set_serving(False)
         metrics = Metrics()
-        calls = Calls(_servicers(config, parts, metrics, started), authenticate, metrics)
+        calls = Calls(_servicers(config, parts, compression, metrics, started), authenticate, metrics)
         servers = endpoints.bind(main_server(calls, health, reflect=config.server.reflection), health)
         if endpoints.metrics:
-            gauges = _gauges(parts, calls)
+            gauges = _gauges(parts, compression, calls)
             stack.callback(metrics.serve(endpoints.metrics.host, endpoints.metrics.port, gauges))
         supervisor = Supervisor()
         stack.push_async_callback(supervisor.close)
         await _finish_forgets(parts, supervisor)
         await _start_consolidation(config, parts, supervisor)
-        _start_background(config, parts.stores, supervisor)
+        _start_background(config, parts.stores, compression, supervisor)
         if parts.moves is not None:
             supervisor.every("move search", SEARCH_MOVE_INTERVAL_S, parts.moves.run_once)
         stop.on_signals(lambda: _reload(authenticate))
@@ -250,14 +258,36 @@ def _reload(authenticate: Authenticate) -> None:
 # -- what is built on them
 
 
-def _servicers(config: Config, parts: _Parts, metrics: Metrics, started: float) -> Mapping[ServiceDescriptor, object]:
+@dataclass(frozen=True, slots=True)
+class _Compression:
+    """``model``: the hosted one, where there is one."""
+
+    service: CompressionService
+    model: FallbackSummarizer | None
+    counter: _core.TokenCounter
+
+    def stats(self) -> CompressionStats:
+        return CompressionStats(
+            self.service.queue_depth, self.service.counts, self.model.counts if self.model else SummarizerCounts()
+        )
+
+
+def _compression(parts: _Parts, model: FallbackSummarizer | None, counter: _core.TokenCounter) -> _Compression:
+    extractive = ExtractiveSummarizer(counter)
+    service = CompressionService(parts.stores.sessions, model or extractive, extractive, parts.clock)
+    return _Compression(service, model, counter)
+
+
+def _servicers(
+    config: Config, parts: _Parts, compression: _Compression, metrics: Metrics, started: float
+) -> Mapping[ServiceDescriptor, object]:
     stores, embedder, clock = parts.stores, parts.embedder, parts.clock
     policy = PolicySource(stores.settings, config.defaults)
     if stores.follower is not None:
         stores.follower.settings_changed = policy.invalidate
-    counter = _core.TokenCounter()
+    counter = compression.counter
     recall = RecallService(_tiers(config, parts, counter), RustContextPacker(counter), policy, clock)
-    observe = ObserveService(stores.sessions, counter, policy, clock)
+    observe = ObserveService(stores.sessions, counter, policy, clock, compression.service.observed)
     remember = RememberService(stores.memories, embedder, stores.settings, policy, clock)
     watch = WatchService(stores.change_log, parts.bell, stores.follower)
     procedures = ProcedureService(stores.procedures, stores.memories, embedder, stores.settings, policy)
@@ -266,7 +296,7 @@ def _servicers(config: Config, parts: _Parts, metrics: Metrics, started: float) 
         model=embedder.model,
         tiers=config.defaults.tiers,
         uptime_us=lambda: int((perf_counter() - started) * 1e6),
-        process=lambda: _process_stats(parts),
+        process=lambda: _process_stats(parts, compression),
     )
     admin = AdminService(
         stores.memories, stores.settings, parts.index, policy, stores.backups, no_pgvector=stores.no_pgvector
@@ -335,9 +365,11 @@ async def _start_consolidation(config: Config, parts: _Parts, supervisor: Superv
     supervisor.every("digest sessions", DIGEST_INTERVAL_S, consolidator.digest_once)
 
 
-def _start_background(config: Config, stores: Stores, supervisor: Supervisor) -> None:
+def _start_background(config: Config, stores: Stores, compression: _Compression, supervisor: Supervisor) -> None:
     sweeper = ExpirySweeper(stores.sessions, stores.memories, stores.tasks, stores.steps)
     supervisor.every("sweep", SWEEP_INTERVAL_S, sweeper.run_once)
+    for _ in range(COMPRESSIONS_AT_ONCE):
+        supervisor.every("compress", 0.0, compression.service.work)
     if stores.follower is not None:
         supervisor.every("follow", config.replica.poll_s, stores.follower.poll)
         supervisor.every("hints", HINTS_PAUSE_S, stores.follower.listen)
@@ -356,7 +388,7 @@ async def _preload(stores: Stores, index: RustNamespaceIndex, moves: SearchMoves
 # -- what is told about it
 
 
-def _process_stats(parts: _Parts) -> ProcessStats:
+def _process_stats(parts: _Parts, compression: _Compression) -> ProcessStats:
     embed, stores = parts.embedder.stats(), parts.stores.local.stats()
     return ProcessStats(
         rss_bytes=rss_bytes(),
@@ -368,14 +400,15 @@ def _process_stats(parts: _Parts) -> ProcessStats:
         query_cache_misses=embed.cache_misses,
         namespaces_loaded=parts.index.loaded(),
         simd=_core.simd_level(),
+        compression=compression.stats(),
     )
 
 
-def _gauges(parts: _Parts, calls: Calls) -> Callable[[], Mapping[str, float]]:
+def _gauges(parts: _Parts, compression: _Compression, calls: Calls) -> Callable[[], Mapping[str, float]]:
     loop = asyncio.get_running_loop()
 
     def read() -> Mapping[str, float]:
-        stats = _process_stats(parts)
+        stats = _process_stats(parts, compression)
         return {
             "calls_in_flight": calls.in_flight,
             "tasks": len(asyncio.all_tasks(loop)),
@@ -387,6 +420,7 @@ def _gauges(parts: _Parts, calls: Calls) -> Callable[[], Mapping[str, float]]:
             "query_cache_misses": stats.query_cache_misses,
             "query_cache_entries": parts.embedder.stats().cache_entries,
             "namespaces_loaded": stats.namespaces_loaded,
+            **{f"compression_{name}": value for name, value in stats.compression.figures().items()},
         }
 
     return read

@@ -137,6 +137,8 @@ REPLICA_WAIT_S = 1.0  # a first use of a namespace waits so long for its rows; a
 
 # -- summarizers
 SUMMARIZER_TIMEOUT_S = 20.0  # of one summary, with all tries: nobody waits for it but the next compression
+MIN_SUMMARIZER_TIMEOUT_S = 0.1  # no model is quicker
+MAX_SUMMARIZER_TIMEOUT_S = 300.0  # a large model on one core
 SUMMARIZER_TRIES = 3  # of one summary, against a service that says it is busy
 SUMMARIZER_RETRY_FIRST_S = 0.5  # doubled with every try; a service's own Retry-After counts if it is longer
 MAX_SUMMARY_REPLY_BYTES = 1024 * 1024  # of an HTTP reply; a summary has a few kilobytes
@@ -155,6 +157,24 @@ CONSOLIDATE_EVENTS = 256  # read at a time of one session: they are held in memo
 CONSOLIDATE_GRACE_US = DAY_US  # how long the sweep spares expired episodes nobody has consolidated yet
 CONSOLIDATE_LEASE_US = 30 * SECOND_US  # a step takes seconds at most; after a crash somebody else goes on
 NEAR_DUPLICATE_COSINE = 0.92  # a restatement, not a second thing about the same subject
+
+# -- compression of working memory
+DEFAULT_COMPRESS_AT = 0.8  # of the working tokens: the summary is there before the budget is full
+MIN_COMPRESS_AT = 0.1  # less would compress what is hardly there
+MAX_COMPRESS_AT = 1.0  # more could only be dropped
+DEFAULT_COMPRESS_KEEP = 5  # the newest items stay word for word: what the next answer is about
+MAX_COMPRESS_KEEP = 100  # beyond it there is little left to compress
+DEFAULT_COMPRESS_TO = 0.2  # of the tokens: more than 60 % of the facts are still there (docs/benchmarks.md)
+MIN_COMPRESS_TO = 0.02  # a line of a page
+MAX_COMPRESS_TO = 0.5  # more is hardly a summary
+DEFAULT_SUMMARY_SHARE = 0.25  # of the working tokens, all summaries together: the rest is for what happens now
+MIN_SUMMARY_SHARE = 0.02  # a few sentences
+MAX_SUMMARY_SHARE = 0.5  # with more, compression would compress summaries
+MIN_SUMMARY_TOKENS = 64  # shorter ones say nothing; less only where what they replace has less
+WORKING_HOLD = 4  # times the working caps: what waits for its summary stays in working memory up to that
+COMPRESSION_QUEUE = 1_024  # sessions waiting to be compressed; one over it is found again at its next Observe
+COMPRESSION_WATCHED = 16_384  # sessions whose growth since the last look is known; others are looked at
+COMPRESSIONS_AT_ONCE = 4  # sessions compressed side by side: most of the time a hosted model is waited for
 
 # -- queues and caches
 INDEX_LOAD_INLINE_ROWS = 20_000  # a namespace up to this size is loaded within its first search: 0.5 s at most

@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
+from memd.domain.compression import CompressionPolicy
 from memd.domain.filters import Filter
 from memd.domain.model import (
     BackupMade,
@@ -74,6 +75,8 @@ class SessionPolicy:
     working_max_tokens: int
     episodic_max_items: int
     ttl_us: int
+    compression: CompressionPolicy | None = None
+    """None: what is over the working caps leaves working memory as it is. Else the caps leave room for it to wait."""
 
 
 class SessionStore(Protocol):
@@ -89,10 +92,18 @@ class SessionStore(Protocol):
         """
 
     async def working(self, scope: Scope, policy: SessionPolicy) -> WorkingSet:
-        """The newest items within the caps, oldest first; empty for an unknown session."""
+        """The summaries and the newest items within the caps, oldest first; empty for an unknown session."""
+
+    async def compress(self, scope: Scope, seen: WorkingSet, summaries: Sequence[Event], through: int) -> bool:
+        """Put ``summaries`` (all there are to be from now on) in the place of the items up to position ``through`` and of
+        the summaries of ``seen``; ephemeral ones of the items are deleted, the others stay episodes. The newest item
+        stays in any case. The session's TTL is not refreshed.
+
+        False and nothing changed where the session has been compressed, cleared, ended or forgotten since ``seen``."""
 
     async def clear_working(self, scope: Scope, request: RequestKey | None) -> Written[int]:
-        """How many items left working memory. Ephemeral ones are deleted, the others stay episodes."""
+        """How many items left working memory, summaries among them. Summaries and ephemeral events are deleted, the
+        others stay episodes."""
 
     async def episodes(
         self, scope: Scope, policy: SessionPolicy, *, kinds: frozenset[EventKind], size: int, cursor: str
@@ -709,6 +720,17 @@ class Summary:
     text: str
     tokens: int
     made_by: str
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+
+@dataclass(slots=True)
+class SummarizerCounts:
+    """Since the start. Tokens are those the model charged for; ``skipped``: not asked, because it had failed before."""
+
+    made: int = 0
+    failed: int = 0
+    skipped: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
 

@@ -10,7 +10,13 @@ import re
 
 from memd.domain.model import Event, EventKind, Outcome
 
-_BASE = {EventKind.TURN: 0.3, EventKind.TOOL_CALL: 0.25, EventKind.DECISION: 0.7, EventKind.ERROR: 0.6}
+_BASE = {
+    EventKind.TURN: 0.3,
+    EventKind.TOOL_CALL: 0.25,
+    EventKind.DECISION: 0.7,
+    EventKind.ERROR: 0.6,
+    EventKind.SUMMARY: 0.6,
+}
 _SMALL_TALK_BYTES = 12
 _SMALL_TALK = 0.1
 _LOOKED_AT = 4_096

@@ -9,6 +9,7 @@ from typing import Any
 
 from memd.domain.errors import InvalidArgument, WrongState
 from memd.domain.model import BackupMade, NamespaceSettings, NamespaceStats, RequestKey, VerifyReport, Written
+from memd.domain.settings import COMPRESSION_BOUNDS
 from memd.limits import (
     MAX_CHECKPOINT_HISTORY,
     MAX_TIER_ITEMS,
@@ -21,12 +22,17 @@ from memd.ports import INDEX_KINDS, Backups, MemoryStore, NamespaceIndex, Settin
 from memd.service.policy import PolicySource
 
 _VERIFY_ATTEMPTS = 3
-_BOUNDS: Mapping[str, tuple[int, int]] = {
+_BOUNDS: Mapping[str, tuple[float, float]] = {
     "working_max_items": (1, MAX_WORKING_ITEMS),
     "working_max_tokens": (1, MAX_TIER_TOKENS),
     "episodic_max_items": (1, MAX_TIER_ITEMS),
     "episodic_ttl_us": (MIN_TTL_US, MAX_TTL_US),
     "checkpoint_history": (1, MAX_CHECKPOINT_HISTORY),
+    "compress": (False, True),
+    "compress_keep": COMPRESSION_BOUNDS["keep"],
+    "compress_at": COMPRESSION_BOUNDS["at"],
+    "compress_to": COMPRESSION_BOUNDS["to"],
+    "summary_share": COMPRESSION_BOUNDS["summary_share"],
 }
 
 

@@ -19,7 +19,7 @@ from memd.adapters.pack import RustContextPacker
 from memd.adapters.sqlite import SqliteStores
 from memd.adapters.summarize.extractive import ExtractiveSummarizer
 from memd.domain.model import Scope, TierName
-from memd.domain.settings import DEFAULT_TIERS, DaemonDefaults, TierSettings, check_defaults
+from memd.domain.settings import DEFAULT_TIERS, CompressionSettings, DaemonDefaults, TierSettings, check_defaults
 from memd.ports import Embedder, Tier
 from memd.service.admin import AdminService
 from memd.service.checkpoints import CheckpointService
@@ -110,6 +110,7 @@ async def build(tmp_path: Path, embedder: OnnxEmbedder) -> AsyncIterator[Build]:
     ) -> House:
         _close(houses)
         rows = {tier: replace(DEFAULT_TIERS[tier], **(tiers or {}).get(tier, {})) for tier in TierName}
+        defaults.setdefault("compression", CompressionSettings(enabled=False))  # nothing here compresses: the caps hold
         houses.append(_house(tmp_path / "data", clock, instead or embedder, DaemonDefaults(rows, **defaults)))
         return houses[-1]
 

@@ -149,6 +149,9 @@ class Event:
     position: int = 0
     original_bytes: int = 0
     original_sha256: bytes = b""
+    summarized_from: int = 0
+    """Of a SUMMARY: positions of the first and the last event it stands for."""
+    summarized_through: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -410,6 +413,8 @@ class ProcessStats:
     query_cache_misses: int
     namespaces_loaded: int
     simd: str
+    compression: Mapping[str, int] = field(default_factory=dict)
+    """Counters since the start, by the names of ``CompressionStats`` in the contract."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -448,6 +453,11 @@ class NamespaceSettings:
     checkpoint_history: int | None
     version: int
     index: str | None = None
+    compress: bool | None = None
+    compress_at: float | None = None
+    compress_keep: int | None = None
+    compress_to: float | None = None
+    summary_share: float | None = None
     receipt: WriteReceipt | None = field(default=None, compare=False, repr=False)
 
 

@@ -26,6 +26,7 @@ MIGRATIONS = (
     "0003_pgvector.sql",
     "0004_steps.sql",
     "0005_index_setting.sql",
+    "0006_summaries.sql",
     "0007_learning.sql",
 )
 APP, KEEPER = "memd_app", "memd_keeper"
