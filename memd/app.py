@@ -236,7 +236,7 @@ def _servicers(config: Config, parts: _Parts, metrics: Metrics, started: float) 
         uptime_us=lambda: int((perf_counter() - started) * 1e6),
         process=lambda: _process_stats(parts),
     )
-    admin = AdminService(stores.memories, stores.settings, parts.index, policy, stores.backups)
+    admin = AdminService(stores.memories, stores.settings, parts.index, policy, stores.backups, stores.in_redis)
     return {
         SERVICES["MemoryService"]: MemoryServicer(recall, observe, remember, _forget(parts), watch, metrics),
         SERVICES["SessionService"]: SessionServicer(SessionService(stores.sessions, policy)),

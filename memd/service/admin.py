@@ -38,13 +38,15 @@ class AdminService:
         index: NamespaceIndex,
         settings: PolicySource,
         backups: Backups | None = None,
+        elsewhere: tuple[str, ...] = (),
     ) -> None:
-        """``backups`` None: the rows are on a server, which has backups of its own."""
+        """``backups`` None: the rows are on a server, which has backups of its own. ``elsewhere``: what is in no backup."""
         self._memories = memories
         self._store = store
         self._index = index
         self._settings = settings
         self._backups = backups
+        self._elsewhere = elsewhere
         self._updating = asyncio.Lock()
         """Read, merge, write: one at a time, or a change between would be lost."""
 
@@ -66,7 +68,7 @@ class AdminService:
         """A copy of all namespaces, under a name of the caller's."""
         if self._backups is None:
             raise WrongState("the rows are on Postgres: back it up with its own tools")
-        return await self._backups.backup(name)
+        return replace(await self._backups.backup(name), not_included=self._elsewhere)
 
     async def settings(self, namespace: str) -> NamespaceSettings:
         return await self._store.settings(namespace)
