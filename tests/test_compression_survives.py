@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from memd_client import Client, Event, EventKind
@@ -15,7 +16,7 @@ from tests.daemon import Daemon
 from tests.reliability.size import scaled
 from tests.summarize.model_server import ModelServer
 
-TALK = {"user_id": "ada", "session_id": "long"}
+TALK: dict[str, Any] = {"user_id": "ada", "session_id": "long"}
 PATIENCE_S = 20.0
 
 
