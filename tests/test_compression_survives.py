@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pytest
 from memd_client import Client, Event, EventKind
 
 from tests.daemon import Daemon
@@ -71,7 +70,6 @@ def test_a_long_session(daemon: Daemon) -> None:
         assert memd.working_memory().items == ()
 
 
-@pytest.mark.timeout(600)
 def test_killed_in_the_middle(tmp_path: Path) -> None:
     """Killed at a random moment of compression, again and again; afterwards all is there once."""
     dice = random.Random(6)
