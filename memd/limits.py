@@ -155,6 +155,7 @@ DIGESTS_RECALLED = 2  # the user's last sessions; older ones are in the memories
 CONSOLIDATE_SESSIONS = 64  # looked at in one step: the next namespace's turn comes soon
 CONSOLIDATE_EVENTS = 256  # read at a time of one session: they are held in memory
 CONSOLIDATE_GRACE_US = DAY_US  # how long the sweep spares expired episodes nobody has consolidated yet
+CONSOLIDATE_DRAIN_STEPS = 1_000  # before one sweep: 64,000 sessions; what is left has its turn before the next one
 CONSOLIDATE_LEASE_US = 30 * SECOND_US  # a step takes seconds at most; after a crash somebody else goes on
 NEAR_DUPLICATE_COSINE = 0.92  # a restatement, not a second thing about the same subject
 
@@ -190,6 +191,7 @@ INDEX_SAVE_MIN_ROWS = 2_000  # a smaller index is built from its rows as fast as
 INDEX_SAVE_SHARE = 0.1  # of the entries, changed since the last save: reading that many changes again takes long
 INDEX_SAVE_INTERVAL_S = 60.0  # between two saves of one index: each writes all of it
 SWEEP_ROWS = 2_000  # expired rows deleted in one transaction: it must not delay writers noticeably
+SWEEP_GAP_US = 600 * SECOND_US  # no sweep for so long: the daemon was off or the machine slept, every grace begins anew
 WRITE_QUEUE_DEPTH = 8_192  # writes waiting for the writer thread
 WRITE_BATCH = 512  # requests that share one fsync
 READER_THREADS = 2  # threads that read the store for the event loop; memd is built for two cores

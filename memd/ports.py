@@ -155,6 +155,9 @@ class SessionMarks(Protocol):
         """Sessions with events past ``digested`` that have at least ``events`` of them, or were ended, or were idle for
         ``idle_us``, or expire within ``expires_us`` or did; by key, those after ``after``."""
 
+    async def expired(self, limit: int, after: int = 0) -> tuple[MarkedSession, ...]:
+        """Expired sessions with events past ``promoted`` or ``digested``, by key, those after ``after``."""
+
     async def since(self, session: MarkedSession, position: int, limit: int) -> tuple[Event, ...]:
         """The first ``limit`` events after ``position`` up to its ``last_position``, oldest first, ephemeral ones too, also
         of an expired session; those that were deleted are missing."""
