@@ -15,11 +15,12 @@ import itertools
 import json
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 from memd_client import AsyncClient, NewMemory
 
 from benches import abstention, report
@@ -30,8 +31,11 @@ from benches.daemon import MeasuredDaemon, running, temporary_directory
 from benches.population import remember_all
 from benches.report import Figure, Target, median, progress
 from benches.scoring import Question, counted, means, measures, score
+from benches.servers import backend
 from memd._core import default_cues
+from memd.limits import SEARCH_MOVE_INTERVAL_S
 
+MOVED_S = 600.0
 TARGETS = (
     Target("recall_at_10", ">=", 0.78),
     Target("recall_at_20", ">=", 0.84),
@@ -90,6 +94,8 @@ async def measure(args: argparse.Namespace, address: str) -> tuple[dict[str, lis
         for conv, turns in memories.items():
             await remember_all(client.scoped(namespace=conv), turns, conv)
         remembered_s = time.perf_counter() - started
+        if args.index == "pgvector":
+            await moved(client, memories, args.postgres_url)
         started = time.perf_counter()
         answers = await ask_all(client, questions)
         asked_s = time.perf_counter() - started
@@ -112,6 +118,22 @@ async def measure(args: argparse.Namespace, address: str) -> tuple[dict[str, lis
             speakers = {conv: sorted({turn.speaker for turn in turns}) for conv, turns in memories.items()}
             figures |= await studies(client, questions, found, speakers, args)
         return found, figures
+
+
+async def moved(client: AsyncClient, namespaces: Iterable[str], url: str) -> None:
+    """Until Postgres searches them all."""
+    for namespace in namespaces:
+        await client.scoped(namespace=namespace).update_namespace_settings(index="pgvector")
+    wanted = len(list(namespaces))
+    connection = await asyncpg.connect(url)
+    waited_s = 0.0
+    while await connection.fetchval("SELECT count(*) FROM memd.search_namespace WHERE searchable") < wanted:
+        if waited_s > MOVED_S:
+            raise RuntimeError("the namespaces did not move to pgvector; the daemon's log says why")
+        waited_s += await asyncio.sleep(SEARCH_MOVE_INTERVAL_S, SEARCH_MOVE_INTERVAL_S)
+    await connection.close()
+    await asyncio.sleep(3 * SEARCH_MOVE_INTERVAL_S)  # the daemon's next look
+    progress(f"{wanted} namespaces moved to pgvector")
 
 
 async def studies(
@@ -170,9 +192,12 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="draw the figures there, as SVG; not with --headline")
     parser.add_argument("--leave-one-out", action="store_true", help="also fit weights, a few minutes")
     parser.add_argument("--questions", type=int, default=0, help="only the first ones; 0 is all")
+    parser.add_argument("--index", choices=["memory", "pgvector"], default="memory", help="what searches")
     args = parser.parse_args()
-    with temporary_directory() as directory:
-        daemon = MeasuredDaemon(directory)
+    kind = "servers" if args.index == "pgvector" else "sqlite"
+    with temporary_directory() as directory, backend(kind, directory) as environment:
+        args.postgres_url = environment.get("MEMD_POSTGRES_URL", "")
+        daemon = MeasuredDaemon(directory / "memd", environment=environment)
         with running(daemon):
             ranked, found = asyncio.run(measure(args, daemon.address))
     if args.results:

@@ -2,8 +2,10 @@
 show elsewhere, and do all agree in the end.
 
 Writes go to a pod drawn at random at ``--rate``. Each is then demanded by ``min_seq`` from another pod: an answer without it
-is a stale read. One in ``SAMPLED`` is instead watched without ``min_seq`` until the other pod's change number covers it.
-``converge_s``: from the last write until every pod's Verify is clean and all have the same rows.
+is a stale read, one that says it cannot have it is not (``behind_reads``). One in ten is instead watched without ``min_seq``
+until the other pod finds it. With ``--faults`` every second pod is killed and restarted, and in the middle Postgres is
+killed and its synchronous standby promoted; ``*_visible_ms`` leaves out what a fault's window touches. ``converge_s``: from
+the last write until every pod's Verify is clean and all have the same rows.
 """
 
 from __future__ import annotations
@@ -14,15 +16,15 @@ import contextlib
 import random
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from memd_client import AsyncClient
 
 from benches import report
 from benches.daemon import MeasuredDaemon, temporary_directory
+from benches.fleet import Fleet, Seen, suffer
 from benches.report import Figure, Target, median, percentile, progress
-from benches.servers import servers
+from benches.servers import Pair, pair
 
 TARGETS = (
     Target("lost", "<=", 0),
@@ -32,109 +34,57 @@ TARGETS = (
     Target("converge_s", "<=", 10),
 )
 USER = "ada"
-SAMPLED = 10
-WATCH_PAUSE_S = 0.002
-WATCH_LIMIT_S = 10.0
-CONVERGE_LIMIT_S = 60.0
+CALL_TIMEOUT_S = 60.0
+"""The client goes on asking until then: longer than any fault."""
+POD = {"MEMD_EMBEDDING_THREADS": "1"}
+"""A pod among others on its machine has one CPU."""
 
 
-@dataclass
-class Seen:
-    acknowledged: dict[str, set[str]] = field(default_factory=dict)
-    """Ids by namespace."""
-    stale: int = 0
-    visible_ms: list[float] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Fleet:
-    """A client for each pod and namespace."""
-
-    clients: Sequence[Sequence[AsyncClient]]
-    names: Sequence[str]
-
-    async def write(self, number: int, draw: random.Random, seen: Seen) -> None:
-        at = draw.randrange(len(self.names))
-        writer, reader = draw.sample(range(len(self.clients)), 2)
-        memory_id, text = f"m{number}", f"fact {number}: the code of box {number} is {draw.randrange(10**6)}"
-        done = await self.clients[writer][at].remember(text, memory_id=memory_id)
-        acknowledged_s = time.perf_counter()
-        seen.acknowledged.setdefault(self.names[at], set()).add(memory_id)
-        other = self.clients[reader][at]
-        if number % SAMPLED == 0:
-            await _watch(other, text, done.receipt.seq, acknowledged_s, seen)
-        elif (await other.recall(text, tiers=["semantic"], min_seq=done.receipt.seq)).seq < done.receipt.seq:
-            seen.stale += 1
-
-    async def converged(self, seen: Seen) -> tuple[float, int]:
-        """Seconds until all pods agree, and how many acknowledged writes are nowhere."""
-        begun = time.perf_counter()
-        while time.perf_counter() - begun < CONVERGE_LIMIT_S:
-            reports = [[await client.verify() for client in pod] for pod in self.clients]
-            states = [[(one.rows, one.seq) for one in pod] for pod in reports]
-            if all(one.ok for pod in reports for one in pod) and all(state == states[0] for state in states):
-                break
-            await asyncio.sleep(WATCH_PAUSE_S)
-        took_s = time.perf_counter() - begun
-        return took_s, await self._lost(seen)
-
-    async def _lost(self, seen: Seen) -> int:
-        lost = 0
-        for at, name in enumerate(self.names):
-            there = {memory.memory_id async for memory in self.clients[0][at].list()}
-            lost += len(seen.acknowledged.get(name, set()) - there)
-        return lost
-
-
-async def _watch(other: AsyncClient, text: str, seq: int, acknowledged_s: float, seen: Seen) -> None:
-    while (await other.recall(text, tiers=["semantic"])).seq < seq:
-        if time.perf_counter() - acknowledged_s > WATCH_LIMIT_S:
-            break
-        await asyncio.sleep(WATCH_PAUSE_S)
-    seen.visible_ms.append((time.perf_counter() - acknowledged_s) * 1e3)
-
-
-async def measure(args: argparse.Namespace, addresses: Sequence[str]) -> dict[str, Figure]:
-    names = [f"tenant{number}" for number in range(args.namespaces)]
+async def measure(args: argparse.Namespace, pods: Sequence[MeasuredDaemon], servers: Pair) -> dict[str, Figure]:
     draw, seen = random.Random(args.seed), Seen()
     async with contextlib.AsyncExitStack() as stack:
         clients = [
-            [await stack.enter_async_context(AsyncClient(one, namespace=name, user_id=USER)) for name in names]
-            for one in addresses
+            await stack.enter_async_context(AsyncClient(pod.address, user_id=USER, timeout_s=CALL_TIMEOUT_S))
+            for pod in pods
         ]
-        fleet = Fleet(clients, names)
-        for pod in clients:
-            for client in pod:
-                await client.recall("warm", tiers=["semantic"])
-        begun = time.perf_counter()
-        running: set[asyncio.Task[None]] = set()
-        for number in range(args.writes):
-            await asyncio.sleep(max(0.0, begun + number / args.rate - time.perf_counter()))
-            running.add(asyncio.create_task(fleet.write(number, draw, seen)))
-            if number % max(1, args.writes // 5) == 0:
-                progress(f"write {number} of {args.writes}")
-        await asyncio.gather(*running)
+        fleet = Fleet(clients, [f"tenant{number}" for number in range(args.namespaces)])
+        await fleet.warm()
+        async with asyncio.TaskGroup() as running:
+            begun = time.perf_counter()
+            if args.faults:
+                running.create_task(suffer(pods, servers, args.writes / args.rate, seen))
+            for number in range(args.writes):
+                await asyncio.sleep(max(0.0, begun + number / args.rate - time.perf_counter()))
+                running.create_task(fleet.write(number, draw, seen))
+                if number % max(1, args.writes // 5) == 0:
+                    progress(f"write {number} of {args.writes}")
         took_s = time.perf_counter() - begun
         converge_s, lost = await fleet.converged(seen)
+    visible_ms = seen.visible_ms()
     return {
         "writes_per_s": args.writes / took_s,
+        "refused_writes": seen.refused,
         "lost": lost,
         "stale_reads": seen.stale,
-        "p50_visible_ms": median(seen.visible_ms),
-        "p99_visible_ms": percentile(seen.visible_ms, 99),
+        "behind_reads": seen.behind,
+        "p50_visible_ms": median(visible_ms),
+        "p99_visible_ms": percentile(visible_ms, 99),
+        "visible_samples": len(visible_ms),
         "converge_s": converge_s,
+        "fault_windows_s": [ended - begun_s for begun_s, ended in seen.faults],
     }
 
 
 @contextlib.contextmanager
-def _pods(count: int, directory: Path) -> Iterator[list[str]]:
+def _pods(count: int, directory: Path) -> Iterator[tuple[list[MeasuredDaemon], Pair]]:
     with contextlib.ExitStack() as stack:
-        environment = stack.enter_context(servers(directory))
+        servers = stack.enter_context(pair(directory))
+        environment = {**servers.environment, **POD}
         pods = [MeasuredDaemon(directory / f"pod{number}", environment=environment) for number in range(count)]
         for pod in pods:
             stack.callback(pod.close)
             pod.start()
-        yield [pod.address for pod in pods]
+        yield pods, servers
 
 
 def main() -> None:
@@ -143,11 +93,12 @@ def main() -> None:
     parser.add_argument("--writes", type=int, default=20_000)
     parser.add_argument("--rate", type=float, default=100.0, help="writes a second, all pods together")
     parser.add_argument("--namespaces", type=int, default=20)
+    parser.add_argument("--faults", action="store_true", help="kill pods and fail Postgres over")
     args = parser.parse_args()
-    with temporary_directory() as directory, _pods(args.pods, directory) as addresses:
-        found = asyncio.run(measure(args, addresses))
+    with temporary_directory() as directory, _pods(args.pods, directory) as (pods, servers):
+        found = asyncio.run(measure(args, pods, servers))
     shape = {"pods": args.pods, "writes": args.writes, "rate": args.rate, "namespaces": args.namespaces}
-    report.publish("sidecars", args, {**shape, **found}, TARGETS)
+    report.publish("sidecars", args, {**shape, "faults": args.faults, **found}, TARGETS)
 
 
 if __name__ == "__main__":

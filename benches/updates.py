@@ -3,7 +3,7 @@
 The set is benches/data/updates: facts that are superseded, corrected or ended, or stay as they are, among plans that came to
 nothing, old values that are quoted, near-copies and the same things of other people. Everything is written in the order of
 time; then every question is a Recall at default settings, with ``as_of`` where it is about then. Half A is for work on the
-product; half B is kept for the final figure.
+product; half B was the final figure once; half C is kept for the next one.
 """
 
 from __future__ import annotations
@@ -249,7 +249,7 @@ async def measure(args: argparse.Namespace, address: str) -> dict[str, Figure]:
 
 def main() -> None:
     parser = report.arguments(__doc__ or "")
-    parser.add_argument("--half", choices=["A", "B"], default="A", help="B is for the final figure")
+    parser.add_argument("--half", choices=["A", "B", "C"], default="A", help="C is for the next final figure")
     parser.add_argument("--show", type=int, default=0, metavar="N", help="print the first N misses to standard error")
     parser.add_argument("--questions", type=int, default=0, help="only the first ones; 0 is all")
     args = parser.parse_args()

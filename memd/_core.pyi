@@ -205,6 +205,9 @@ class NamespaceIndex:
     @property
     def memory_bytes(self) -> int:
         """Estimate of the heap the index holds."""
+    @property
+    def memory_parts(self) -> dict[str, int]:
+        """The same by what it is for: ``vectors`` (codes and links), ``ids``, ``words``, ``fields``."""
 
 @final
 class VectorIndex:

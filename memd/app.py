@@ -16,24 +16,37 @@ from time import perf_counter
 
 from google.protobuf.descriptor import ServiceDescriptor
 
-from memd import __version__, _core, log, stores, testing_hooks
+from memd import __version__, _core, log, stores, summarizers, testing_hooks
 from memd.adapters.clock import SystemClock
 from memd.adapters.embed_onnx import AbsentEmbedder, OnnxEmbedder
 from memd.adapters.embed_onnx.cache import FORMS, Form, form_of, model_dir
 from memd.adapters.embed_onnx.cpus import usable_cpus
 from memd.adapters.index import IndexFeed, RustNamespaceIndex
 from memd.adapters.index_files import IndexFiles
+from memd.adapters.index_routes import RoutedIndex
 from memd.adapters.pack import RustContextPacker
+from memd.adapters.postgres import SearchMoves
+from memd.adapters.summarize.extractive import ExtractiveSummarizer
+from memd.adapters.summarize.fallback import FallbackSummarizer
 from memd.config import Config, EmbeddingConfig
 from memd.domain.errors import ConfigError, InvalidArgument, MemdError, ModelUnavailable, Unavailable
 from memd.domain.model import EmbeddingModel, TierName
-from memd.limits import MAX_NAMESPACES_LOADED, MEGABYTE, SWEEP_ROWS
+from memd.limits import (
+    COMPRESSIONS_AT_ONCE,
+    CONSOLIDATE_GRACE_US,
+    DIGEST_INTERVAL_S,
+    MAX_NAMESPACES_LOADED,
+    MEGABYTE,
+    PROMOTE_INTERVAL_S,
+    SEARCH_MOVE_INTERVAL_S,
+    SWEEP_ROWS,
+)
 from memd.metrics import Metrics, rss_bytes
-from memd.ports import Embedder, Tier
+from memd.ports import Embedder, NamespaceIndex, SummarizerCounts, Tier
 from memd.rpc.admin_servicer import AdminServicer, DaemonFacts
 from memd.rpc.calls import Authenticate, Calls
 from memd.rpc.checkpoint_servicer import CheckpointServicer
-from memd.rpc.convert_admin import ProcessStats
+from memd.rpc.convert_admin import CompressionStats, ProcessStats
 from memd.rpc.credentials import TokenFile, as_local_owner
 from memd.rpc.memory_servicer import MemoryServicer
 from memd.rpc.procedure_servicer import ProcedureServicer
@@ -41,6 +54,8 @@ from memd.rpc.server import SERVICES, Health, main_server
 from memd.rpc.session_servicer import SessionServicer
 from memd.service.admin import AdminService
 from memd.service.checkpoints import CheckpointService
+from memd.service.compression import CompressionService
+from memd.service.consolidation import Consolidator
 from memd.service.forget import ForgetService
 from memd.service.lifecycle import ExpirySweeper
 from memd.service.observe import ObserveService
@@ -50,6 +65,7 @@ from memd.service.recall import RecallService
 from memd.service.remember import RememberService
 from memd.service.sessions import SessionService
 from memd.service.steps import StepService
+from memd.service.watch import Bell, WatchService
 from memd.serving import EXIT_FATAL, FATAL_DRAIN_S, Endpoints, Stop, drain
 from memd.stores import Stores
 from memd.tasks import Supervisor
@@ -70,6 +86,8 @@ HINTS_PAUSE_S = 1.0
 """Before hints are asked for again, after they ended: the poll goes on meanwhile."""
 PRELOAD_WAIT_S = 1.0
 """Ready no later than this after the stores, whatever the indexes still have to load: exact scans answer meanwhile."""
+LOCAL_HOLDER = "this data directory"
+"""Of the leases in it: its lock lets one daemon in, and the next one goes on at once."""
 CLOSE_TIMEOUT_S = 5.0
 """A daemon whose store has failed is gone after this, whatever hangs."""
 SWITCH_INTERVAL_S = 0.0005
@@ -102,19 +120,27 @@ async def _run(config: Config, environ: Mapping[str, str]) -> int:
     async with contextlib.AsyncExitStack() as stack:
         endpoints = Endpoints(config.server)
         stack.callback(endpoints.close)
+        counter = _core.TokenCounter()
+        model = summarizers.hosted(config.summarizer, environ, counter, clock)
+        if model is not None:
+            stack.push_async_callback(model.close)
         parts = await stack.enter_async_context(_opened(config, clock, hooks, stop))
+        compression = _compression(parts, model, counter)
         health = Health()
         await health.set_serving(False)
         metrics = Metrics()
-        calls = Calls(_servicers(config, parts, metrics, started), authenticate, metrics)
+        calls = Calls(_servicers(config, parts, compression, metrics, started), authenticate, metrics)
         servers = endpoints.bind(main_server(calls, health, reflect=config.server.reflection), health)
         if endpoints.metrics:
-            gauges = _gauges(parts, calls)
+            gauges = _gauges(parts, compression, calls)
             stack.callback(metrics.serve(endpoints.metrics.host, endpoints.metrics.port, gauges))
         supervisor = Supervisor()
         stack.push_async_callback(supervisor.close)
         await _finish_forgets(parts, supervisor)
-        _start_background(config, parts.stores, supervisor)
+        await _start_consolidation(config, parts, supervisor)
+        _start_background(config, parts.stores, compression, supervisor)
+        if parts.moves is not None:
+            supervisor.every("move search", SEARCH_MOVE_INTERVAL_S, parts.moves.run_once)
         stop.on_signals(lambda: _reload(authenticate))
         for server in servers:
             await server.start()
@@ -124,7 +150,8 @@ async def _run(config: Config, environ: Mapping[str, str]) -> int:
         code = await stop.wait()
         if code == EXIT_FATAL:
             _exit_for_sure(code)
-        await drain(servers, health, FATAL_DRAIN_S if code == EXIT_FATAL else config.server.drain_s)
+        grace_s = FATAL_DRAIN_S if code == EXIT_FATAL else config.server.drain_s
+        await drain(servers, health, grace_s, calls.end_streams)
     return code
 
 
@@ -136,16 +163,20 @@ class _Parts:
     """The adapters of a running daemon."""
 
     stores: Stores
-    index: RustNamespaceIndex
+    index: NamespaceIndex
+    moves: SearchMoves | None
+    """Where namespaces can be searched by Postgres."""
     embedder: Embedder
     clock: SystemClock
+    bell: Bell
 
 
 @contextlib.asynccontextmanager
 async def _opened(config: Config, clock: SystemClock, hooks: testing_hooks.Hooks, stop: Stop) -> AsyncIterator[_Parts]:
     """Stores first: they say which model. Then that and the indexes, side by side. What fails closes what was opened."""
     async with contextlib.AsyncExitStack() as stack:
-        feed = IndexFeed()
+        feed, bell = IndexFeed(), Bell()
+        feed.changed = bell.ring
         opening = stores.opened(config, clock, feed, on_fatal=stop.on_fatal, vfs=hooks.vfs)
         opened = await stack.enter_async_context(opening)
         form = _form(config.embedding.precision, await opened.frozen_model())
@@ -157,8 +188,12 @@ async def _opened(config: Config, clock: SystemClock, hooks: testing_hooks.Hooks
         stack.push_async_callback(_close_when_loaded, loading)
         if opened.follower is not None:
             await opened.follower.start()
-        await _preload(opened, index)
-        yield _Parts(opened, index, await loading, clock)
+        routed, moves = _routed(opened, index)
+        if moves is not None:
+            stack.push_async_callback(moves.close)
+            await moves.run_once()
+        await _preload(opened, index, moves)
+        yield _Parts(opened, routed, moves, await loading, clock, bell)
 
 
 def _form(precision: str, frozen: EmbeddingModel | None) -> Form:
@@ -179,6 +214,15 @@ def _open_index(config: Config, stores: Stores, model: EmbeddingModel) -> RustNa
         memory_bytes=config.index.memory_mb * MEGABYTE,
         threads=usable_cpus(),
     )
+
+
+def _routed(stores: Stores, local: RustNamespaceIndex) -> tuple[NamespaceIndex, SearchMoves | None]:
+    """What searches: the index in memory, and Postgres for the namespaces that are moved there, where it can."""
+    if stores.postgres is None or stores.no_pgvector:
+        return local, None
+    remote = stores.postgres.pgvector()
+    moves = stores.postgres.moves(remote, local)
+    return RoutedIndex(local, remote, asyncio.get_running_loop(), moves.moved), moves
 
 
 def _load_embedder(config: EmbeddingConfig, precision: str) -> Embedder:
@@ -214,26 +258,51 @@ def _reload(authenticate: Authenticate) -> None:
 # -- what is built on them
 
 
-def _servicers(config: Config, parts: _Parts, metrics: Metrics, started: float) -> Mapping[ServiceDescriptor, object]:
+@dataclass(frozen=True, slots=True)
+class _Compression:
+    """``model``: the hosted one, where there is one."""
+
+    service: CompressionService
+    model: FallbackSummarizer | None
+    counter: _core.TokenCounter
+
+    def stats(self) -> CompressionStats:
+        return CompressionStats(
+            self.service.queue_depth, self.service.counts, self.model.counts if self.model else SummarizerCounts()
+        )
+
+
+def _compression(parts: _Parts, model: FallbackSummarizer | None, counter: _core.TokenCounter) -> _Compression:
+    extractive = ExtractiveSummarizer(counter)
+    service = CompressionService(parts.stores.sessions, model or extractive, extractive, parts.clock)
+    return _Compression(service, model, counter)
+
+
+def _servicers(
+    config: Config, parts: _Parts, compression: _Compression, metrics: Metrics, started: float
+) -> Mapping[ServiceDescriptor, object]:
     stores, embedder, clock = parts.stores, parts.embedder, parts.clock
     policy = PolicySource(stores.settings, config.defaults)
     if stores.follower is not None:
         stores.follower.settings_changed = policy.invalidate
-    counter = _core.TokenCounter()
+    counter = compression.counter
     recall = RecallService(_tiers(config, parts, counter), RustContextPacker(counter), policy, clock)
-    observe = ObserveService(stores.sessions, counter, policy, clock)
+    observe = ObserveService(stores.sessions, counter, policy, clock, compression.service.observed)
     remember = RememberService(stores.memories, embedder, stores.settings, policy, clock)
+    watch = WatchService(stores.change_log, parts.bell, stores.follower)
     procedures = ProcedureService(stores.procedures, stores.memories, embedder, stores.settings, policy)
     facts = DaemonFacts(
         version=__version__,
         model=embedder.model,
         tiers=config.defaults.tiers,
         uptime_us=lambda: int((perf_counter() - started) * 1e6),
-        process=lambda: _process_stats(parts),
+        process=lambda: _process_stats(parts, compression),
     )
-    admin = AdminService(stores.memories, stores.settings, parts.index, policy, stores.backups)
+    admin = AdminService(
+        stores.memories, stores.settings, parts.index, policy, stores.backups, no_pgvector=stores.no_pgvector
+    )
     return {
-        SERVICES["MemoryService"]: MemoryServicer(recall, observe, remember, _forget(parts), metrics),
+        SERVICES["MemoryService"]: MemoryServicer(recall, observe, remember, _forget(parts), watch, metrics),
         SERVICES["SessionService"]: SessionServicer(SessionService(stores.sessions, policy)),
         SERVICES["ProcedureService"]: ProcedureServicer(procedures),
         SERVICES["CheckpointService"]: CheckpointServicer(
@@ -250,7 +319,7 @@ def _tiers(config: Config, parts: _Parts, counter: _core.TokenCounter) -> tuple[
     procedural = ProceduralTier(query, parts.index, stores.procedures, rows[TierName.PROCEDURAL], counter)
     return (
         WorkingTier(recent, rows[TierName.WORKING]),
-        EpisodicTier(recent, rows[TierName.EPISODIC], counter),
+        EpisodicTier(recent, stores.memories, rows[TierName.EPISODIC], counter),
         *(_followed(tier, stores) for tier in (semantic, procedural)),
     )
 
@@ -274,27 +343,52 @@ async def _finish_forgets(parts: _Parts, supervisor: Supervisor) -> None:
     supervisor.every("finish forgets", FINISH_INTERVAL_S, forget.resume)
 
 
-def _start_background(config: Config, stores: Stores, supervisor: Supervisor) -> None:
+async def _start_consolidation(config: Config, parts: _Parts, supervisor: Supervisor) -> None:
+    """Before the first sweep: what expired while nobody was running is still to be consolidated."""
+    stores = parts.stores
+    if not stores.embedded:
+        return
+    stores.local.sessions.consolidation_grace_us = CONSOLIDATE_GRACE_US
+    policy = PolicySource(stores.settings, config.defaults)
+    consolidator = Consolidator(
+        stores.local.marks,
+        stores.memories,
+        RememberService(stores.memories, parts.embedder, stores.settings, policy, parts.clock),
+        parts.index,
+        parts.embedder,
+        ExtractiveSummarizer(_core.TokenCounter()),
+        stores.local.leases,
+        parts.clock,
+        LOCAL_HOLDER,
+    )
+    supervisor.every("promote episodes", PROMOTE_INTERVAL_S, consolidator.promote_once)
+    supervisor.every("digest sessions", DIGEST_INTERVAL_S, consolidator.digest_once)
+
+
+def _start_background(config: Config, stores: Stores, compression: _Compression, supervisor: Supervisor) -> None:
     sweeper = ExpirySweeper(stores.sessions, stores.memories, stores.tasks, stores.steps)
     supervisor.every("sweep", SWEEP_INTERVAL_S, sweeper.run_once)
+    for _ in range(COMPRESSIONS_AT_ONCE):
+        supervisor.every("compress", 0.0, compression.service.work)
     if stores.follower is not None:
         supervisor.every("follow", config.replica.poll_s, stores.follower.poll)
         supervisor.every("hints", HINTS_PAUSE_S, stores.follower.listen)
         supervisor.every("sweep replica", SWEEP_INTERVAL_S, lambda: stores.local.replica.sweep(SWEEP_ROWS))
 
 
-async def _preload(stores: Stores, index: RustNamespaceIndex) -> None:
+async def _preload(stores: Stores, index: RustNamespaceIndex, moves: SearchMoves | None) -> None:
     """Load the indexes, for at most PRELOAD_WAIT_S; the rest goes on behind the first answers."""
     namespaces = await stores.local.memories.namespaces()
     await asyncio.to_thread(index.reconcile, namespaces)
-    loading = asyncio.ensure_future(asyncio.to_thread(index.preload, namespaces[:MAX_NAMESPACES_LOADED]))
+    here = [one for one in namespaces if moves is None or not moves.moved(one)]
+    loading = asyncio.ensure_future(asyncio.to_thread(index.preload, here[:MAX_NAMESPACES_LOADED]))
     await asyncio.wait([loading], timeout=PRELOAD_WAIT_S)
 
 
 # -- what is told about it
 
 
-def _process_stats(parts: _Parts) -> ProcessStats:
+def _process_stats(parts: _Parts, compression: _Compression) -> ProcessStats:
     embed, stores = parts.embedder.stats(), parts.stores.local.stats()
     return ProcessStats(
         rss_bytes=rss_bytes(),
@@ -306,14 +400,15 @@ def _process_stats(parts: _Parts) -> ProcessStats:
         query_cache_misses=embed.cache_misses,
         namespaces_loaded=parts.index.loaded(),
         simd=_core.simd_level(),
+        compression=compression.stats(),
     )
 
 
-def _gauges(parts: _Parts, calls: Calls) -> Callable[[], Mapping[str, float]]:
+def _gauges(parts: _Parts, compression: _Compression, calls: Calls) -> Callable[[], Mapping[str, float]]:
     loop = asyncio.get_running_loop()
 
     def read() -> Mapping[str, float]:
-        stats = _process_stats(parts)
+        stats = _process_stats(parts, compression)
         return {
             "calls_in_flight": calls.in_flight,
             "tasks": len(asyncio.all_tasks(loop)),
@@ -325,6 +420,7 @@ def _gauges(parts: _Parts, calls: Calls) -> Callable[[], Mapping[str, float]]:
             "query_cache_misses": stats.query_cache_misses,
             "query_cache_entries": parts.embedder.stats().cache_entries,
             "namespaces_loaded": stats.namespaces_loaded,
+            **{f"compression_{name}": value for name, value in stats.compression.figures().items()},
         }
 
     return read

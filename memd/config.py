@@ -1,7 +1,8 @@
 """Configuration: ``memd.toml`` < ``MEMD_*`` environment < flags. Unknown keys are refused, with what was probably meant.
 
 ``[server]``, ``[storage]``, ``[redis]``, ``[postgres]``, ``[replica]``, ``[index]``, ``[embedding]``, ``[tiers.NAME]``,
-``[checkpoints]``, ``[log]``; the key ``storage.data_dir`` is ``MEMD_STORAGE_DATA_DIR`` in the environment. Durations are
+``[checkpoints]``, ``[compression]``, ``[summarizer]``,
+``[log]``; the key ``storage.data_dir`` is ``MEMD_STORAGE_DATA_DIR`` in the environment. Durations are
 seconds or ``90s``, ``15m``, ``24h``, ``30d``; a tier's ttl may be ``never``. Every value is frozen, checked here, and handed
 down by constructors.
 """
@@ -25,6 +26,7 @@ from memd.domain.model import TierName
 from memd.domain.settings import (
     DEFAULT_TIERS,
     KINDS,
+    CompressionSettings,
     DaemonDefaults,
     TierSettings,
     check_defaults,
@@ -54,13 +56,16 @@ from memd.limits import (
     MAX_REDIS_RETRIES,
     MAX_REDIS_TIMEOUT_S,
     MAX_REPLICA_POLL_S,
+    MAX_SUMMARIZER_TIMEOUT_S,
     MIN_INDEX_MEMORY_MB,
     MIN_MAX_STALE_S,
     MIN_POSTGRES_POOL,
     MIN_POSTGRES_TIMEOUT_S,
     MIN_REDIS_TIMEOUT_S,
     MIN_REPLICA_POLL_S,
+    MIN_SUMMARIZER_TIMEOUT_S,
     QUERY_CACHE_ENTRIES,
+    SUMMARIZER_TIMEOUT_S,
 )
 from memd.log import FORMATS, LEVELS
 
@@ -75,10 +80,13 @@ _SECTIONS = (
     "EMBEDDING",
     "TIERS",
     "CHECKPOINTS",
+    "COMPRESSION",
+    "SUMMARIZER",
     "LOG",
 )
 # What Kubernetes puts into every pod for a Service that happens to be called memd-server and the like.
 _KUBERNETES = re.compile(r"_(SERVICE_(HOST|PORT.*)|PORT(_\d+_(TCP|UDP).*)?)$")
+EXTRACTIVE = "extractive"
 MAX_DRAIN_S = 300.0
 MAX_EMBED_THREADS = 256
 
@@ -162,6 +170,21 @@ class EmbeddingConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SummarizerConfig:
+    """What makes summaries of working memory. The key of a hosted model comes from the environment alone:
+    ``ANTHROPIC_API_KEY`` or ``OPENAI_API_KEY``."""
+
+    kind: str = EXTRACTIVE
+    model: str = ""
+    """"" is the protocol's default, where it has one."""
+    base_url: str = ""
+    """"" is the provider's own."""
+    timeout_s: float = SUMMARIZER_TIMEOUT_S
+    prompt_file: str = ""
+    """Instructions in the place of memd's own; ``{max_tokens}`` in it is replaced."""
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig:
     level: str = "info"
     format: str = "plain"
@@ -178,6 +201,7 @@ class Config:
     """Kind of store of the checkpoints."""
     index: IndexConfig = field(default_factory=IndexConfig)
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
+    summarizer: SummarizerConfig = field(default_factory=SummarizerConfig)
     log: LogConfig = field(default_factory=LogConfig)
     defaults: DaemonDefaults = field(default_factory=DaemonDefaults)
     """The tier table and what holds for checkpoints."""
@@ -258,6 +282,16 @@ _KEYS: Mapping[str, read.Reader] = {
     "checkpoints.ttl": read.micros,
     "checkpoints.history": read.integer,
     "checkpoints.step_ttl": read.micros,
+    "compression.enabled": read.flag,
+    "compression.at": read.number,
+    "compression.keep": read.integer,
+    "compression.to": read.number,
+    "compression.summary_share": read.number,
+    "summarizer.kind": read.one_of(frozenset({EXTRACTIVE, "anthropic", "openai"})),
+    "summarizer.model": read.text,
+    "summarizer.base_url": read.web_address,
+    "summarizer.timeout": read.seconds(MIN_SUMMARIZER_TIMEOUT_S, MAX_SUMMARIZER_TIMEOUT_S),
+    "summarizer.prompt_file": read.path,
     "log.level": read.one_of(LEVELS),
     "log.format": read.one_of(FORMATS),
 }
@@ -362,7 +396,8 @@ def _build(values: Mapping[str, Any], environ: Environ) -> Config:
         for tier in TierName
     }
     checkpoints_store = values.get("checkpoints.store", usual[TierName.SEMANTIC])
-    defaults = DaemonDefaults(tiers=tiers, **checkpoints)
+    compression = CompressionSettings(**section("compression"))
+    defaults = DaemonDefaults(tiers=tiers, compression=compression, **checkpoints)
     check_defaults(defaults)
     check_stores(tiers, checkpoints_store, redis=bool(redis.get("url")), postgres=bool(postgres.get("url")))
     return Config(
@@ -374,6 +409,7 @@ def _build(values: Mapping[str, Any], environ: Environ) -> Config:
         checkpoints_store=checkpoints_store,
         index=IndexConfig(**section("index")),
         embedding=EmbeddingConfig(**section("embedding")),
+        summarizer=SummarizerConfig(**section("summarizer")),
         log=LogConfig(**section("log")),
         defaults=defaults,
     )

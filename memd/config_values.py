@@ -51,6 +51,21 @@ def integer(key: str, value: Any) -> int:
     raise ConfigError(f"{key} must be a whole number")
 
 
+def number(key: str, value: Any) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, str) and re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value):
+        return float(value)
+    raise ConfigError(f"{key} must be a number")
+
+
+def web_address(key: str, value: Any) -> str:
+    given = text(key, value)
+    if given and not re.fullmatch(r"https?://[^\s@/?#]+(/[^\s?#]*)?", given):
+        raise ConfigError(f"{key} must be http:// or https:// with a host, without user, query or fragment")
+    return given
+
+
 def within(least: int, most: int) -> Callable[[str, Any], int]:
     def read(key: str, value: Any) -> int:
         number = integer(key, value)

@@ -60,6 +60,10 @@ MAX_DEADLINE_S = 10.0  # the server's cap for unary calls
 MAX_BULK_DEADLINE_S = 120.0  # Remember, Forget and Verify embed or scan in bulk
 MAX_CONCURRENT_STREAMS = 1_024  # a connection; gRPC counts streams past their end, so 100 refused 64 callers
 MAX_CONCURRENT_CALLS = 1_024  # the process; over it RESOURCE_EXHAUSTED with a retry hint
+MAX_STREAMS = 128  # the process, of the calls: a watch holds its place for hours, and calls must find one
+MAX_STREAM_S = 86_400.0  # of one stream; a watch is then begun anew where it ended
+WATCH_RECHECK_S = 30.0  # a watch that hears nothing keeps its namespace among those the replica follows
+STREAM_STALL_S = 30.0  # a reader that takes nothing, or a sender that sends nothing, for this long is cut
 
 # -- time
 MIN_TTL_US = SECOND_US  # shorter than a retry it would be gone before it is seen
@@ -74,6 +78,7 @@ MAX_TIER_ITEMS = 1_000_000_000  # of [tiers.*] max_items; more is "unbounded", w
 MAX_TIER_TOKENS = 1_000_000  # of [tiers.*] max_tokens: the longest context windows there are
 MAX_OFFERED_PROCEDURES = 3  # a Recall suggests ways to do it, not a manual
 MAX_NAMESPACES_LOADED = 16_384  # indexes kept in memory; the one unused for longest goes first
+MAX_SEQ = 2**63 - 1  # change numbers are signed 64-bit integers in every store
 MAX_EPOCH = 2**31 - 1  # epochs are drawn at random: two stores have the same one with this chance
 MAX_CHANGE_LOG = 100_000  # changes of a namespace kept for replicas; a replica further behind reloads
 MAX_CHANGE_BATCH = 512  # lines of the change log handed to a replica at a time: their rows are held in memory
@@ -110,6 +115,10 @@ HNSW_MAX_SCAN_TUPLES = 200_000  # how far a filter that lets few through makes t
 HNSW_BUILD_S = 6 * 3_600.0  # an index over ten million vectors
 SEARCH_TABLE_BATCH = 1_000  # memories whose terms are made at a time: their texts are held in memory
 SEARCH_COUNT_LEASE_US = 10 * 60 * SECOND_US  # counting the words of a few million memories
+SEARCH_COUNT_EVERY_US = 5 * 60 * SECOND_US  # a few new memories move the ranking by nothing that can be seen
+SEARCH_MOVE_INTERVAL_S = 1.0  # how soon a setting is followed: one short query
+SEARCH_MOVE_LEASE_US = 30 * SECOND_US  # a build goes on this long after its daemon fell
+SEARCH_DROP_AFTER_US = 10 * 60 * SECOND_US  # all daemons have loaded their indexes by then, or scan while they do
 
 # -- servers
 DEFAULT_REPLICA_POLL_S = 0.25  # between two looks at what changed in Postgres, without hints
@@ -128,11 +137,44 @@ REPLICA_WAIT_S = 1.0  # a first use of a namespace waits so long for its rows; a
 
 # -- summarizers
 SUMMARIZER_TIMEOUT_S = 20.0  # of one summary, with all tries: nobody waits for it but the next compression
+MIN_SUMMARIZER_TIMEOUT_S = 0.1  # no model is quicker
+MAX_SUMMARIZER_TIMEOUT_S = 300.0  # a large model on one core
 SUMMARIZER_TRIES = 3  # of one summary, against a service that says it is busy
 SUMMARIZER_RETRY_FIRST_S = 0.5  # doubled with every try; a service's own Retry-After counts if it is longer
 MAX_SUMMARY_REPLY_BYTES = 1024 * 1024  # of an HTTP reply; a summary has a few kilobytes
 SUMMARIZER_BREAKER_FAILURES = 3  # in a row, then the service is left alone
 SUMMARIZER_BREAKER_S = 60.0  # for this long, and summaries are extracts
+
+# -- lifecycle
+PROMOTE_INTERVAL_S = 0.25  # "remember that" is to be known in every other session within a second
+DIGEST_INTERVAL_S = 2.0  # between two looks for sessions whose digest is due
+DIGEST_EVENTS = 20  # events after which a live session's digest is made anew: so much a crash of everything can cost
+DIGEST_IDLE_US = 300 * SECOND_US  # a session that rests for so long may be over
+DIGEST_TOKENS = 200  # of one digest: a reminder of a session, not the session
+DIGESTS_RECALLED = 2  # the user's last sessions; older ones are in the memories that came of them
+CONSOLIDATE_SESSIONS = 64  # looked at in one step: the next namespace's turn comes soon
+CONSOLIDATE_EVENTS = 256  # read at a time of one session: they are held in memory
+CONSOLIDATE_GRACE_US = DAY_US  # how long the sweep spares expired episodes nobody has consolidated yet
+CONSOLIDATE_LEASE_US = 30 * SECOND_US  # a step takes seconds at most; after a crash somebody else goes on
+NEAR_DUPLICATE_COSINE = 0.92  # a restatement, not a second thing about the same subject
+
+# -- compression of working memory
+DEFAULT_COMPRESS_AT = 0.8  # of the working tokens: the summary is there before the budget is full
+MIN_COMPRESS_AT = 0.1  # less would compress what is hardly there
+MAX_COMPRESS_AT = 1.0  # more could only be dropped
+DEFAULT_COMPRESS_KEEP = 5  # the newest items stay word for word: what the next answer is about
+MAX_COMPRESS_KEEP = 100  # beyond it there is little left to compress
+DEFAULT_COMPRESS_TO = 0.2  # of the tokens: more than 60 % of the facts are still there (docs/benchmarks.md)
+MIN_COMPRESS_TO = 0.02  # a line of a page
+MAX_COMPRESS_TO = 0.5  # more is hardly a summary
+DEFAULT_SUMMARY_SHARE = 0.25  # of the working tokens, all summaries together: the rest is for what happens now
+MIN_SUMMARY_SHARE = 0.02  # a few sentences
+MAX_SUMMARY_SHARE = 0.5  # with more, compression would compress summaries
+MIN_SUMMARY_TOKENS = 64  # shorter ones say nothing; less only where what they replace has less
+WORKING_HOLD = 4  # times the working caps: what waits for its summary stays in working memory up to that
+COMPRESSION_QUEUE = 1_024  # sessions waiting to be compressed; one over it is found again at its next Observe
+COMPRESSION_WATCHED = 16_384  # sessions whose growth since the last look is known; others are looked at
+COMPRESSIONS_AT_ONCE = 4  # sessions compressed side by side: most of the time a hosted model is waited for
 
 # -- queues and caches
 INDEX_LOAD_INLINE_ROWS = 20_000  # a namespace up to this size is loaded within its first search: 0.5 s at most

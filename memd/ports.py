@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
+from memd.domain.compression import CompressionPolicy
 from memd.domain.filters import Filter
 from memd.domain.model import (
     BackupMade,
@@ -74,6 +75,8 @@ class SessionPolicy:
     working_max_tokens: int
     episodic_max_items: int
     ttl_us: int
+    compression: CompressionPolicy | None = None
+    """None: what is over the working caps leaves working memory as it is. Else the caps leave room for it to wait."""
 
 
 class SessionStore(Protocol):
@@ -89,10 +92,18 @@ class SessionStore(Protocol):
         """
 
     async def working(self, scope: Scope, policy: SessionPolicy) -> WorkingSet:
-        """The newest items within the caps, oldest first; empty for an unknown session."""
+        """The summaries and the newest items within the caps, oldest first; empty for an unknown session."""
+
+    async def compress(self, scope: Scope, seen: WorkingSet, summaries: Sequence[Event], through: int) -> bool:
+        """Put ``summaries`` (all there are to be from now on) in the place of the items up to position ``through`` and of
+        the summaries of ``seen``; ephemeral ones of the items are deleted, the others stay episodes. The newest item
+        stays in any case. The session's TTL is not refreshed.
+
+        False and nothing changed where the session has been compressed, cleared, ended or forgotten since ``seen``."""
 
     async def clear_working(self, scope: Scope, request: RequestKey | None) -> Written[int]:
-        """How many items left working memory. Ephemeral ones are deleted, the others stay episodes."""
+        """How many items left working memory, summaries among them. Summaries and ephemeral events are deleted, the
+        others stay episodes."""
 
     async def episodes(
         self, scope: Scope, policy: SessionPolicy, *, kinds: frozenset[EventKind], size: int, cursor: str
@@ -117,6 +128,39 @@ class SessionStore(Protocol):
 
     async def sweep(self, max_rows: int) -> int:
         """Delete up to ``max_rows`` expired rows, return how many; bounded time."""
+
+
+@dataclass(frozen=True, slots=True)
+class MarkedSession:
+    """A session as background work knows it, live or not. ``key`` is the store's own name of this life of it: a session that
+    expired and was opened again has another. ``promoted``, ``digested``: positions up to which that work is done."""
+
+    key: int
+    scope: Scope
+    create_time: int
+    promoted: int
+    digested: int
+    last_position: int
+
+
+class SessionMarks(Protocol):
+    """How far background work has come in each session. A session that expired is here until the sweep takes it."""
+
+    async def unpromoted(self, limit: int, after: int = 0) -> tuple[MarkedSession, ...]:
+        """Sessions with events past ``promoted``, by key, those after ``after``."""
+
+    async def undigested(
+        self, limit: int, *, events: int, idle_us: int, expires_us: int, after: int = 0
+    ) -> tuple[MarkedSession, ...]:
+        """Sessions with events past ``digested`` that have at least ``events`` of them, or were ended, or were idle for
+        ``idle_us``, or expire within ``expires_us`` or did; by key, those after ``after``."""
+
+    async def since(self, session: MarkedSession, position: int, limit: int) -> tuple[Event, ...]:
+        """The first ``limit`` events after ``position`` up to its ``last_position``, oldest first, ephemeral ones too, also
+        of an expired session; those that were deleted are missing."""
+
+    async def mark(self, promoted: Sequence[tuple[int, int]] = (), digested: Sequence[tuple[int, int]] = ()) -> None:
+        """(key, position) pairs, one commit. A mark never goes back; a session that is gone is passed over."""
 
 
 # -- memories
@@ -273,6 +317,10 @@ class MemoryStore(MemoryTruth, Protocol):
 
     def fetch(self, namespace: str, memory_ids: Sequence[str]) -> list[Memory]:
         """Blocking. The rows that exist, in the order asked; no visibility rule is applied."""
+
+    def digests(self, scope: Scope, limit: int) -> list[Memory]:
+        """Blocking, an indexed read. The digests that were begun last, newest first, of the scope's user and agent, other
+        sessions than its own."""
 
 
 class ProcedureTruth(Protocol):
@@ -483,6 +531,37 @@ class ChangeSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryLine:
+    """A line of the change log about a memory, or (``memory_id`` "") about all of the namespace."""
+
+    seq: int
+    memory_id: str
+    memory: Memory | None = None
+    """As it is now: maybe later than ``seq``. None: it is gone."""
+    forgotten_for: tuple[Scope, ...] = ()
+    """Whose Forget deleted it under this number; () where it expired, or was put."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryLines:
+    """Lines after a position, whole change numbers, in order; ``reached`` is the position after them."""
+
+    reached: Head
+    lines: tuple[MemoryLine, ...] = ()
+
+
+class ChangeLog(Protocol):
+    """What watchers follow."""
+
+    async def head(self, namespace: str) -> Head:
+        """Where the log stands; Head(0, 0) before the first change."""
+
+    async def memory_lines(self, namespace: str, since: Head) -> MemoryLines | None:
+        """The next lines after ``since``, about MAX_CHANGE_BATCH. None when the log does not reach back to it or has
+        another history; an epoch of 0 is not compared. What was put and is gone again has no line of its own."""
+
+
+@dataclass(frozen=True, slots=True)
 class Freshness:
     """How far the rows at hand are behind the truth. ``reason``: a fixed upper-case word when they are, else "";
     ``staleness_us``: then, how long ago they were last known not to be."""
@@ -641,6 +720,17 @@ class Summary:
     text: str
     tokens: int
     made_by: str
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+
+@dataclass(slots=True)
+class SummarizerCounts:
+    """Since the start. Tokens are those the model charged for; ``skipped``: not asked, because it had failed before."""
+
+    made: int = 0
+    failed: int = 0
+    skipped: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
 

@@ -106,7 +106,10 @@ class Stop:
             self._code.set_result(code)
 
 
-async def drain(servers: list[grpc.aio.Server], health: Health, grace_s: float) -> None:
-    """NOT_SERVING first, then no new calls, then up to ``grace_s`` for those in flight."""
+async def drain(
+    servers: list[grpc.aio.Server], health: Health, grace_s: float, end_streams: Callable[[], None]
+) -> None:
+    """NOT_SERVING first, then no new calls, then up to ``grace_s`` for those in flight; streams end at once."""
     await health.set_serving(False)
+    end_streams()
     await asyncio.gather(*(server.stop(grace_s) for server in servers))

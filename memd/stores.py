@@ -20,7 +20,17 @@ from memd.config import Config, RedisConfig
 from memd.domain.errors import ModelMismatch, Unavailable
 from memd.domain.model import Durability, EmbeddingModel, TierName
 from memd.limits import POSTGRES_START_PAUSE_S, POSTGRES_START_WAIT_S
-from memd.ports import Backups, Clock, MemoryStore, ProcedureStore, SessionStore, SettingsStore, StepLedger, TaskStore
+from memd.ports import (
+    Backups,
+    ChangeLog,
+    Clock,
+    MemoryStore,
+    ProcedureStore,
+    SessionStore,
+    SettingsStore,
+    StepLedger,
+    TaskStore,
+)
 
 log = logging.getLogger(__name__)
 REPLICA = "replica"
@@ -47,9 +57,28 @@ class Stores:
     follower: Follower | None = None
 
     @property
+    def embedded(self) -> bool:
+        """Sessions and memories are both in the local file."""
+        return self.postgres is None and self.kinds["sessions"] == "sqlite"
+
+    @property
     def backups(self) -> Backups | None:
         """None where the truth is on a server, which has backups of its own."""
         return None if self.postgres else self.local.backups
+
+    @property
+    def no_pgvector(self) -> str:
+        """Why no namespace can have ``index = "pgvector"``; "" where one can."""
+        if self.postgres is None:
+            return 'index = "pgvector" needs Postgres: start memd with --postgres URL'
+        if not self.postgres.has_pgvector:
+            return 'index = "pgvector" needs pgvector, which this Postgres database was made without'
+        return ""
+
+    @property
+    def change_log(self) -> ChangeLog:
+        """Where the truth is."""
+        return self.postgres.change_log if self.postgres else self.local.change_log
 
     async def frozen_model(self) -> EmbeddingModel | None:
         """The model the stored embeddings were made with."""
@@ -111,6 +140,7 @@ async def opened(
             reset=feed.reset,
             on_fatal=on_fatal,
             vfs=vfs,
+            disposable=postgres is not None,
         )
         stack.push_async_callback(asyncio.to_thread, local.close)
         if postgres is None:

@@ -298,3 +298,12 @@ def test_a_tampered_model_is_not_used_and_everything_else_serves(tmp_path: Path)
         assert "memd model install" in refused.value.message
         assert "said without a model" in client.recall("what was said?").context
         assert list(client.list(filter=F.tag == "x")) == []
+
+
+def test_a_search_by_pgvector_where_there_is_no_postgres(served: Daemon) -> None:
+    with Client(served.address, retry=RetryPolicy(attempts=1)) as client:
+        with pytest.raises(errors.WrongState, match="needs Postgres"):
+            client.update_namespace_settings(index="pgvector")
+        with pytest.raises(errors.InvalidArgument, match='"memory" or "pgvector"'):
+            client.update_namespace_settings(index="disk")
+        assert client.namespace_settings().index is None

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benches import curves, report
 from benches.daemon import temporary_directory
-from benches.index import phases, vectors
+from benches.index import parts, phases, sentences, vectors
 from benches.index.contenders import CONTENDERS, REQUIREMENTS, Contender
 from benches.index.curve import Point
 from benches.index.phases import RECALLS, Run
@@ -34,7 +34,14 @@ TARGETS = (
     Target("exact_10k_overlap", ">=", 0.995),
     Target("search_overhead_us", "<=", 20),
 )
-_OWN = ("bytes_per_vector", "exact_10k_overlap", "exact_10k_mode_overlap", "search_overhead_us")
+_OWN = (
+    "ids_bytes_per_vector",
+    "words_bytes_per_memory",
+    "fields_bytes_per_memory",
+    "exact_10k_overlap",
+    "exact_10k_mode_overlap",
+    "search_overhead_us",
+)
 
 
 def measure(args: argparse.Namespace, contenders: Sequence[Contender], directory: Path) -> Run:
@@ -49,7 +56,19 @@ def measure(args: argparse.Namespace, contenders: Sequence[Contender], directory
         phases.measure_files(run, indexes)
         phases.measure_removal(run, indexes)
     phases.measure_exact(run, contenders)
+    if "memd" in run.found:
+        _note_parts(run, args)
     return run
+
+
+def _note_parts(run: Run, args: argparse.Namespace) -> None:
+    """What memories take beside their vectors, by memd's own account. Made-up vectors have no texts."""
+    first, count = args.queries, len(run.sample.rows)
+    texts = sentences.sentences()[first : first + count] if args.data == "real" else [""] * count
+    held = parts.bytes_per_vector(run.sample.rows, texts)
+    run.note("memd", ids_bytes_per_vector=held["ids"], fields_bytes_per_memory=held["fields"])
+    if args.data == "real":
+        run.note("memd", words_bytes_per_memory=held["words"])
 
 
 def headline(found: Mapping[str, Mapping[str, Figure]], threads: int) -> dict[str, Figure]:
@@ -62,6 +81,10 @@ def headline(found: Mapping[str, Mapping[str, Figure]], threads: int) -> dict[st
     figures["speedup_vs_hnswlib_at_98"] = _ratio(hnswlib, memd, "ms_p50_at_98")
     figures["build_ratio_vs_hnswlib"] = _ratio(memd, hnswlib, f"build_{threads}_threads_s")
     figures["build_cpu_ratio_vs_hnswlib"] = _ratio(memd, hnswlib, f"build_{threads}_threads_cpu_s")
+    vectors_alone, ids = memd.get("bytes_per_vector"), memd.get("ids_bytes_per_vector")
+    figures["bytes_per_vector"] = None
+    if isinstance(vectors_alone, float) and isinstance(ids, float):
+        figures["bytes_per_vector"] = vectors_alone + ids
     figures |= {f"{name}_{what}": memd.get(f"{name}_{what}") for name in phases.FILTERS for what in ("ms", "recall")}
     figures["exact_10k_ratio_vs_numpy"] = _ratio(memd, numpy, "exact_10k_ms")
     return figures | {key: memd.get(key) for key in _OWN}

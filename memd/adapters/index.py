@@ -40,15 +40,21 @@ class IndexFeed:
     is set then; nothing that concerns an index is committed before."""
 
     index: RustNamespaceIndex | None = None
+    changed: Callable[[Iterable[str]], None] | None = None
+    """Told the namespaces that changed, after the index."""
 
     def __call__(self, changes: Sequence[IndexChange]) -> None:
         if self.index is not None:
             self.index.apply(changes)
+        if self.changed is not None:
+            self.changed(change.namespace for change in changes)
 
     def reset(self, namespace: str) -> None:
         """The rows of the namespace were replaced as a whole."""
         if self.index is not None:
             self.index.reset(namespace)
+        if self.changed is not None:
+            self.changed((namespace,))
 
 
 class RustNamespaceIndex:
@@ -173,6 +179,21 @@ class RustNamespaceIndex:
         if self._files is not None:
             for kind in INDEX_KINDS:
                 self._files.remove(namespace, kind)
+
+    def begin(self, namespace: str, kind: str) -> bool:
+        """Load it where it is not loaded; whether it is."""
+        return self._slot(namespace, kind).ready
+
+    def release(self, namespace: str, kind: str) -> None:
+        """Let go of one index, files too: it is searched elsewhere. It is loaded again when it is asked for."""
+        with self._lock:
+            slot = self._slots.pop((namespace, kind), None)
+        if slot is None:
+            return
+        slot.retire()
+        self._upkeep.dropped(slot)
+        if self._files is not None:
+            self._files.remove(namespace, kind)
 
     def loaded(self) -> int:
         with self._lock:

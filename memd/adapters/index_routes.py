@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol, TypeVar
 
-from memd.domain.errors import StoreBusy
+from memd.domain.errors import NotReady, StoreBusy
 from memd.domain.filters import Filter
 from memd.limits import MAX_DEADLINE_S
 from memd.ports import IndexAnswer, IndexChange, IndexState, NamespaceIndex, SearchOptions
@@ -16,7 +16,7 @@ MEMORIES = "memory"
 
 
 class RemoteIndex(Protocol):
-    """Memories, searched elsewhere. On the event loop."""
+    """Memories, searched elsewhere. On the event loop. NotReady for a namespace that is not there."""
 
     async def search(
         self, namespace: str, query: str, embedding: bytes | None, where: Filter, options: SearchOptions
@@ -29,7 +29,8 @@ class RoutedIndex:
     """Implements ``ports.NamespaceIndex``: memories of the namespaces that ``moved`` names are searched by ``remote`` on
     ``loop``, everything else by ``local``. ``moved`` is asked at each search: moving takes effect with the next one.
 
-    Every method blocks, and must not be called on ``loop`` itself.
+    Where ``remote`` no longer has the namespace, ``local`` answers. Every method blocks, and must not be called on ``loop``
+    itself.
     """
 
     def __init__(
@@ -47,13 +48,29 @@ class RoutedIndex:
     def search(
         self, namespace: str, kind: str, query: str, embedding: bytes | None, where: Filter, options: SearchOptions
     ) -> IndexAnswer:
-        if kind == MEMORIES and self._moved(namespace):
-            return self._wait(self._remote.search(namespace, query, embedding, where, options))
-        return self._local.search(namespace, kind, query, embedding, where, options)
+        return self.prepare(namespace, kind, query, where, options)(embedding)
+
+    def prepare(
+        self, namespace: str, kind: str, query: str, where: Filter, options: SearchOptions
+    ) -> Callable[[bytes | None], IndexAnswer]:
+        """Nothing is done ahead where Postgres searches: it needs the embedding first."""
+        if not self._remotely(namespace, kind):
+            return self._local.prepare(namespace, kind, query, where, options)
+
+        def finish(embedding: bytes | None) -> IndexAnswer:
+            try:
+                return self._wait(self._remote.search(namespace, query, embedding, where, options))
+            except NotReady:
+                return self._local.search(namespace, kind, query, embedding, where, options)
+
+        return finish
 
     def state(self, namespace: str, kind: str) -> IndexState:
-        if kind == MEMORIES and self._moved(namespace):
-            return self._wait(self._remote.state(namespace))
+        if self._remotely(namespace, kind):
+            try:
+                return self._wait(self._remote.state(namespace))
+            except NotReady:
+                pass
         return self._local.state(namespace, kind)
 
     def apply(self, changes: Sequence[IndexChange]) -> None:
@@ -61,6 +78,9 @@ class RoutedIndex:
 
     def loaded(self) -> int:
         return self._local.loaded()
+
+    def _remotely(self, namespace: str, kind: str) -> bool:
+        return kind == MEMORIES and self._moved(namespace)
 
     def _wait(self, asked: Coroutine[Any, Any, T]) -> T:
         future = asyncio.run_coroutine_threadsafe(asked, self._loop)

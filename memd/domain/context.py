@@ -25,11 +25,12 @@ PROCEDURES_SHARE = 0.15
 _RULES = "-=*_"
 """A line of one of these alone is a rule, or makes a heading of the line above it."""
 _OUTCOMES = {Outcome.NONE: "", Outcome.SUCCESS: " [ok]", Outcome.FAILURE: " [failed]"}
-_LABELS = {EventKind.DECISION: "decision", EventKind.ERROR: "error"}
+_LABELS = {EventKind.DECISION: "decision", EventKind.ERROR: "error", EventKind.SUMMARY: "summary"}
 
 
 def event_item(event: Event) -> str:
-    """``- user: text``, ``- tool NAME [ok|failed]: text``, ``- decision: text`` or ``- error: text``."""
+    """``- user: text``, ``- tool NAME [ok|failed]: text``, ``- decision: text``, ``- error: text`` or
+    ``- summary: text``."""
     return f"- {event_label(event)}: {inside(event.content)}"
 
 

@@ -86,6 +86,12 @@ class SchemaTooNew(WrongState):
     reason = "SCHEMA_TOO_NEW"
 
 
+class PositionLost(WrongState):
+    """A watch wants to go on from where the change log no longer reaches, or from another history of the store."""
+
+    reason = "POSITION_LOST"
+
+
 class LimitExceeded(MemdError):
     """A bound of ``limits.py`` on load or stock was hit. ``retry_after_s`` is 0 where waiting does not help."""
 

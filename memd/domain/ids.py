@@ -14,6 +14,17 @@ def memory_id(scope: Scope, content: str) -> str:
     return "m_" + _digest(scope.namespace, scope.user_id, scope.agent_id, content)
 
 
+def digest_id(scope: Scope, create_time: int) -> str:
+    """Of the digest of a session; one that expired and was opened again is another session."""
+    return "d_" + _digest(scope.namespace, scope.user_id, scope.agent_id, scope.session_id, str(create_time))
+
+
+def promoted_id(scope: Scope, create_time: int, event_id: str) -> str:
+    """Of what became of an event of a session: found again when the work is done a second time."""
+    session = scope.namespace, scope.user_id, scope.agent_id, scope.session_id
+    return "m_" + _digest(*session, str(create_time), event_id)
+
+
 def procedure_id(scope: Scope, key: str) -> str:
     """Names a procedure's key within namespace, user and agent (set only where it is private); all versions share it."""
     return "p_" + _digest(scope.namespace, scope.user_id, scope.agent_id, key)

@@ -10,7 +10,13 @@ import re
 
 from memd.domain.model import Event, EventKind, Outcome
 
-_BASE = {EventKind.TURN: 0.3, EventKind.TOOL_CALL: 0.25, EventKind.DECISION: 0.7, EventKind.ERROR: 0.6}
+_BASE = {
+    EventKind.TURN: 0.3,
+    EventKind.TOOL_CALL: 0.25,
+    EventKind.DECISION: 0.7,
+    EventKind.ERROR: 0.6,
+    EventKind.SUMMARY: 0.6,
+}
 _SMALL_TALK_BYTES = 12
 _SMALL_TALK = 0.1
 _LOOKED_AT = 4_096
@@ -18,7 +24,7 @@ _LOOKED_AT = 4_096
 
 _MARK = re.compile(
     r"\b(?:remember (?:that|this|to|my|i|we)|don'?t forget|keep in mind|note that|important:|for the record"
-    r"|from now on|never again)\b|^\s*(?:note|important|todo)\s*:",
+    r"|from now on|never again|my name is)\b|^\s*(?:note|important|todo)\s*:",
     re.IGNORECASE | re.MULTILINE,
 )
 _PREFERENCE = re.compile(
@@ -27,7 +33,7 @@ _PREFERENCE = re.compile(
     re.IGNORECASE,
 )
 _NUMBER = re.compile(r"\d")
-_MARK_HINTS = ("remember", "forget", "in mind", "note", "important", "record", "from now", "never", "todo")
+_MARK_HINTS = ("remember", "forget", "in mind", "note", "important", "record", "from now", "never", "todo", "name is")
 _PREFERENCE_HINTS = ("prefer", "like", "love", "hate", "want", "need", "always", "never", "usually", "my name", "favo")
 """One of these is part of whatever the pattern finds: a search for a fixed string costs a hundredth of the pattern's."""
 

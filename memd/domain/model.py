@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from memd.domain.learning import Demotion
 
@@ -51,6 +51,8 @@ class EventKind(Enum):
     TOOL_CALL = "tool_call"
     DECISION = "decision"
     ERROR = "error"
+    SUMMARY = "summary"
+    """Made by memd: stands in working memory for what it summarizes. Never observed, never an episode."""
 
 
 class Outcome(Enum):
@@ -118,7 +120,10 @@ class RememberedMemory:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event of a session. ``content`` may be an extract: then ``original_bytes`` and ``original_sha256`` are set."""
+    """One event of a session. ``content`` may be an extract: then ``original_bytes`` and ``original_sha256`` are set.
+
+    A SUMMARY stands for the episodes from ``summarized_from`` to ``summarized_through``, positions in the session.
+    """
 
     event_id: str
     kind: EventKind
@@ -139,6 +144,8 @@ class Event:
     original_bytes: int = 0
     original_sha256: bytes = b""
     metadata: Metadata = field(default_factory=dict)
+    summarized_from: int = 0
+    summarized_through: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +159,13 @@ class ObservedEvent:
 
 @dataclass(frozen=True, slots=True)
 class WorkingSet:
-    """Items oldest first, within the caps; ``seq`` is the session's change number."""
+    """Items oldest first, within the caps, after the summaries of what was there before them; ``seq`` is the session's
+    change number. ``create_time`` and the last summary tell whether it was compressed, cleared or forgotten since."""
 
     items: tuple[Event, ...]
     tokens: int
     seq: int
+    create_time: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +235,9 @@ class Checkpoint:
     expire_time: int
 
 
+IndexPlace: TypeAlias = Literal["memory", "pgvector"]
+
+
 @dataclass(frozen=True, slots=True)
 class NamespaceSettings:
     """Overrides of the daemon's settings; None means not overridden."""
@@ -235,7 +247,14 @@ class NamespaceSettings:
     episodic_max_items: int | None = None
     episodic_ttl_us: int | None = None
     checkpoint_history: int | None = None
+    compress: bool | None = None
+    compress_at: float | None = None
+    compress_keep: int | None = None
+    compress_to: float | None = None
+    summary_share: float | None = None
     version: int = 0
+    index: IndexPlace | None = None
+    """Where memories are searched; None is "memory"."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,12 +29,23 @@ from memd.limits import (
     DAY_US,
     DEFAULT_CHECKPOINT_HISTORY,
     DEFAULT_CHECKPOINT_TTL_US,
+    DEFAULT_COMPRESS_AT,
+    DEFAULT_COMPRESS_KEEP,
+    DEFAULT_COMPRESS_TO,
     DEFAULT_STEP_TTL_US,
+    DEFAULT_SUMMARY_SHARE,
     MAX_CHECKPOINT_HISTORY,
+    MAX_COMPRESS_AT,
+    MAX_COMPRESS_KEEP,
+    MAX_COMPRESS_TO,
+    MAX_SUMMARY_SHARE,
     MAX_TIER_ITEMS,
     MAX_TIER_TOKENS,
     MAX_TTL_US,
     MAX_WORKING_ITEMS,
+    MIN_COMPRESS_AT,
+    MIN_COMPRESS_TO,
+    MIN_SUMMARY_SHARE,
     MIN_TTL_US,
 )
 
@@ -73,6 +84,25 @@ DEFAULT_TIERS: Mapping[TierName, TierSettings] = {
 
 
 @dataclass(frozen=True, slots=True)
+class CompressionSettings:
+    """How working memory is compressed: see ``memd.domain.compression``. Off, what is over the caps just leaves it."""
+
+    enabled: bool = True
+    at: float = DEFAULT_COMPRESS_AT
+    keep: int = DEFAULT_COMPRESS_KEEP
+    to: float = DEFAULT_COMPRESS_TO
+    summary_share: float = DEFAULT_SUMMARY_SHARE
+
+
+COMPRESSION_BOUNDS: Mapping[str, tuple[float, float]] = {
+    "at": (MIN_COMPRESS_AT, MAX_COMPRESS_AT),
+    "keep": (1, MAX_COMPRESS_KEEP),
+    "to": (MIN_COMPRESS_TO, MAX_COMPRESS_TO),
+    "summary_share": (MIN_SUMMARY_SHARE, MAX_SUMMARY_SHARE),
+}
+
+
+@dataclass(frozen=True, slots=True)
 class DaemonDefaults:
     """What holds where a namespace has not said otherwise."""
 
@@ -80,6 +110,7 @@ class DaemonDefaults:
     checkpoint_ttl_us: int = DEFAULT_CHECKPOINT_TTL_US
     checkpoint_history: int = DEFAULT_CHECKPOINT_HISTORY
     step_ttl_us: int = DEFAULT_STEP_TTL_US
+    compression: CompressionSettings = CompressionSettings()
 
 
 def check_defaults(defaults: DaemonDefaults) -> None:
@@ -89,6 +120,8 @@ def check_defaults(defaults: DaemonDefaults) -> None:
     _within("checkpoints.ttl", defaults.checkpoint_ttl_us, MIN_TTL_US, MAX_TTL_US)
     _within("checkpoints.step_ttl", defaults.step_ttl_us, MIN_TTL_US, MAX_TTL_US)
     _within("checkpoints.history", defaults.checkpoint_history, 1, MAX_CHECKPOINT_HISTORY)
+    for name, (least, most) in COMPRESSION_BOUNDS.items():
+        _within(f"compression.{name}", getattr(defaults.compression, name), least, most)
 
 
 def check_tier(tier: TierName, settings: TierSettings) -> None:
@@ -146,6 +179,6 @@ def _one_of(name: str, value: str, known: frozenset[str]) -> None:
         raise ConfigError(f"{name} must be one of: {', '.join(sorted(known))}")
 
 
-def _within(name: str, value: int, least: int, most: int) -> None:
+def _within(name: str, value: float, least: float, most: float) -> None:
     if not least <= value <= most:
         raise ConfigError(f"{name} must be between {least:,} and {most:,}")

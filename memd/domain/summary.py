@@ -23,7 +23,13 @@ CountTokens = Callable[[Sequence[str]], list[int]]
 
 MAX_SENTENCE_CHARS = 400
 """A longer run of text without an end of sentence is cut into pieces of this size: it is data, not a sentence."""
-KIND_WEIGHT = {EventKind.DECISION: 0.9, EventKind.ERROR: 0.8, EventKind.TURN: 0.25, EventKind.TOOL_CALL: 0.1}
+KIND_WEIGHT = {
+    EventKind.DECISION: 0.9,
+    EventKind.ERROR: 0.8,
+    EventKind.SUMMARY: 0.25,
+    EventKind.TURN: 0.25,
+    EventKind.TOOL_CALL: 0.1,
+}
 USER_WEIGHT = 0.1
 """More for what a user said: the agent can find its own words again."""
 CENTRALITY_WEIGHT = 0.3

@@ -51,7 +51,7 @@ def owned(scope: Scope) -> Filter:
     return And(_owner(scope))
 
 
-def visible(scope: Scope, *, at_us: int, now_us: int, include_invalid: bool = False) -> Filter:
+def visible(scope: Scope, *, at_us: int, now_us: int, include_invalid: bool = False) -> And:
     """Memories the scope sees: owned, valid at ``at_us`` (unless ``include_invalid``), not expired at ``now_us``.
 
     Validity is [valid_from, valid_to), an absent bound is open; times are microseconds since the epoch.

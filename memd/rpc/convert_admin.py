@@ -3,22 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any, get_args
 
 from memd_client._proto.v1 import admin_service_pb2 as ads
 
-from memd.domain.model import NamespaceSettings, NamespaceStats, TierName, VerifyReport
+from memd.domain.errors import InvalidArgument
+from memd.domain.model import IndexPlace, NamespaceSettings, NamespaceStats, TierName, VerifyReport
 from memd.domain.settings import TierSettings
-from memd.limits import MAX_CHECKPOINT_HISTORY, MAX_TIER_ITEMS, MAX_TIER_TOKENS, MAX_WORKING_ITEMS
+from memd.limits import (
+    MAX_CHECKPOINT_HISTORY,
+    MAX_COMPRESS_AT,
+    MAX_COMPRESS_KEEP,
+    MAX_COMPRESS_TO,
+    MAX_SUMMARY_SHARE,
+    MAX_TIER_ITEMS,
+    MAX_TIER_TOKENS,
+    MAX_WORKING_ITEMS,
+    MIN_COMPRESS_AT,
+    MIN_COMPRESS_TO,
+    MIN_SUMMARY_SHARE,
+)
+from memd.ports import SummarizerCounts
 from memd.rpc import checks
 from memd.rpc.convert_common import TO_TIER, duration
+from memd.service.compression import CompressionCounts
 
 _BOUNDS: Mapping[str, int] = {
     "working_max_items": MAX_WORKING_ITEMS,
     "working_max_tokens": MAX_TIER_TOKENS,
     "episodic_max_items": MAX_TIER_ITEMS,
     "checkpoint_history": MAX_CHECKPOINT_HISTORY,
+    "compress_keep": MAX_COMPRESS_KEEP,
 }
+_RATIOS: Mapping[str, tuple[float, float]] = {
+    "compress_at": (MIN_COMPRESS_AT, MAX_COMPRESS_AT),
+    "compress_to": (MIN_COMPRESS_TO, MAX_COMPRESS_TO),
+    "summary_share": (MIN_SUMMARY_SHARE, MAX_SUMMARY_SHARE),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CompressionStats:
+    queue_depth: int
+    counts: CompressionCounts
+    model: SummarizerCounts
+
+    def figures(self) -> Mapping[str, int]:
+        """By the names of the wire."""
+        counts, model = self.counts, self.model
+        return {
+            "queue_depth": self.queue_depth,
+            **asdict(counts),
+            "model_summaries": model.made,
+            "model_failures": model.failed,
+            "model_skipped": model.skipped,
+            "model_tokens_in": model.tokens_in,
+            "model_tokens_out": model.tokens_out,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +76,12 @@ class ProcessStats:
     query_cache_misses: int
     namespaces_loaded: int
     simd: str
+    compression: CompressionStats
 
 
 def new_settings(message: ads.NamespaceSettings) -> tuple[NamespaceSettings, frozenset[str]]:
     """The settings that are set, and the names of those to reset (given as 0 or an empty duration)."""
-    given: dict[str, int] = {}
+    given: dict[str, Any] = {}
     reset: set[str] = set()
     for name, most in _BOUNDS.items():
         if not message.HasField(name):  # type: ignore[arg-type]
@@ -48,12 +91,32 @@ def new_settings(message: ads.NamespaceSettings) -> tuple[NamespaceSettings, fro
             given[name] = checks.whole(value, f"settings.{name}", 1, most)
         else:
             reset.add(name)
+    for name, (least, highest) in _RATIOS.items():
+        if message.HasField(name):  # type: ignore[arg-type]
+            ratio = getattr(message, name)
+            if ratio:
+                given[name] = checks.ratio(ratio, f"settings.{name}", least=least, most=highest)
+            else:
+                reset.add(name)
+    if message.HasField("compress"):
+        given["compress"] = message.compress
     if message.HasField("episodic_ttl"):
         if message.episodic_ttl.seconds or message.episodic_ttl.nanos:
             given["episodic_ttl_us"] = checks.ttl(message.episodic_ttl, "settings.episodic_ttl")
         else:
             reset.add("episodic_ttl_us")
+    if message.HasField("index"):
+        if message.index:
+            given["index"] = _index_place(message.index)
+        else:
+            reset.add("index")
     return NamespaceSettings(**given), frozenset(reset)
+
+
+def _index_place(value: str) -> str:
+    if value not in get_args(IndexPlace):
+        raise InvalidArgument('index must be "memory" or "pgvector"', field="settings.index")
+    return value
 
 
 def settings(value: NamespaceSettings) -> ads.NamespaceSettings:
@@ -63,7 +126,13 @@ def settings(value: NamespaceSettings) -> ads.NamespaceSettings:
         episodic_max_items=value.episodic_max_items,
         episodic_ttl=None if value.episodic_ttl_us is None else duration(value.episodic_ttl_us),
         checkpoint_history=value.checkpoint_history,
+        compress=value.compress,
+        compress_at=value.compress_at,
+        compress_keep=value.compress_keep,
+        compress_to=value.compress_to,
+        summary_share=value.summary_share,
         version=value.version,
+        index=value.index,
     )
 
 
@@ -102,6 +171,7 @@ def process_stats(value: ProcessStats) -> ads.ProcessStats:
         query_cache_misses=value.query_cache_misses,
         namespaces_loaded=value.namespaces_loaded,
         simd=value.simd,
+        compression=ads.CompressionStats(**value.compression.figures()),
     )
 
 

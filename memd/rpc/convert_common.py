@@ -48,7 +48,7 @@ OUTCOMES: Mapping[int, Outcome] = {
 }
 TO_TIER: Mapping[TierName, Any] = _inverse(TIERS)
 TO_SOURCE: Mapping[SourceKind, Any] = _inverse(SOURCES)
-TO_EVENT_KIND: Mapping[EventKind, Any] = _inverse(EVENT_KINDS)
+TO_EVENT_KIND: Mapping[EventKind, Any] = {**_inverse(EVENT_KINDS), EventKind.SUMMARY: pb.EVENT_KIND_SUMMARY}
 TO_OUTCOME: Mapping[Outcome, Any] = _inverse(OUTCOMES)
 TO_DURABILITY: Mapping[Durability, Any] = {
     Durability.SYNCED: pb.DURABILITY_SYNCED,

@@ -22,6 +22,7 @@ from memd.rpc.convert_common import (
     timestamp,
 )
 from memd.service.remember import Draft
+from memd.service.watch import Watched
 
 DEFAULT_IMPORTANCE = 0.5
 _WRITABLE_SOURCES = {pb.SOURCE_KIND_UNSPECIFIED: SourceKind.USER, **SOURCES}
@@ -166,3 +167,16 @@ def forgotten(written: Written[ForgetReceipt]) -> ms.ForgetResponse:
         receipt=receipt(written),
         dry_run=value.dry_run,
     )
+
+
+def watched(change: Watched) -> ms.WatchMemoriesResponse:
+    kinds = ms.WatchMemoriesResponse
+    made = ms.WatchMemoriesResponse(
+        seq=change.seq, memory_id=change.memory_id, resume_seq=change.resume.seq, epoch=change.resume.epoch
+    )
+    if change.memory is not None:
+        put_memory(made.memory, change.memory)
+        made.change = kinds.CHANGE_PUT
+    else:
+        made.change = kinds.CHANGE_DELETE if change.seq else kinds.CHANGE_POSITION
+    return made

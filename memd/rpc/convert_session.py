@@ -94,6 +94,9 @@ def _put_links(target: pb.Event, value: Event) -> None:
         target.outcome = TO_OUTCOME[value.outcome]
     if value.resolves:
         target.resolves = value.resolves
+    if value.summarized_through:
+        target.summarized_from = value.summarized_from
+        target.summarized_through = value.summarized_through
 
 
 def observed(written: Written[tuple[ObservedEvent, ...]]) -> ms.ObserveResponse:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
 from memd_client._proto.v1 import memory_service_pb2 as ms
 
 from memd.domain.errors import InvalidArgument
 from memd.domain.identity import Right
 from memd.domain.model import ForgetReceipt, Scope, Written
-from memd.limits import MAX_EVENTS_PER_OBSERVE, MAX_IDS_PER_FORGET, MAX_MEMORIES_PER_REMEMBER, MAX_TASKS_PER_FORGET
+from memd.limits import (
+    MAX_EPOCH,
+    MAX_EVENTS_PER_OBSERVE,
+    MAX_IDS_PER_FORGET,
+    MAX_MEMORIES_PER_REMEMBER,
+    MAX_SEQ,
+    MAX_TASKS_PER_FORGET,
+)
+from memd.ports import Head
 from memd.rpc import checks, convert_memory, convert_recall, convert_session, filters, pages
 from memd.rpc.calls import Call, CallMetrics
 from memd.rpc.convert_common import receipt
@@ -15,6 +26,7 @@ from memd.service.forget import ForgetService
 from memd.service.observe import ObserveService
 from memd.service.recall import RecallService
 from memd.service.remember import RememberService
+from memd.service.watch import Interest, WatchService
 
 
 class MemoryServicer:
@@ -24,6 +36,7 @@ class MemoryServicer:
         observe: ObserveService,
         remember: RememberService,
         forget: ForgetService,
+        watch: WatchService,
         metrics: CallMetrics,
     ) -> None:
         self._metrics = metrics
@@ -31,6 +44,7 @@ class MemoryServicer:
         self._observe = observe
         self._remember = remember
         self._forget = forget
+        self._watch = watch
 
     async def Recall(self, request: ms.RecallRequest, call: Call) -> bytes:
         asked = convert_recall.recall_request(request, call.scope(request.scope))
@@ -188,3 +202,20 @@ class MemoryServicer:
             request=call.request_key(request, scope),
         )
         return ms.RestoreMemoryRevisionResponse(memory=convert_memory.memory(written.value), receipt=receipt(written))
+
+    async def WatchMemories(
+        self, request: ms.WatchMemoriesRequest, call: Call
+    ) -> AsyncGenerator[ms.WatchMemoriesResponse, None]:
+        scope = call.scope(request.scope)
+        where = filters.parse(request.filter) if request.HasField("filter") else None
+        if request.all_users:
+            call.require(Right.ADMIN)
+            why = "all_users is about the whole namespace"
+            checks.unset(scope.user_id, "scope.user_id", why)
+            checks.unset(scope.agent_id, "scope.agent_id", why)
+        checks.whole(request.after_seq, "after_seq", 0, MAX_SEQ)
+        checks.whole(request.after_epoch, "after_epoch", 0, MAX_EPOCH)
+        after = Head(request.after_seq, request.after_epoch) if request.HasField("after_seq") else None
+        async with aclosing(self._watch.watch(Interest(scope, where, request.all_users), after)) as changes:
+            async for change in changes:
+                yield convert_memory.watched(change)

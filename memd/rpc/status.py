@@ -34,6 +34,7 @@ STATUS: Mapping[type[e.MemdError], grpc.StatusCode] = {
     e.StepTaken: grpc.StatusCode.ABORTED,
     e.WrongState: grpc.StatusCode.FAILED_PRECONDITION,
     e.ModelMismatch: grpc.StatusCode.FAILED_PRECONDITION,
+    e.PositionLost: grpc.StatusCode.FAILED_PRECONDITION,
     e.SchemaTooNew: grpc.StatusCode.FAILED_PRECONDITION,
     e.ConfigError: grpc.StatusCode.FAILED_PRECONDITION,
     e.LimitExceeded: grpc.StatusCode.RESOURCE_EXHAUSTED,

@@ -9,6 +9,7 @@ from typing import Any
 
 from memd.domain.errors import InvalidArgument, WrongState
 from memd.domain.model import BackupMade, NamespaceSettings, NamespaceStats, RequestKey, VerifyReport, Written
+from memd.domain.settings import COMPRESSION_BOUNDS
 from memd.limits import (
     MAX_CHECKPOINT_HISTORY,
     MAX_TIER_ITEMS,
@@ -21,12 +22,17 @@ from memd.ports import INDEX_KINDS, Backups, MemoryStore, NamespaceIndex, Settin
 from memd.service.policy import PolicySource
 
 _VERIFY_ATTEMPTS = 3
-_BOUNDS: Mapping[str, tuple[int, int]] = {
+_BOUNDS: Mapping[str, tuple[float, float]] = {
     "working_max_items": (1, MAX_WORKING_ITEMS),
     "working_max_tokens": (1, MAX_TIER_TOKENS),
     "episodic_max_items": (1, MAX_TIER_ITEMS),
     "episodic_ttl_us": (MIN_TTL_US, MAX_TTL_US),
     "checkpoint_history": (1, MAX_CHECKPOINT_HISTORY),
+    "compress": (False, True),
+    "compress_keep": COMPRESSION_BOUNDS["keep"],
+    "compress_at": COMPRESSION_BOUNDS["at"],
+    "compress_to": COMPRESSION_BOUNDS["to"],
+    "summary_share": COMPRESSION_BOUNDS["summary_share"],
 }
 
 
@@ -38,13 +44,17 @@ class AdminService:
         index: NamespaceIndex,
         settings: PolicySource,
         backups: Backups | None = None,
+        *,
+        no_pgvector: str = "",
     ) -> None:
-        """``backups`` None: the rows are on a server, which has backups of its own."""
+        """``backups`` None: the rows are on a server, which has backups of its own. ``no_pgvector``: why no namespace can be
+        searched by pgvector; "" where one can."""
         self._memories = memories
         self._store = store
         self._index = index
         self._settings = settings
         self._backups = backups
+        self._no_pgvector = no_pgvector
         self._updating = asyncio.Lock()
         """Read, merge, write: one at a time, or a change between would be lost."""
 
@@ -83,9 +93,11 @@ class AdminService:
     ) -> Written[NamespaceSettings]:
         """What ``changes`` sets replaces the stored value, the fields named in ``reset`` go back to the daemon's.
 
-        VersionConflict unless ``expected_version`` is 0 or current.
+        VersionConflict unless ``expected_version`` is 0 or current; WrongState for an index that cannot be had.
         """
         _check(changes)
+        if changes.index == "pgvector" and self._no_pgvector:
+            raise WrongState(self._no_pgvector)
         async with self._updating:
             try:
                 return await self._store.put_settings(
@@ -136,8 +148,8 @@ def _check(settings: NamespaceSettings) -> None:
 
 
 def _merged(stored: NamespaceSettings, changes: NamespaceSettings, reset: frozenset[str]) -> NamespaceSettings:
-    values: dict[str, Any] = dict.fromkeys(reset & _BOUNDS.keys())
-    names = [f.name for f in fields(NamespaceSettings) if f.name in _BOUNDS]
+    names = {f.name for f in fields(NamespaceSettings)} - {"version"}
+    values: dict[str, Any] = dict.fromkeys(reset & names)
     values |= {name: getattr(changes, name) for name in names if getattr(changes, name) is not None}
     return replace(stored, **values)
 

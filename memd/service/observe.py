@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from memd.domain import importance
@@ -13,7 +13,7 @@ from memd.domain.extract import head_and_tail
 from memd.domain.ids import event_id
 from memd.domain.model import Event, ObservedEvent, RequestKey, Scope, Written
 from memd.limits import EVENT_EXTRACT_BYTES, MAX_EVENT_BYTES
-from memd.ports import Clock, SessionStore, TokenCounter
+from memd.ports import Clock, SessionPolicy, SessionStore, TokenCounter
 from memd.service.policy import PolicySource
 
 UNSCORED = -1.0
@@ -24,11 +24,21 @@ _ID_RANDOM_BYTES = 8
 
 
 class ObserveService:
-    def __init__(self, sessions: SessionStore, counter: TokenCounter, settings: PolicySource, clock: Clock) -> None:
+    """``told`` hears of what was stored, before the reply and without holding it up."""
+
+    def __init__(
+        self,
+        sessions: SessionStore,
+        counter: TokenCounter,
+        settings: PolicySource,
+        clock: Clock,
+        told: Callable[[Scope, Sequence[ObservedEvent], SessionPolicy], None] | None = None,
+    ) -> None:
         self._sessions = sessions
         self._counter = counter
         self._settings = settings
         self._clock = clock
+        self._told = told
 
     async def observe(
         self, scope: Scope, events: Sequence[Event], *, extract: bool = False, request: RequestKey | None = None
@@ -37,7 +47,10 @@ class ObserveService:
         event_time 0. Content over MAX_EVENT_BYTES is InvalidArgument, or with ``extract`` kept as head and tail."""
         ready = await self._ready(events, extract=extract)
         policy = self._settings.known_policy(scope.namespace) or await self._settings.policy(scope.namespace)
-        return await self._sessions.append(scope, ready, policy, request)
+        written = await self._sessions.append(scope, ready, policy, request)
+        if self._told is not None:
+            self._told(scope, written.value, policy)
+        return written
 
     async def _ready(self, events: Sequence[Event], *, extract: bool) -> list[Event]:
         """The events with everything the server adds."""

@@ -65,8 +65,10 @@ class RememberService:
         agent_private: bool = False,
         writer: str,
         request: RequestKey | None = None,
+        fence: int | None = None,
     ) -> Written[tuple[RememberedMemory, ...]]:
-        """Upsert all or none. InvalidArgument names the draft; LimitExceeded when the namespace is full.
+        """Upsert all or none. InvalidArgument names the draft; LimitExceeded when the namespace is full. ``fence``: the mark
+        the caller took before it read what the drafts were made of.
 
         Every draft is embedded, also one that is stored already: whether it is can only be known inside the commit.
         """
@@ -75,7 +77,8 @@ class RememberService:
         checked = [self._memory(owner, draft, index, writer, now_us) for index, draft in enumerate(drafts)]
         _refuse_repeats(checked)
         memories = await self._begun(checked, now_us)
-        fence = await self._memories.fence(scope.namespace)
+        if fence is None:
+            fence = await self._memories.fence(scope.namespace)
         texts = [spoken(memory.speaker, memory.content) for memory in memories]
         fields = [f"memories[{index}].content" for index in range(len(memories))]
         embeddings = await embedded(self._embedder, texts, fields)

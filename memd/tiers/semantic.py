@@ -9,8 +9,8 @@ from functools import partial
 
 from memd.domain.context import KNOWLEDGE_HEADING, KNOWLEDGE_SHARE, memory_item
 from memd.domain.errors import LimitExceeded, ModelUnavailable
-from memd.domain.filters import And
-from memd.domain.model import Memory, TierName
+from memd.domain.filters import And, Compare, Not
+from memd.domain.model import Memory, SourceKind, TierName
 from memd.domain.settings import TierSettings
 from memd.domain.visibility import visible
 from memd.ports import ContextSection, IndexAnswer, IndexHit, MemoryStore, NamespaceIndex, TierAnswer, TierAsk
@@ -19,6 +19,8 @@ from memd.tiers.budget import within_tokens
 from memd.tiers.shared import QueryOnce
 
 EMBEDDING_UNAVAILABLE = "EMBEDDING_UNAVAILABLE"
+_NO_DIGEST = Not(Compare("eq", "source", SourceKind.DIGEST.value))
+"""Digests are shown by recency: as knowledge they would stand beside the memories they tell of."""
 
 
 class SemanticTier:
@@ -53,7 +55,7 @@ class SemanticTier:
     def _prepare(self, ask: TierAsk, words: str, reason: str = "") -> Callable[[bytes | None], TierAnswer]:
         """Blocking: the search but for the embedding; with that, the rest."""
         namespace = ask.scope.namespace
-        where = visible(ask.scope, at_us=ask.as_of_us, now_us=ask.now_us)
+        where = And((*visible(ask.scope, at_us=ask.as_of_us, now_us=ask.now_us).parts, _NO_DIGEST))
         versions = visible(ask.scope, at_us=ask.as_of_us, now_us=ask.now_us, include_invalid=True)
         if ask.filter is not None:
             where, versions = And((where, ask.filter)), And((versions, ask.filter))

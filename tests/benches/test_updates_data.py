@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import tomllib
 from collections.abc import Mapping
@@ -34,11 +35,12 @@ def test_another_seed_gives_another_set() -> None:
 
 
 def test_the_halves_share_no_sentence_no_name_and_no_value() -> None:
-    first, second = (templates(half) for half in generate.HALVES)
-    for sentences in (_sentences(first), _sentences(second)):
+    for half in generate.HALVES:
+        sentences = _sentences(templates(half))
         assert len(sentences) == len(set(sentences))
-    assert not set(_sentences(first)) & set(_sentences(second))
-    assert not _names(first) & _names(second)
+    for first, second in itertools.combinations(map(templates, generate.HALVES), 2):
+        assert not set(_sentences(first)) & set(_sentences(second))
+        assert not _names(first) & _names(second)
 
 
 def _sentences(half: Mapping[str, Any]) -> list[str]:

@@ -266,3 +266,33 @@ async def _cut_listeners(stores: PostgresStores) -> None:
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
             " AND pid <> pg_backend_pid() AND query LIKE 'LISTEN%'"
         )
+
+
+class TestWatching:
+    async def test_a_watcher_is_told_each_change_and_whose_forget_it_was(self, open_stores: OpenStores) -> None:
+        stores = await open_stores()
+        await remember(stores, "a", "b")
+        await forget(stores, "a")
+        log = stores.change_log
+        found = await log.memory_lines("n", Head(0, 0))
+        assert found is not None
+        assert found.reached == await log.head("n")
+        told = [(line.memory_id, line.memory is None, len(line.forgotten_for)) for line in found.lines]
+        assert told == [("b", False, 0), ("a", True, 1)]  # what was put and is gone has the line of its end alone
+        nothing = await log.memory_lines("n", found.reached)
+        assert nothing is not None
+        assert (nothing.reached, nothing.lines) == (found.reached, ())
+
+    async def test_a_position_of_another_history_or_that_was_trimmed_is_lost(
+        self, open_stores: OpenStores, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        stores = await open_stores()
+        for name in ("a", "b", "c"):
+            await remember(stores, name)
+        head = await stores.change_log.head("n")
+        assert await stores.change_log.memory_lines("n", Head(1, head.epoch + 1)) is None
+        assert await stores.change_log.memory_lines("n", Head(head.seq + 1, 0)) is None
+        monkeypatch.setattr(sweeping, "MAX_CHANGE_LOG", 1)
+        await stores.memories.sweep(100)
+        assert await stores.change_log.memory_lines("n", Head(1, head.epoch)) is None
+        assert await stores.change_log.memory_lines("n", Head(head.seq - 1, head.epoch)) is not None

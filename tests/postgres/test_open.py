@@ -76,15 +76,21 @@ async def test_tls_where_there_is_none(database_url: str) -> None:
 
 async def test_a_standby_as_primary(postgres18: Launcher) -> None:
     primary = await asyncio.to_thread(postgres18.server)
-    standby = await asyncio.to_thread(postgres18.standby, primary)
+    standby = await asyncio.to_thread(postgres18.standby, primary, synchronous=True)
     with pytest.raises(ConfigError, match="standby"):
         await PostgresStores.open(PostgresSettings(standby.url()))
     both = f"postgresql://memd@127.0.0.1:{standby.port},127.0.0.1:{primary.port}/postgres"
     stores = await PostgresStores.open(PostgresSettings(both), model=MODEL)
     assert (await remember(stores, "m1")).seq == 1, "of several hosts the primary is found"
     await stores.close()
-    await asyncio.to_thread(standby.kill)
     await asyncio.to_thread(primary.kill)
+    with pytest.raises(StoreBusy):
+        await PostgresStores.open(PostgresSettings(both))  # nobody is primary: a failover is waited for
+    await asyncio.to_thread(standby.promote)
+    stores = await PostgresStores.open(PostgresSettings(both), model=MODEL)
+    assert [memory.memory_id for memory in await page(stores)] == ["m1"]
+    await stores.close()
+    await asyncio.to_thread(standby.kill)
 
 
 class TestMigration:

@@ -231,6 +231,7 @@ async def test_a_server_without_pgvector_is_refused(postgres18: Launcher, open_a
     server = await asyncio.to_thread(lambda: postgres18.shared)
     name = await asyncio.to_thread(server.create_database)
     stores = await open_at(server.url(name), pgvector=False)
+    assert not stores.has_pgvector
     with pytest.raises(ConfigError, match="pgvector"):
         stores.pgvector()
     await stores.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from tests.daemon import Daemon
 from tests.servers.postgres import UNSAFE, Launcher, Postgres
 
 QUERY = "how does Ada like to travel?"
+MOVED_S = 60.0
+NO_MEMORIES_BYTES = 2_000
+"""What an empty index of procedures takes, and no index that has a vector."""
 
 
 @pytest.fixture
@@ -65,3 +69,24 @@ def test_a_killed_pod_and_a_lost_server_come_back(pods: tuple[Daemon, Daemon], s
         b.remember("Ada is back")
         assert b.verify().ok
         assert b.verify().rows == 3
+
+
+def test_a_namespace_moves_to_pgvector_and_back_by_its_setting(pods: tuple[Daemon, Daemon]) -> None:
+    one, other = pods
+    with Client(one.address, user_id="ada") as a, Client(other.address, user_id="ada") as b:
+        receipt = a.remember("Ada prefers trains to planes")
+        assert b.recall(QUERY, min_seq=receipt.receipt.seq).memories
+        for place in ("pgvector", "memory"):
+            a.update_namespace_settings(index=place)
+            for pod in (a, b):
+                _wait_for(pod, in_memory=place == "memory")
+                assert [hit.memory.content for hit in pod.recall(QUERY).memories] == ["Ada prefers trains to planes"]
+        assert a.verify().ok
+
+
+def _wait_for(pod: Client, *, in_memory: bool) -> None:
+    """Until the vectors and words of the namespace are in the pod's memory, or are not."""
+    deadline_s = time.monotonic() + MOVED_S
+    while (pod.stats().namespace.index_bytes > NO_MEMORIES_BYTES) != in_memory:
+        assert time.monotonic() < deadline_s, "the namespace did not move"
+        time.sleep(0.1)

@@ -17,11 +17,13 @@ from memd.adapters.embed_onnx.install import install
 from memd.adapters.index import IndexFeed, RustNamespaceIndex
 from memd.adapters.pack import RustContextPacker
 from memd.adapters.sqlite import SqliteStores
+from memd.adapters.summarize.extractive import ExtractiveSummarizer
 from memd.domain.model import Scope, TierName
-from memd.domain.settings import DEFAULT_TIERS, DaemonDefaults, TierSettings, check_defaults
+from memd.domain.settings import DEFAULT_TIERS, CompressionSettings, DaemonDefaults, TierSettings, check_defaults
 from memd.ports import Embedder, Tier
 from memd.service.admin import AdminService
 from memd.service.checkpoints import CheckpointService
+from memd.service.consolidation import Consolidator
 from memd.service.forget import ForgetService
 from memd.service.lifecycle import ExpirySweeper
 from memd.service.observe import ObserveService
@@ -77,6 +79,7 @@ class House:
     checkpoints: CheckpointService
     admin: AdminService
     sweeper: ExpirySweeper
+    consolidator: Consolidator
 
     async def ask(self, query: str = "", scope: Scope = SCOPE, deadline_s: float = 10.0, **more: Any) -> RecallReply:
         return await self.recall.recall(RecallRequest(scope, query, **more), deadline_s)
@@ -107,6 +110,7 @@ async def build(tmp_path: Path, embedder: OnnxEmbedder) -> AsyncIterator[Build]:
     ) -> House:
         _close(houses)
         rows = {tier: replace(DEFAULT_TIERS[tier], **(tiers or {}).get(tier, {})) for tier in TierName}
+        defaults.setdefault("compression", CompressionSettings(enabled=False))  # nothing here compresses: the caps hold
         houses.append(_house(tmp_path / "data", clock, instead or embedder, DaemonDefaults(rows, **defaults)))
         return houses[-1]
 
@@ -134,6 +138,8 @@ def _house(data_dir: Path, clock: SettableClock, embedder: Embedder, defaults: D
     index = feed.index = RustNamespaceIndex(stores.memories, 384)
     policy = PolicySource(stores.settings, defaults)
     tiers = _tiers(defaults.tiers, stores, index, embedder, counter)
+    remember = RememberService(stores.memories, embedder, stores.settings, policy, clock)
+    summarizer = ExtractiveSummarizer(counter)
     return House(
         clock=clock,
         stores=stores,
@@ -143,13 +149,16 @@ def _house(data_dir: Path, clock: SettableClock, embedder: Embedder, defaults: D
         tiers=tiers,
         recall=RecallService(tiers, RustContextPacker(counter), policy, clock),
         observe=ObserveService(stores.sessions, counter, policy, clock),
-        remember=RememberService(stores.memories, embedder, stores.settings, policy, clock),
+        remember=remember,
         forget=ForgetService(stores.memories, stores.sessions, stores.tasks, stores.steps, stores.settings),
         sessions=SessionService(stores.sessions, policy),
         procedures=ProcedureService(stores.procedures, stores.memories, embedder, stores.settings, policy),
         checkpoints=CheckpointService(stores.tasks, policy),
         admin=AdminService(stores.memories, stores.settings, index, policy, stores.backups),
         sweeper=ExpirySweeper(stores.sessions, stores.memories, stores.tasks, stores.steps),
+        consolidator=Consolidator(
+            stores.marks, stores.memories, remember, index, embedder, summarizer, stores.leases, clock, "test"
+        ),
     )
 
 
@@ -160,7 +169,7 @@ def _tiers(
     recent, query = RecentOnce(stores.sessions), QueryOnce(embedder)
     return [
         WorkingTier(recent, settings[TierName.WORKING]),
-        EpisodicTier(recent, settings[TierName.EPISODIC], counter),
+        EpisodicTier(recent, stores.memories, settings[TierName.EPISODIC], counter),
         SemanticTier(query, index, stores.memories, settings[TierName.SEMANTIC], counter),
         ProceduralTier(query, index, stores.procedures, settings[TierName.PROCEDURAL], counter),
     ]

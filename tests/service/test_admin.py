@@ -6,10 +6,11 @@ import asyncio
 
 import pytest
 
-from memd.domain.errors import InvalidArgument, NotFound, VersionConflict
+from memd.domain.errors import InvalidArgument, NotFound, VersionConflict, WrongState
 from memd.domain.model import NamespaceSettings, Scope, WorkingSet
 from memd.limits import DAY_US, HOUR_US
 from memd.ports import IndexChange
+from memd.service.admin import AdminService
 from tests.service.conftest import SCOPE, Build, House
 from tests.service.writing import draft, learn, request, say
 
@@ -166,3 +167,14 @@ async def test_the_sweep_gives_expired_rows_back_and_leaves_the_rest(house: Hous
     stats = await house.admin.stats("ns")
     assert (stats.memories, stats.events, stats.checkpoints, stats.index_entries) == (1, 0, 0, 1)
     assert (await house.admin.verify("ns")).ok
+
+
+async def test_pgvector_is_refused_where_it_cannot_be_had(house: House) -> None:
+    reason = "this daemon has no pgvector"
+    admin = AdminService(house.stores.memories, house.stores.settings, house.index, house.policy, no_pgvector=reason)
+    with pytest.raises(WrongState, match=reason):
+        await admin.update_settings("ns", NamespaceSettings(index="pgvector"), writer="test")
+    written = await admin.update_settings("ns", NamespaceSettings(index="memory"), writer="test")
+    assert written.value.index == "memory"
+    written = await admin.update_settings("ns", NamespaceSettings(), frozenset({"index"}), writer="test")
+    assert written.value.index is None

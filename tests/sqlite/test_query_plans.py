@@ -58,6 +58,12 @@ async def test_statements_use_indexes(
     await sessions.clear_working(SESSION, None)
     await sessions.end(SESSION, None)
     await sessions.count(USER, all_users=False)
+    (marked,) = await stores.marks.unpromoted(1)
+    await stores.marks.undigested(1, events=1, idle_us=1, expires_us=1)
+    await stores.marks.since(marked, 0, 1)
+    await stores.marks.mark([(marked.key, 1)], [(marked.key, 1)])
+    memories.digests(USER, 1)
+    await stores.leases.release("n", "job", await stores.leases.claim("n", "job", "one", 1) or 0)
     fence = await memories.fence("n")
     drafts = [draft("m1"), draft("m2", supersedes="m1", expire_time=clock.wall_us + 10_000)]
     await memories.remember("n", drafts, fence=fence, writer="w", request=request("r"))

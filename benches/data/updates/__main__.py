@@ -1,4 +1,4 @@
-"""Write both halves of the updates set beside this file."""
+"""Write every half of the updates set beside this file."""
 
 from __future__ import annotations
 

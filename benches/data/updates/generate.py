@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 HERE = Path(__file__).parent
-HALVES = ("a", "b")
+HALVES = ("a", "b", "c")
 SEED = 20_260_101
 """The committed files are of this seed."""
 

@@ -31,6 +31,7 @@ from memd_client.types import (
     Event,
     ForgetReceipt,
     Memory,
+    MemoryChange,
     MemoryHit,
     NamespaceSettings,
     NewMemory,
@@ -38,6 +39,7 @@ from memd_client.types import (
     Offer,
     OutcomeReport,
     Page,
+    Position,
     Procedure,
     Recall,
     Remembered,
@@ -52,11 +54,13 @@ from memd_client.types import (
     WorkingMemory,
     WriteReceipt,
 )
+from memd_client.watch import AsyncWatch, Watch
 
 __all__ = [
     "KEEP",
     "AsyncClient",
     "AsyncResumableTask",
+    "AsyncWatch",
     "Backup",
     "Checkpoint",
     "Client",
@@ -72,6 +76,7 @@ __all__ = [
     "Health",
     "MemdError",
     "Memory",
+    "MemoryChange",
     "MemoryHit",
     "NamespaceSettings",
     "NewMemory",
@@ -83,6 +88,7 @@ __all__ = [
     "OutcomeReport",
     "Overflow",
     "Page",
+    "Position",
     "Procedure",
     "Recall",
     "Remembered",
@@ -102,6 +108,7 @@ __all__ = [
     "TierState",
     "TierStatus",
     "Verification",
+    "Watch",
     "WorkingMemory",
     "WriteReceipt",
     "errors",

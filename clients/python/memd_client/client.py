@@ -18,10 +18,12 @@ from memd_client.calls import admin, checkpoints, memories, procedures, steps
 from memd_client.calls import sessions as session
 from memd_client.calls.call import Call, following
 from memd_client.connection import CHANNEL_OPTIONS, STUBS, Connection, checked_timeout
+from memd_client.filters import Expr
 from memd_client.retry import pause_s
 from memd_client.step_flow import DEFAULT_LEASE, OnDoubt, StepOptions
 from memd_client.tasks import ResumableTask
-from memd_client.types import Page, Scope
+from memd_client.types import Page, Position, Scope
+from memd_client.watch import Watch
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -70,6 +72,14 @@ class Client(ClientBase):
     revisions = _pages(memories.revisions_page)
     revisions_page = _method(memories.revisions_page)
     restore_revision = _method(memories.restore_revision)
+
+    def watch(self, *, after: Position | None = None, filter: Expr | None = None, all_users: bool = False) -> Watch:
+        """Changes of the scope's memories as they happen, after a position or from now on.
+
+        It survives a restart of the daemon. ``PositionLost``: list the memories anew and watch from now on. To keep a copy:
+        watch, then list, then apply. ``all_users``: the whole namespace; needs the admin right.
+        """
+        return Watch(self._transport.stream, self._connection, self._scope, after, filter, all_users)
 
     working_memory = _method(session.working_memory)
     clear_working_memory = _method(session.clear_working_memory)
@@ -167,6 +177,10 @@ class _Transport:
                 exc.code(), exc.details(), exc.trailing_metadata(), address=self._connection.address
             ) from exc
         return call.parse(reply)
+
+    def stream(self, call: Call[Any]) -> Any:
+        """The stream of its replies, as they come; without a deadline."""
+        return getattr(self._stubs[call.service], call.method)(call.request, metadata=self._connection.metadata)
 
     def close(self) -> None:
         """No call after this."""

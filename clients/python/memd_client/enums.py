@@ -32,6 +32,8 @@ class EventKind(StrEnum):
     TOOL_CALL = "tool_call"
     DECISION = "decision"
     ERROR = "error"
+    SUMMARY = "summary"
+    """Made by the daemon, in working memory alone."""
     UNKNOWN = "unknown"
 
 

@@ -146,6 +146,12 @@ class SchemaTooNew(WrongState):
     reason = "SCHEMA_TOO_NEW"
 
 
+class PositionLost(WrongState):
+    """The daemon's change log does not reach back to where a watch wants to go on: list the memories anew."""
+
+    reason = "POSITION_LOST"
+
+
 class LimitExceeded(MemdError):
     """A bound on load or stock was hit."""
 

@@ -80,6 +80,8 @@ def event(m: common_pb.Event) -> t.Event:
         position=m.position,
         original_bytes=m.original_bytes,
         original_sha256=m.original_sha256,
+        summarized_from=m.summarized_from,
+        summarized_through=m.summarized_through,
     )
 
 
@@ -271,6 +273,7 @@ def _process_stats(m: admin_pb.ProcessStats) -> t.ProcessStats:
         query_cache_misses=m.query_cache_misses,
         namespaces_loaded=m.namespaces_loaded,
         simd=m.simd,
+        compression={field.name: value for field, value in m.compression.ListFields()},
     )
 
 
@@ -312,6 +315,12 @@ def settings(m: admin_pb.NamespaceSettings, written: t.WriteReceipt | None = Non
         episodic_ttl=ttl,
         checkpoint_history=count("checkpoint_history"),
         version=m.version,
+        index=m.index if m.HasField("index") else None,
+        compress=m.compress if m.HasField("compress") else None,
+        compress_at=m.compress_at if m.HasField("compress_at") else None,
+        compress_keep=count("compress_keep"),
+        compress_to=m.compress_to if m.HasField("compress_to") else None,
+        summary_share=m.summary_share if m.HasField("summary_share") else None,
         receipt=written,
     )
 

@@ -78,6 +78,27 @@ class NewMemory:
 
 
 @dataclass(frozen=True, slots=True)
+class Position:
+    """A place in a namespace's change log. ``epoch`` tells one history of the store from another; 0 is not compared."""
+
+    seq: int
+    epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryChange:
+    """A memory was stored or changed, or (``memory`` None) is gone; ``memory_id`` "": all of the namespace are.
+
+    ``position``: everything up to it has been told, this change included.
+    """
+
+    memory_id: str
+    memory: Memory | None
+    seq: int
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """One stored memory. ``receipt`` is set where a write returned it."""
 
@@ -128,6 +149,9 @@ class Event:
     position: int = 0
     original_bytes: int = 0
     original_sha256: bytes = b""
+    summarized_from: int = 0
+    """Of a SUMMARY: positions of the first and the last event it stands for."""
+    summarized_through: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,6 +413,8 @@ class ProcessStats:
     query_cache_misses: int
     namespaces_loaded: int
     simd: str
+    compression: Mapping[str, int] = field(default_factory=dict)
+    """Counters since the start, by the names of ``CompressionStats`` in the contract."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -426,6 +452,12 @@ class NamespaceSettings:
     episodic_ttl: timedelta | None
     checkpoint_history: int | None
     version: int
+    index: str | None = None
+    compress: bool | None = None
+    compress_at: float | None = None
+    compress_keep: int | None = None
+    compress_to: float | None = None
+    summary_share: float | None = None
     receipt: WriteReceipt | None = field(default=None, compare=False, repr=False)
 
 

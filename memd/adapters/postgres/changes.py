@@ -28,11 +28,21 @@ from memd.ports import ChangeBatch, Head, ReplicaMemory, ReplicaProcedure
 KINDS = ("memory", "procedure")
 _HEADS = "SELECT namespace, seq, epoch FROM memd.namespace_head WHERE namespace = ANY ($1::text[])"
 _HEAD = "SELECT seq, epoch FROM memd.namespace_head WHERE namespace = $1"
-_EPOCHS = "SELECT epoch, first_seq FROM memd.namespace_epoch WHERE namespace = $1 ORDER BY first_seq"
 _LINES = (
-    "SELECT seq, kind, entry_id, op FROM memd.change_log WHERE namespace = $1 AND seq > $2 AND seq <= $3"
-    " ORDER BY seq LIMIT $4"
+    "SELECT seq, kind, entry_id, op FROM memd.change_log WHERE namespace = $1 AND seq > $2 AND seq <= $3 ORDER BY seq"
 )
+_SAME_HISTORY = (
+    "($2::bigint = 0 OR EXISTS (SELECT FROM memd.namespace_epoch own WHERE own.namespace = $1 AND own.epoch = $3"
+    " AND NOT EXISTS (SELECT FROM memd.namespace_epoch later WHERE later.namespace = $1"
+    " AND later.first_seq > own.first_seq AND later.first_seq <= $2)))"
+)
+"""Whether the log up to $2 is the one a replica followed that is there in epoch $3."""
+_SINCE = (
+    f"SELECT h.seq, h.epoch, {_SAME_HISTORY}, l.seq, l.kind, l.entry_id, l.op FROM memd.namespace_head h"
+    " LEFT JOIN LATERAL (SELECT seq, kind, entry_id, op FROM memd.change_log WHERE namespace = $1 AND seq > $2"
+    " ORDER BY seq LIMIT $4) l ON true WHERE h.namespace = $1 ORDER BY l.seq"
+)
+"""All in one statement, since every write anywhere makes every follower ask."""
 _PROCEDURES = f"SELECT {PROCEDURE_COLUMNS}, vectors, pk FROM {OFFERED} WHERE p.namespace = $1"
 
 
@@ -50,6 +60,10 @@ class PostgresChanges:
         self._database = database
         self._codec = codec
         self._hints = Hints(database.connections)
+        self._select = (
+            f"SELECT {COLUMNS}, ARRAY(SELECT {codec.column('vector')} FROM memd.embedding WHERE memory_pk = memory.pk"
+            " ORDER BY position) FROM memd.memory WHERE namespace = $1"
+        )
         self.dimensions = dimensions
         """Of procedures' embeddings, which lie end to end; None while there is no model."""
 
@@ -58,13 +72,17 @@ class PostgresChanges:
         return {namespace: Head(seq, epoch) for namespace, seq, epoch in found}
 
     async def changes(self, namespace: str, since: Head) -> ChangeBatch | None:
-        return await self._database.read(namespace, lambda reader: self._changes(reader, namespace, since))
+        return await self._database.follow(namespace, lambda reader: self._changes(reader, namespace, since))
 
     async def _changes(self, reader: Reader, namespace: str, since: Head) -> ChangeBatch | None:
-        head = await _head(reader, namespace)
-        if since.seq > head.seq or not await _same_history(reader, namespace, since):
+        found = await reader.rows(_SINCE, namespace, since.seq, since.epoch, MAX_CHANGE_BATCH)
+        if not found:
+            return None if since.seq else ChangeBatch(namespace, 0, Head(0, 0))
+        head, same = Head(*found[0][:2]), found[0][2]
+        if since.seq > head.seq or not same:
             return None
-        folded = await _fold(reader, namespace, since.seq, head.seq)
+        lines = [line[3:] for line in found if line[3] is not None]
+        folded = await _fold(reader, namespace, since.seq, head.seq, lines)
         if folded is None:
             return None
         memories = await self._memories(reader, namespace, folded.touched["memory"])
@@ -85,7 +103,7 @@ class PostgresChanges:
 
     async def snapshot(self, namespace: str) -> AsyncIterator[ChangeBatch]:
         async with self._database.snapshot(namespace) as reader:
-            reached = await _head(reader, namespace)
+            reached = await find_head(reader, namespace)
             yield ChangeBatch(namespace, 0, reached, cleared=KINDS, settings=await find_settings(reader, namespace))
             last = 0
             while memories := await self._memories_after(reader, namespace, last):
@@ -111,26 +129,17 @@ class PostgresChanges:
     async def _memories(self, reader: Reader, namespace: str, ids: set[str]) -> tuple[ReplicaMemory, ...]:
         if not ids:
             return ()
-        sql = f"SELECT {COLUMNS} FROM memd.memory WHERE namespace = $1 AND memory_id = ANY ($2::text[]) ORDER BY pk"
-        found = await reader.rows(sql, namespace, list(ids))
-        return tuple(one for _, one in await self._with_embeddings(reader, namespace, found))
+        sql = f"{self._select} AND memory_id = ANY ($2::text[]) ORDER BY pk"
+        return tuple(self._memory(namespace, one)[1] for one in await reader.rows(sql, namespace, list(ids)))
 
     async def _memories_after(self, reader: Reader, namespace: str, last: int) -> list[tuple[int, ReplicaMemory]]:
-        sql = f"SELECT {COLUMNS} FROM memd.memory WHERE namespace = $1 AND pk > $2 ORDER BY pk LIMIT $3"
-        return await self._with_embeddings(reader, namespace, await reader.rows(sql, namespace, last, MAX_CHANGE_BATCH))
+        sql = f"{self._select} AND pk > $2 ORDER BY pk LIMIT $3"
+        return [self._memory(namespace, one) for one in await reader.rows(sql, namespace, last, MAX_CHANGE_BATCH)]
 
-    async def _with_embeddings(
-        self, reader: Reader, namespace: str, found: Sequence[Row]
-    ) -> list[tuple[int, ReplicaMemory]]:
-        stored = [decode(namespace, one) for one in found]
-        sql = (
-            f"SELECT memory_pk, {self._codec.column('vector')} FROM memd.embedding"
-            " WHERE memory_pk = ANY ($1::bigint[]) ORDER BY memory_pk, position"
-        )
-        windows: dict[int, list[bytes]] = defaultdict(list)
-        for pk, vector in await reader.rows(sql, [one.pk for one in stored]) if stored else ():
-            windows[pk].append(self._codec.decode(vector))
-        return [(one.pk, ReplicaMemory(one.memory, tuple(windows[one.pk]))) for one in stored]
+    def _memory(self, namespace: str, row: Row) -> tuple[int, ReplicaMemory]:
+        *columns, windows = row
+        stored = decode(namespace, columns)
+        return stored.pk, ReplicaMemory(stored.memory, tuple(self._codec.decode(window) for window in windows))
 
     async def _procedures(self, reader: Reader, namespace: str, ids: set[str]) -> tuple[ReplicaProcedure, ...]:
         if not ids:
@@ -147,28 +156,23 @@ class PostgresChanges:
         return ReplicaProcedure(decode_procedure(namespace, columns), embeddings)
 
 
-async def _head(reader: Reader, namespace: str) -> Head:
+async def find_head(reader: Reader, namespace: str) -> Head:
     found = await reader.row(_HEAD, namespace)
     return Head(found[0], found[1]) if found else Head(0, 0)
 
 
-async def _same_history(reader: Reader, namespace: str, since: Head) -> bool:
-    """Whether the log up to ``since`` is the one the replica followed."""
-    if since.seq == 0:
-        return True
-    began: dict[int, int] = dict(await reader.rows(_EPOCHS, namespace))
-    if since.epoch not in began:
-        return False
-    return not any(began[since.epoch] < first_seq <= since.seq for first_seq in began.values())
+async def same_history(reader: Reader, namespace: str, since: Head) -> bool:
+    """Whether the log up to ``since`` is the one that was followed up to there."""
+    found = await reader.row(f"SELECT {_SAME_HISTORY}", namespace, since.seq, since.epoch)
+    return bool(found and found[0])
 
 
-async def _fold(reader: Reader, namespace: str, since: int, head: int) -> _Folded | None:
+async def _fold(reader: Reader, namespace: str, since: int, head: int, lines: Sequence[Row]) -> _Folded | None:
     """The next lines, whole change numbers; None when the log no longer reaches back."""
-    lines = await reader.rows(_LINES, namespace, since, head, MAX_CHANGE_BATCH)
     if len(lines) == MAX_CHANGE_BATCH:  # the last number may have more lines than were read
         last = lines[-1][0]
         whole = [line for line in lines if line[0] < last]
-        lines = whole or await reader.rows(_LINES, namespace, since, last, None)
+        lines = whole or await reader.rows(_LINES, namespace, since, last)
     reached = lines[-1][0] if lines else since
     if len({line[0] for line in lines}) != reached - since or (not lines and head > since):
         return None

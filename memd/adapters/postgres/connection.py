@@ -131,7 +131,6 @@ _REFUSED: tuple[tuple[type[BaseException], str], ...] = (
     (asyncpg.InvalidAuthorizationSpecificationError, "Postgres at {} does not let this user in (pg_hba.conf, TLS)"),
     (asyncpg.InvalidCatalogNameError, "Postgres at {} has no such database"),
     (asyncpg.InsufficientPrivilegeError, "the user may not connect to the database at {}"),
-    (asyncpg.TargetServerAttributeNotMatched, "no server of {} is the primary"),
     (ssl.SSLCertVerificationError, "the TLS certificate of Postgres at {} is not trusted, or is of another name"),
     (ssl.SSLError, "TLS with Postgres at {} failed; sslmode and certificates must fit the server"),
     (ValueError, "postgres.url: it cannot be understood; it must be postgresql://user@host:port/database"),
@@ -139,6 +138,8 @@ _REFUSED: tuple[tuple[type[BaseException], str], ...] = (
 
 
 def _refused(error: BaseException, where: str) -> MemdError:
+    if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
+        return StoreBusy(f"no server of {where} is the primary yet")  # in a failover none is, for a while
     for kind, message in _REFUSED:
         if isinstance(error, kind):
             return ConfigError(message.format(where))

@@ -174,6 +174,14 @@ class Database:
         """One snapshot of one namespace."""
         return await self._read(_as(APP, namespace), operation)
 
+    async def follow(self, namespace: str, operation: Read[T]) -> T:
+        """As ``read``, for what is asked after every write anywhere: the clock is not, and a lost connection is the
+        caller's to try again."""
+        identity = _as(APP, namespace)
+        with translated():
+            async with self.connections.take() as connection, self.reading(connection, identity, now_us=0) as reader:
+                return await operation(reader)
+
     async def read_all(self, operation: Read[T]) -> T:
         """One snapshot of all namespaces."""
         return await self._read(_as(KEEPER, ""), operation)
@@ -204,12 +212,14 @@ class Database:
             return await operation(reader)
 
     @contextlib.asynccontextmanager
-    async def reading(self, connection: Connection, identity: str, limits: str | None = None) -> AsyncIterator[Reader]:
-        """A read-only snapshot on ``connection``."""
+    async def reading(
+        self, connection: Connection, identity: str, limits: str | None = None, now_us: int | None = None
+    ) -> AsyncIterator[Reader]:
+        """A read-only snapshot on ``connection``; ``now_us`` None: as the server has it."""
         begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
         try:
             await connection.execute(f"{begin} {self._limits if limits is None else limits} {identity}")
-            yield Reader(connection, await self._now_us(connection))
+            yield Reader(connection, await self._now_us(connection) if now_us is None else now_us)
         finally:
             await _rollback(connection)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import secrets
 from collections.abc import AsyncIterator, Sequence
 
 import asyncpg
@@ -17,13 +18,16 @@ from memd.domain.errors import MemdError
 from memd.limits import MAX_NOTIFY_BYTES, POSTGRES_ANNOUNCE_S
 
 CHANNEL = "memd_changes"
+_HURRIED = "BEGIN; SET LOCAL synchronous_commit = off;"
+"""A hint is worth neither a sync of the disk nor a wait for a standby."""
 _log = logging.getLogger(__name__)
 
 
 class _Inbox:
-    """Namespaces that were named and not yet taken: bounded, because a name is in it once."""
+    """Namespaces that were named by others than ``own`` and not yet taken: bounded, because a name is in it once."""
 
-    def __init__(self) -> None:
+    def __init__(self, own: str) -> None:
+        self._own = own
         self._names: dict[str, None] = {}
         self._something = asyncio.Event()
         self._ended = False
@@ -34,8 +38,8 @@ class _Inbox:
             names = json.loads(str(notification[-1]))
         except ValueError:
             return  # somebody else uses the channel
-        if isinstance(names, list):
-            self._names.update(dict.fromkeys(name for name in names if isinstance(name, str)))
+        if isinstance(names, list) and names[:1] != [self._own]:  # a daemon has followed its own writes already
+            self._names.update(dict.fromkeys(name for name in names[1:] if isinstance(name, str)))
             self._something.set()
 
     def end(self, *_: object) -> None:
@@ -58,6 +62,7 @@ class Hints:
         self._outgoing: set[str] = set()
         self._sending = False
         self._inboxes: set[_Inbox] = set()
+        self._own = secrets.token_hex(8)
 
     async def listen(self) -> AsyncIterator[Sequence[str]]:
         """Listening has begun when this returns. Behind a pooler LISTEN reaches nobody: then it ends at once."""
@@ -67,7 +72,7 @@ class Hints:
             connection = await connect(self._connections.settings)
         except MemdError:
             return _nothing()
-        inbox = _Inbox()
+        inbox = _Inbox(self._own)
         connection.add_termination_listener(inbox.end)
         try:
             await connection.add_listener(CHANNEL, inbox.add)
@@ -105,9 +110,9 @@ class Hints:
     async def _notify(self, names: Sequence[str]) -> None:
         try:
             async with self._connections.take() as connection:
-                for payload in _payloads(names):
+                for payload in _payloads(self._own, names):
                     text = f"convert_from(decode('{payload.hex()}', 'hex'), 'UTF8')"
-                    await connection.execute(f"SELECT pg_notify('{CHANNEL}', {text})")
+                    await connection.execute(f"{_HURRIED} SELECT pg_notify('{CHANNEL}', {text}); COMMIT")
         except (MemdError, asyncpg.PostgresError, *CONNECTION_ERRORS) as error:
             _log.debug("a hint could not be sent: %s", type(error).__name__)
 
@@ -117,14 +122,14 @@ class Hints:
         await self._detached.join()
 
 
-def _payloads(names: Sequence[str]) -> list[bytes]:
-    """JSON lists of names, each as long as a notification may be."""
+def _payloads(sender: str, names: Sequence[str]) -> list[bytes]:
+    """JSON lists of the sender and names, each as long as a notification may be."""
     payloads: list[bytes] = []
-    batch: list[str] = []
+    batch = [sender]
     for name in names:
         if len(json.dumps([*batch, name], ensure_ascii=False).encode()) > MAX_NOTIFY_BYTES:
             payloads.append(json.dumps(batch, ensure_ascii=False).encode())
-            batch = []
+            batch = [sender]
         batch.append(name)
     return [*payloads, json.dumps(batch, ensure_ascii=False).encode()]
 

@@ -51,12 +51,15 @@ _STATE = (
 )
 _COMMON = "SELECT term, documents FROM memd.search_frequency WHERE namespace = $1 AND term = ANY ($2::text[])"
 _RARE = "SELECT term, count(*) FROM memd.search_term WHERE namespace = $1 AND term = ANY ($2::text[]) GROUP BY term"
+# The filter is looked at from the best down, until enough passed: OFFSET 0 keeps the planner from filtering all first.
 _BY_WORDS = (
-    "SELECT t.memory_pk FROM unnest($2::text[], $3::float8[]) q (term, weight)"
-    " JOIN memd.search_term t ON t.namespace = $1 AND t.term = q.term"
-    " JOIN memd.search_memory s ON s.memory_pk = t.memory_pk WHERE {} GROUP BY t.memory_pk"
-    " ORDER BY sum(q.weight * t.occurrences / (t.occurrences + $4::float8 + $5::float8 * t.length)) DESC, t.memory_pk"
-    " LIMIT $6"
+    "SELECT r.memory_pk FROM (SELECT t.memory_pk,"
+    " sum(q.weight * t.occurrences / (t.occurrences + $4::float8 + $5::float8 * t.length)) AS score"
+    " FROM unnest($2::text[], $3::float8[]) q (term, weight)"
+    " JOIN memd.search_term t ON t.namespace = $1 AND t.term = q.term GROUP BY t.memory_pk"
+    " ORDER BY score DESC, t.memory_pk OFFSET 0) r,"
+    " LATERAL (SELECT FROM memd.search_memory s WHERE s.memory_pk = r.memory_pk AND {} OFFSET 0) passed"
+    " ORDER BY r.score DESC, r.memory_pk LIMIT $6"
 )
 _SIDE = (
     "(SELECT b.memory_pk FROM memd.search_memory b WHERE b.namespace = $1 AND b.session_id = s.session_id"
@@ -104,7 +107,7 @@ class _Ask:
 
 
 class PgvectorIndex:
-    """Searches the namespaces that ``tables`` was built for: ``build`` and ``drop`` move one online, in each direction.
+    """Searches the namespaces that ``tables`` was built for; ``SearchMoves`` says when.
     Memories alone: procedures are few, and stay in memory."""
 
     def __init__(self, database: Database, tables: SearchTables, codec: VectorCodec, dimensions: int) -> None:

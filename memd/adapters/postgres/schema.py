@@ -25,6 +25,8 @@ MIGRATIONS = (
     "0002_sessions_tasks.sql",
     "0003_pgvector.sql",
     "0004_steps.sql",
+    "0005_index_setting.sql",
+    "0006_summaries.sql",
     "0007_learning.sql",
 )
 APP, KEEPER = "memd_app", "memd_keeper"

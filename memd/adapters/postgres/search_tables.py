@@ -40,6 +40,7 @@ _STATE = (
     "SELECT seq, made_pk, coalesce((SELECT seq FROM memd.namespace_head WHERE namespace = $1), 0)"
     " FROM memd.search_namespace WHERE namespace = $1 FOR UPDATE"
 )
+_SEARCHABLE = "UPDATE memd.search_namespace SET searchable = $2 WHERE namespace = $1"
 _ADVANCE = "UPDATE memd.search_namespace SET seq = $2, made_pk = $3 WHERE namespace = $1"
 _CHANGED = (
     "SELECT count(DISTINCT seq), array_agg(DISTINCT entry_id) FILTER (WHERE kind = 'memory' AND entry_id <> '')"
@@ -55,7 +56,7 @@ _TERMS = (
     " FROM unnest($2::text[], $3::bigint[], $4::integer[], $5::integer[]) t (term, memory_pk, occurrences, length)"
 )
 _COUNT = (
-    "UPDATE memd.search_namespace SET (documents, terms) ="
+    "UPDATE memd.search_namespace SET counted_seq = seq, counted_time = $2, (documents, terms) ="
     " (SELECT count(*), coalesce(sum(length), 0) FROM memd.search_memory WHERE namespace = $1) WHERE namespace = $1"
 )
 _FREQUENCIES = (
@@ -119,7 +120,7 @@ class SearchTables:
     async def build(self, namespace: str) -> None:
         """Make everything, while the namespace goes on being read and written; harmless to run again after a crash.
 
-        Once it returns, searches may be answered from here. Blocks no writer; takes as long as the vectors are many.
+        At its end all daemons may send searches here. Blocks no writer; takes as long as the vectors are many.
         """
         await self._database.write(namespace, lambda tx: tx.execute(_BEGIN, namespace))
         await self.catch_up(namespace)
@@ -130,13 +131,18 @@ class SearchTables:
                     await connection.execute(
                         f"DROP INDEX CONCURRENTLY IF EXISTS memd.{hnsw.name}", timeout=HNSW_BUILD_S
                     )
-                    await connection.execute("SET statement_timeout = 0")
+                    # A daemon that is killed takes its build along: the next one would wait for it only to begin anew.
+                    await connection.execute("SET statement_timeout = 0; SET client_connection_check_interval = '1s'")
                     await connection.execute(hnsw.create(self._codec), timeout=HNSW_BUILD_S)
-                await connection.execute("ANALYZE memd.embedding, memd.search_memory, memd.search_term")
+                await connection.execute(
+                    "ANALYZE memd.embedding, memd.search_memory, memd.search_term", timeout=HNSW_BUILD_S
+                )
         await self.count(namespace, "build")
+        await self._database.write(namespace, lambda tx: tx.execute(_SEARCHABLE, namespace, True))
 
     async def drop(self, namespace: str) -> None:
-        """Take everything away again; the namespace is served from memory by then."""
+        """Take everything away again; the namespace is served from memory by then. Harmless to run again."""
+        await self._database.write(namespace, lambda tx: tx.execute(_SEARCHABLE, namespace, False))
         async with self._database.connections.own() as connection:
             with translated():
                 name = self.hnsw(namespace).name
@@ -192,7 +198,7 @@ class SearchTables:
             return False
 
         async def operation(tx: Transaction) -> None:
-            await tx.execute(_COUNT, tx.namespace)
+            await tx.execute(_COUNT, tx.namespace, tx.now_us)
             await tx.execute("DELETE FROM memd.search_frequency WHERE namespace = $1", tx.namespace)
             await tx.execute(_FREQUENCIES, tx.namespace, self._common)
 

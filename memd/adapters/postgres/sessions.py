@@ -7,18 +7,20 @@ has no row yet.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from memd.adapters.postgres import effects
 from memd.adapters.postgres.database import Database
 from memd.adapters.postgres.gate import mutex_key
 from memd.adapters.postgres.session_append import append, delete_stale_ephemeral
 from memd.adapters.postgres.session_heads import EXACT, find_head, save_head, scoped
+from memd.adapters.postgres.summaries import SUMMARIES, put_summaries, remove_summaries, summarized
 from memd.adapters.postgres.text import loaded_text
 from memd.adapters.postgres.transaction import Reader, Transaction
 from memd.adapters.rows.cursors import decode_cursor, encode_cursor
 from memd.adapters.rows.session import EVENT_COLUMNS, SESSION_COLUMNS, decode_event, decode_session
 from memd.adapters.rows.session_head import recent, working_set
+from memd.adapters.rows.summary import decode_summary, summary_row, unchanged, with_summaries
 from memd.domain.errors import NotFound
 from memd.domain.model import Event, EventKind, ObservedEvent, Page, RequestKey, Scope, Session, WorkingSet, Written
 from memd.limits import HOUR_US
@@ -29,8 +31,9 @@ _LIVE = f"{EXACT} AND s.expire_time > $5"
 _EVENT = "e.position, e.event_id, e.kind, e.ephemeral, e.tokens, e.count, e.last_seen, e.content, e.body"
 # Newest first: up to $6 of the working set, then up to $7 episodes before it.
 _RECENT = (
-    f"SELECT s.seq, w.* FROM memd.session s LEFT JOIN LATERAL ((SELECT true, {_EVENT} FROM memd.event e"
-    " WHERE e.session_pk = s.pk AND e.position >= s.working_from ORDER BY e.position DESC LIMIT $6)"
+    f"SELECT s.seq, s.create_time, {SUMMARIES}, w.* FROM memd.session s"
+    f" LEFT JOIN LATERAL ((SELECT true, {_EVENT} FROM memd.event e WHERE e.session_pk = s.pk"
+    " AND e.position >= s.working_from ORDER BY e.position DESC LIMIT $6)"
     f" UNION ALL (SELECT false, {_EVENT} FROM memd.event e WHERE e.session_pk = s.pk AND e.position < s.working_from"
     f" AND NOT e.ephemeral ORDER BY e.position DESC LIMIT $7)) w (working, {EVENT_COLUMNS}) ON true WHERE {_LIVE}"
     " ORDER BY w.position DESC"
@@ -67,6 +70,9 @@ _SWEEP_SESSIONS = (
     " AND NOT EXISTS (SELECT FROM memd.event e WHERE e.session_pk = s.pk) LIMIT $1 FOR UPDATE SKIP LOCKED)"
     " DELETE FROM memd.session WHERE pk IN (SELECT pk FROM due)"
 )
+_Session: TypeAlias = tuple[int, int, list[tuple[Any, ...]]]
+"""Change number, creation and summaries; _NO_SESSION where there is none."""
+_NO_SESSION: _Session = (0, 0, [])
 _END = 1 << 62
 """Beyond every position and time."""
 
@@ -99,24 +105,44 @@ class PostgresSessions:
         return await self._database.write(scope.namespace, operation, store=STORE, request=request, mutex=key)
 
     async def working(self, scope: Scope, policy: SessionPolicy) -> WorkingSet:
-        seq, items, _ = await self._recent(scope, policy.working_max_items, 0)
-        return working_set(seq, items, policy)
+        session, items, _ = await self._recent(scope, policy.working_max_items, 0)
+        return _with_summaries(working_set(session[0], items, policy), session)
 
     async def recent(self, scope: Scope, policy: SessionPolicy, limit: int) -> tuple[WorkingSet, tuple[Event, ...]]:
         # Caps may have been lowered since the last append: what they push out of the working set is recent.
-        seq, items, older = await self._recent(scope, policy.working_max_items + limit, limit)
-        return recent(seq, items, older, policy, limit)
+        session, items, older = await self._recent(scope, policy.working_max_items + limit, limit)
+        working, episodes = recent(session[0], items, older, policy, limit)
+        return _with_summaries(working, session), episodes
 
-    async def _recent(self, scope: Scope, working: int, older: int) -> tuple[int, list[Event], list[Event]]:
-        """The session's change number (0: none), newest events of the working set, newest episodes before it."""
+    async def _recent(self, scope: Scope, working: int, older: int) -> tuple[_Session, list[Event], list[Event]]:
+        """The session, newest events of the working set, newest episodes before it."""
 
         async def operation(reader: Reader) -> list[tuple[Any, ...]]:
             return await reader.rows(_RECENT, *_exact(scope), reader.now_us, working, older)
 
         found = await self._database.read(scope.namespace, operation)
-        events = [row for row in found if row[1] is not None]
-        parts = ([_event(row[2:]) for row in events if row[1] is is_working] for is_working in (True, False))
-        return (found[0][0] if found else 0, *parts)  # type: ignore[return-value]
+        events = [row[3:] for row in found if row[3] is not None]
+        working_events = [_event(row[1:]) for row in events if row[0]]
+        older_events = [_event(row[1:]) for row in events if not row[0]]
+        return (found[0][0], found[0][1], found[0][2]) if found else _NO_SESSION, working_events, older_events
+
+    async def compress(self, scope: Scope, seen: WorkingSet, summaries: Sequence[Event], through: int) -> bool:
+        async def operation(tx: Transaction) -> bool:
+            head = await find_head(tx, scope)
+            if head is None or head.working_from > through:
+                return False
+            if not unchanged(seen, head.create_time, await summarized(tx, head)):
+                return False
+            await remove_summaries(tx, head)
+            await put_summaries(tx, head, [summary_row(summary) for summary in summaries])
+            head.compress_working(through)
+            head.seq += 1
+            await delete_stale_ephemeral(tx, head)
+            await save_head(tx, head)
+            return True
+
+        done: bool = await self._write(scope, operation, None)
+        return done
 
     async def clear_working(self, scope: Scope, request: RequestKey | None) -> Written[int]:
         async def operation(tx: Transaction) -> Written[int]:
@@ -124,7 +150,7 @@ class PostgresSessions:
                 seq, cleared = tx.known.reply
                 return Written(cleared, seq, tx.durability, replayed=tx.replayed)
             head = await find_head(tx, scope)
-            cleared = len(head.working) if head else 0
+            cleared = len(head.working) + await remove_summaries(tx, head) if head else 0
             if head and cleared:
                 head.empty_working()
                 head.seq += 1
@@ -174,6 +200,7 @@ class PostgresSessions:
                 head.end_time = tx.now_us
                 head.seq += 1
                 head.empty_working()
+                await remove_summaries(tx, head)
                 await delete_stale_ephemeral(tx, head)
                 await save_head(tx, head)
             ended = head.session()
@@ -197,7 +224,7 @@ class PostgresSessions:
             return counts
 
         counts = await self._database.write(scope.namespace, operation, exclusive=True)
-        self._vacuum({"session", "event"})
+        self._vacuum({"session", "event", "working_summary"})
         return counts
 
     async def count(self, scope: Scope, *, all_users: bool) -> Mapping[str, int]:
@@ -224,6 +251,11 @@ async def _count(reader: Reader, where: str, bindings: Sequence[str]) -> Mapping
 
 def _exact(scope: Scope) -> tuple[str, str, str, str]:
     return scope.namespace, scope.user_id, scope.agent_id, scope.session_id
+
+
+def _with_summaries(working: WorkingSet, session: _Session) -> WorkingSet:
+    _, create_time, rows = session
+    return with_summaries(working, [decode_summary((*row[:-1], loaded_text(row[-1]))) for row in rows], create_time)
 
 
 def _event(row: Sequence[Any]) -> Event:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 
 from memd.adapters.postgres.changes import PostgresChanges
@@ -14,6 +15,7 @@ from memd.adapters.postgres.model_guard import ModelGuard
 from memd.adapters.postgres.pgvector_index import PgvectorIndex
 from memd.adapters.postgres.procedures import PostgresProcedures
 from memd.adapters.postgres.schema import check_roles, migrate, vector_type
+from memd.adapters.postgres.search_moves import LocalIndex, SearchMoves
 from memd.adapters.postgres.search_tables import SearchTables
 from memd.adapters.postgres.sessions import PostgresSessions
 from memd.adapters.postgres.settings import PostgresNamespaceSettings
@@ -21,8 +23,10 @@ from memd.adapters.postgres.steps import PostgresSteps
 from memd.adapters.postgres.tasks import PostgresTasks
 from memd.adapters.postgres.vacuum import Vacuum
 from memd.adapters.postgres.vectors import VectorCodec
+from memd.adapters.postgres.watching import PostgresChangeLog
 from memd.domain.errors import ConfigError
 from memd.domain.model import EmbeddingModel
+from memd.limits import SEARCH_DROP_AFTER_US
 from memd.ports import Clock
 
 
@@ -42,6 +46,7 @@ class PostgresStores:
         self.steps = PostgresSteps(database, self._vacuum.ask)
         self.leases = PostgresLeases(database)
         self.changes = PostgresChanges(database, codec, dimensions)
+        self.change_log = PostgresChangeLog(database)
 
     @classmethod
     async def open(
@@ -82,6 +87,18 @@ class PostgresStores:
     async def frozen_model(self) -> EmbeddingModel | None:
         """The model the stored embeddings were made with."""
         return await self._guard.frozen()
+
+    @property
+    def has_pgvector(self) -> bool:
+        """Whether the database was made with it."""
+        return self._codec.half
+
+    def moves(
+        self, index: PgvectorIndex, local: LocalIndex, *, drop_after_us: int = SEARCH_DROP_AFTER_US
+    ) -> SearchMoves:
+        """What moves namespaces between ``index`` and ``local``, as one of many daemons."""
+        holder = secrets.token_hex(8)
+        return SearchMoves(self._database, self.leases, index.tables, local, holder, drop_after_us=drop_after_us)
 
     def pgvector(self) -> PgvectorIndex:
         """Search of the namespaces that are ``index = "pgvector"``. ConfigError where Postgres has no pgvector, or memd no

@@ -6,6 +6,7 @@ who came first), which MULTI could only do after a WATCH, two more round trips, 
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Self
 
@@ -18,7 +19,9 @@ from memd.adapters.redis.replies import outcome
 from memd.adapters.redis.schedule import fitting
 from memd.adapters.redis.session_index import Numbers, SessionIndex
 from memd.adapters.redis.settings import RedisSettings
+from memd.adapters.rows.compact import encode
 from memd.adapters.rows.cursors import decode_cursor, encode_cursor
+from memd.adapters.rows.summary import decode_summary, last_position, summary_row, with_summaries
 from memd.domain.errors import NotFound, StoreBusy
 from memd.domain.model import (
     Event,
@@ -34,6 +37,7 @@ from memd.domain.model import (
 from memd.limits import REDIS_BATCH, REDIS_GRACE_US, REDIS_REGISTRATION_US
 from memd.ports import Clock, SessionPolicy
 
+_NOTHING = WorkingSet((), 0, 0)
 _REGISTRATIONS = 2
 """A session that was just registered is refused only when the cluster's clocks are far apart."""
 
@@ -78,6 +82,19 @@ class RedisSessions:
             registered = await self._index.register(scope, policy.ttl_us)
         raise StoreBusy("the clocks of the Redis cluster's nodes are more than ten minutes apart")
 
+    async def compress(self, scope: Scope, seen: WorkingSet, summaries: Sequence[Event], through: int) -> bool:
+        return await self.link.finished(self._compress(scope, seen, summaries, through))
+
+    async def _compress(self, scope: Scope, seen: WorkingSet, summaries: Sequence[Event], through: int) -> bool:
+        names, rows = keys.session_keys(scope), encode([summary_row(summary) for summary in summaries])
+        expected = str(seen.create_time), last_position(seen.items)
+        after = len(summaries), last_position(summaries)
+        # not repeated when the reply is lost: whether it was done is seen at the next look
+        done = await self.link.run(
+            scripts.COMPRESS, names, self.link.now(), *expected, through, *after, rows, repeatable=False
+        )
+        return bool(done)
+
     async def clear_working(self, scope: Scope, request: RequestKey | None) -> Written[int]:
         return await self.link.finished(self._clear(scope, request))
 
@@ -108,19 +125,19 @@ class RedisSessions:
 
     async def working(self, scope: Scope, policy: SessionPolicy) -> WorkingSet:
         reply = await self._recent(scope, policy.working_max_items, 0)
-        return _working_set(reply[0], decode_events(reply[1]), policy) if reply else WorkingSet((), 0, 0)
+        return _with_summaries(_working_set(reply[0], decode_events(reply[1]), policy), reply) if reply else _NOTHING
 
     async def recent(self, scope: Scope, policy: SessionPolicy, limit: int) -> tuple[WorkingSet, tuple[Event, ...]]:
         # Caps may have been lowered since the last append: what they push out of the working set is recent.
         reply = await self._recent(scope, policy.working_max_items + limit, limit)
         if not reply:
-            return WorkingSet((), 0, 0), ()
+            return _NOTHING, ()
         items = decode_events(reply[1])
         working = _working_set(reply[0], items, policy)
         left_out = items[len(working.items) :]  # newest first, as the older episodes after them
         older = [event for event in left_out if not event.ephemeral] + decode_events(reply[2])
         room = policy.episodic_max_items - sum(not event.ephemeral for event in working.items)
-        return working, tuple(reversed(older[: max(0, min(limit, room))]))
+        return _with_summaries(working, reply), tuple(reversed(older[: max(0, min(limit, room))]))
 
     async def _recent(self, scope: Scope, items: int, older: int) -> list[Any] | None:
         names = keys.session_keys(scope)
@@ -256,3 +273,8 @@ def _working_set(seq: int, newest_first: list[Event], policy: SessionPolicy) -> 
         taken.append(event)
         tokens += event.tokens
     return WorkingSet(tuple(reversed(taken)), tokens, seq)
+
+
+def _with_summaries(working: WorkingSet, reply: list[Any]) -> WorkingSet:
+    """With what a ``recent.lua`` told of the session."""
+    return with_summaries(working, [decode_summary(row) for row in json.loads(reply[3])], int(reply[4]))

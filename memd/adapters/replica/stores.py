@@ -103,6 +103,9 @@ class ReplicatedMemories(_Replicated):
     def fetch(self, namespace: str, memory_ids: Sequence[str]) -> list[Memory]:
         return self._local.fetch(namespace, memory_ids)
 
+    def digests(self, scope: Scope, limit: int) -> list[Memory]:
+        return self._local.digests(scope, limit)
+
     async def page(self, namespace: str, where: Filter, *, size: int, cursor: str) -> Page[Memory]:
         await self.ready(namespace)
         return await self._local.page(namespace, where, size=size, cursor=cursor)

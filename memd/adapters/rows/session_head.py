@@ -52,10 +52,21 @@ class Head:
         ):
             _, tokens = working.popleft()
             self.working_tokens -= tokens
+        self._start_working()
+
+    def _start_working(self) -> None:
+        working = self.working
         self.working_from = working[0][0] if working else self.last_position + 1
         while self.ephemeral and self.ephemeral[0] < self.working_from:
             self.ephemeral.popleft()
             self.stale_ephemeral += 1
+
+    def compress_working(self, through: int) -> None:
+        """Let go of the items up to position ``through``; the newest stays."""
+        working = self.working
+        while len(working) > 1 and working[0][0] <= through:
+            self.working_tokens -= working.popleft()[1]
+        self._start_working()
 
     def empty_working(self) -> None:
         """Nothing is in working memory any more. The caller deletes what was ephemeral: no repeat can be merged into it."""

@@ -23,7 +23,6 @@ BUSY_TIMEOUT_MS = 2_000
 """A directory has one daemon and one writer, so only recovery and checkpoints ever make a reader wait."""
 _INCREMENTAL = 2
 _PRAGMAS = (
-    "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
     "PRAGMA secure_delete = ON",
     "PRAGMA trusted_schema = OFF",
@@ -40,8 +39,11 @@ def check_library() -> None:
         raise ConfigError(f"SQLite {apsw.sqlite_lib_version()} can lose committed rows; memd needs {need} or newer")
 
 
-def connect(path: Path, *, vfs: str | None, writes: bool) -> apsw.Connection:
-    """Open with memd's settings. A reader refuses to write; a writer's WAL is checkpointed by the writer thread alone."""
+def connect(path: Path, *, vfs: str | None, writes: bool, disposable: bool = False) -> apsw.Connection:
+    """Open with memd's settings. A reader refuses to write; a writer's WAL is checkpointed by the writer thread alone.
+
+    ``disposable``: commits are not synced, only checkpoints are, so a power cut may take the newest commits, in order.
+    """
     flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if writes else 0) | apsw.SQLITE_OPEN_NOFOLLOW
     connection = apsw.Connection(str(path), flags=flags, vfs=vfs, statementcachesize=STATEMENT_CACHE)
     connection.set_busy_timeout(BUSY_TIMEOUT_MS)
@@ -51,6 +53,7 @@ def connect(path: Path, *, vfs: str | None, writes: bool) -> apsw.Connection:
         if connection.pragma("auto_vacuum") != _INCREMENTAL:  # pointer maps: scrub.py needs them
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL").fetchall()
         connection.execute("PRAGMA journal_mode = WAL").fetchall()
+    connection.execute(f"PRAGMA synchronous = {'NORMAL' if disposable else 'FULL'}").fetchall()
     for pragma in _PRAGMAS:
         connection.execute(pragma).fetchall()
     connection.wal_autocheckpoint(0)

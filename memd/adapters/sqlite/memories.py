@@ -34,6 +34,7 @@ from memd.domain.model import (
     Page,
     RememberedMemory,
     RequestKey,
+    Scope,
     Written,
 )
 from memd.domain.visibility import fields_of
@@ -43,6 +44,12 @@ STORE = "memories"
 _FETCH = (
     f"SELECT json_group_array({MEMORY_JSON}) FROM memory"
     " WHERE namespace = ? AND memory_id IN (SELECT value FROM json_each(?))"
+)
+
+_DIGESTS = (
+    f"SELECT {COLUMNS} FROM memory WHERE namespace = ?1 AND user_id = ?2 AND agent_id = ?3 AND fields ->> 'source' = 'digest'"
+    " AND coalesce(fields ->> 'session_id', '') != ?4 AND coalesce(expire_time, ?5 + 1) > ?5"
+    " ORDER BY create_time DESC LIMIT ?6"
 )
 
 
@@ -166,6 +173,12 @@ class SqliteMemories:
         now = self._clock.now_us()
         found = self._cache.fetch(namespace, memory_ids, read)
         return [memory for memory in found if memory.expire_time is None or memory.expire_time > now]
+
+    def digests(self, scope: Scope, limit: int) -> list[Memory]:
+        owner = scope.namespace, scope.user_id, scope.agent_id, scope.session_id
+        bindings = (*owner, self._clock.now_us(), limit)
+        found = self._reads.blocking(lambda connection: rows(connection, _DIGESTS, bindings))
+        return [decode(scope.namespace, one).memory for one in found]
 
     async def page(self, namespace: str, where: Filter, *, size: int, cursor: str) -> Page[Memory]:
         before = decode_cursor(cursor, int, int) or (1 << 62, 0)

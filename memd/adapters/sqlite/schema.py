@@ -12,7 +12,14 @@ from memd.adapters.sqlite.connection import row, transaction
 from memd.domain.errors import Corruption, ModelMismatch, SchemaTooNew
 from memd.domain.model import EmbeddingModel
 
-MIGRATIONS = ("0001_initial.sql", "0002_steps.sql", "0005_learning.sql", "0007_reembed.sql")
+MIGRATIONS = (
+    "0001_initial.sql",
+    "0002_steps.sql",
+    "0003_lifecycle.sql",
+    "0004_summaries.sql",
+    "0005_learning.sql",
+    "0007_reembed.sql",
+)
 _MODEL = "embedding_model"
 
 

@@ -9,13 +9,14 @@ import apsw
 
 from memd.adapters.rows.cursors import decode_cursor, encode_cursor
 from memd.adapters.rows.session import EVENT_COLUMNS, SESSION_COLUMNS, decode_event, decode_session
-from memd.adapters.rows.session_head import recent, working_set
+from memd.adapters.rows.session_head import Head, recent, working_set
+from memd.adapters.rows.summary import SUMMARY_COLUMNS, summary_row, unchanged, with_summaries
 from memd.adapters.sqlite import effects, requests
 from memd.adapters.sqlite.append import STORE, Append, AppendBundle, delete_stale_ephemeral, prepare
 from memd.adapters.sqlite.connection import row, rows
 from memd.adapters.sqlite.heads import Heads
 from memd.adapters.sqlite.reads import ReadPool
-from memd.adapters.sqlite.session_rows import EVENT_JSON, decode_events
+from memd.adapters.sqlite.session_rows import EVENT_JSON, SUMMARY_JSON, decode_events, decode_summaries
 from memd.adapters.sqlite.transaction import Transaction
 from memd.adapters.sqlite.writer import Writer
 from memd.domain.errors import NotFound
@@ -42,8 +43,13 @@ _RECENT = (
     f"SELECT json_group_array({EVENT_JSON}) FROM (SELECT {EVENT_COLUMNS} FROM event"
     " WHERE session_pk = s.pk AND position < s.working_from AND ephemeral = 0 ORDER BY position DESC LIMIT ?)"
 )
+_SUMMARIES = f"SELECT json_group_array({SUMMARY_JSON}) FROM working_summary WHERE session_pk = s.pk"
+_SUMMARIZED = "SELECT coalesce(max(last_position), 0) FROM working_summary WHERE session_pk = ?"
+_UNSUMMARIZE = "DELETE FROM working_summary WHERE session_pk = ?"
 # Position of the oldest episode within the cap; no row while there are fewer.
 _FLOOR = "SELECT position FROM event WHERE session_pk = ? AND ephemeral = 0 ORDER BY position DESC LIMIT 1 OFFSET ?"
+# What nobody has consolidated yet waits for it, but not for ever.
+_SWEEPABLE = "(min(promoted, digested) >= last_position OR expire_time <= ?)"
 
 
 class SqliteSessions:
@@ -51,6 +57,8 @@ class SqliteSessions:
         self._writer = writer
         self._reads = reads
         self._clock = clock
+        self.consolidation_grace_us = 0
+        """How long the sweep spares expired sessions that were not consolidated; 0 where nobody does that."""
         self._heads = Heads()
         self._bundle = AppendBundle(self._heads)
         writer.on_rollback.append(self._heads.drop_touched)
@@ -65,20 +73,47 @@ class SqliteSessions:
 
     async def working(self, scope: Scope, policy: SessionPolicy) -> WorkingSet:
         bindings = (policy.working_max_items, *_exact(scope, self._clock.now_us()))
-        sql = f"SELECT seq, ({_WORKING}) FROM session s WHERE {_EXACT}"
+        sql = f"SELECT seq, create_time, ({_SUMMARIES}), ({_WORKING}) FROM session s WHERE {_EXACT}"
         found = await self._reads.run(lambda connection: row(connection, sql, bindings))
-        return working_set(found[0], decode_events(found[1]), policy) if found else WorkingSet((), 0, 0)
+        if not found:
+            return WorkingSet((), 0, 0)
+        working = working_set(found[0], decode_events(found[3]), policy)
+        return with_summaries(working, decode_summaries(found[2]), found[1])
 
     async def recent(self, scope: Scope, policy: SessionPolicy, limit: int) -> tuple[WorkingSet, tuple[Event, ...]]:
         # Caps may have been lowered since the last append: what they push out of the working set is recent.
         bindings = (policy.working_max_items + limit, limit, *_exact(scope, self._clock.now_us()))
-        sql = f"SELECT seq, ({_WORKING}), ({_RECENT}) FROM session s WHERE {_EXACT}"
+        sql = f"SELECT seq, create_time, ({_SUMMARIES}), ({_WORKING}), ({_RECENT}) FROM session s WHERE {_EXACT}"
         # on the event loop: an indexed read within the caps takes some ten microseconds, a thread's turn over a hundred
         found = self._reads.blocking(lambda connection: row(connection, sql, bindings))
         if not found:
             return WorkingSet((), 0, 0), ()
-        items = decode_events(found[1])
-        return recent(found[0], items, decode_events(found[2]), policy, limit)
+        items = decode_events(found[3])
+        working, older = recent(found[0], items, decode_events(found[4]), policy, limit)
+        return with_summaries(working, decode_summaries(found[2]), found[1]), older
+
+    async def compress(self, scope: Scope, seen: WorkingSet, summaries: Sequence[Event], through: int) -> bool:
+        return await self._writer.submit(lambda tx: self._compress(tx, scope, seen, summaries, through))
+
+    def _compress(
+        self, tx: Transaction, scope: Scope, seen: WorkingSet, summaries: Sequence[Event], through: int
+    ) -> bool:
+        head = self._heads.find(tx, scope)
+        if head is None or head.working_from > through:
+            return False
+        summarized = tx.row(_SUMMARIZED, (head.pk,))
+        assert summarized is not None
+        if not unchanged(seen, head.create_time, summarized[0]):
+            return False
+        tx.execute(_UNSUMMARIZE, (head.pk,))
+        rows = [(head.pk, *summary_row(summary)) for summary in summaries]
+        tx.insert_many(f"INSERT INTO working_summary (session_pk, {SUMMARY_COLUMNS})", rows)
+        head.compress_working(through)
+        head.seq += 1
+        self._heads.save(tx, head)
+        delete_stale_ephemeral(tx, head)
+        tx.erases_later = True
+        return True
 
     async def clear_working(self, scope: Scope, request: RequestKey | None) -> Written[int]:
         return await self._writer.submit(lambda tx: self._clear(tx, scope, request))
@@ -88,15 +123,22 @@ class SqliteSessions:
         if known is not None:
             return Written(known[1], known[0], Durability.SYNCED, replayed=True)
         head = self._heads.find(tx, scope)
-        cleared = len(head.working) if head is not None else 0
+        cleared = 0
+        if head is not None:
+            cleared = len(head.working) + self._empty(tx, head)
         if head is not None and cleared:
-            head.empty_working()
             head.seq += 1
             self._heads.save(tx, head)
-            tx.erases = delete_stale_ephemeral(tx, head) > 0 or tx.erases
         seq = head.seq if head is not None else 0
         requests.save(tx, STORE, request, (seq, cleared))
         return Written(cleared, seq, Durability.SYNCED)
+
+    def _empty(self, tx: Transaction, head: Head) -> int:
+        """Nothing is in working memory any more; how many summaries went."""
+        head.empty_working()
+        summaries = tx.execute(_UNSUMMARIZE, (head.pk,))
+        tx.erases = delete_stale_ephemeral(tx, head) + summaries > 0 or tx.erases
+        return summaries
 
     async def episodes(
         self, scope: Scope, policy: SessionPolicy, *, kinds: frozenset[EventKind], size: int, cursor: str
@@ -132,9 +174,8 @@ class SqliteSessions:
         if head.end_time is None:
             head.end_time = tx.now_us
             head.seq += 1
-            head.empty_working()
+            self._empty(tx, head)
             self._heads.save(tx, head)
-            tx.erases = delete_stale_ephemeral(tx, head) > 0 or tx.erases
         ended = head.session()
         numbers = (
             ended.create_time,
@@ -172,13 +213,14 @@ class SqliteSessions:
 
     async def sweep(self, max_rows: int) -> int:
         # Every append moves expire_time, so no index has it: a reader looks for what is due, off the writer's time.
-        sql = "SELECT pk FROM session WHERE dead = 0 AND expire_time <= ? LIMIT ?"
+        sql = f"SELECT pk FROM session WHERE dead = 0 AND expire_time <= ? AND {_SWEEPABLE} LIMIT ?"
         now = self._clock.now_us()
-        due = await self._reads.run(lambda connection: rows(connection, sql, (now, max_rows)))
-        return await self._writer.submit(lambda tx: _sweep(tx, [pk for (pk,) in due], max_rows))
+        spared = now - self.consolidation_grace_us
+        due = await self._reads.run(lambda connection: rows(connection, sql, (now, spared, max_rows)))
+        return await self._writer.submit(lambda tx: _sweep(tx, [pk for (pk,) in due], spared, max_rows))
 
 
-def _sweep(tx: Transaction, due: Sequence[int], max_rows: int) -> int:
+def _sweep(tx: Transaction, due: Sequence[int], spared_since_us: int, max_rows: int) -> int:
     """Expired sessions become dead ones; dead ones lose their events, then their row."""
     tx.execute(
         "UPDATE session SET dead = 1 WHERE pk IN (SELECT value FROM json_each(?)) AND dead = 0 AND expire_time <= ?",
@@ -186,8 +228,8 @@ def _sweep(tx: Transaction, due: Sequence[int], max_rows: int) -> int:
     )
     swept = tx.execute(
         "DELETE FROM event WHERE pk IN (SELECT e.pk FROM session s JOIN event e ON e.session_pk = s.pk"
-        " WHERE s.dead = 1 LIMIT ?)",
-        (max_rows,),
+        f" WHERE s.dead = 1 AND {_SWEEPABLE} LIMIT ?)",
+        (spared_since_us, max_rows),
     )
     swept += tx.execute(
         "DELETE FROM session WHERE dead = 1 AND NOT EXISTS (SELECT 1 FROM event WHERE session_pk = session.pk)"

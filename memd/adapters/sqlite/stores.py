@@ -14,6 +14,7 @@ from memd.adapters.sqlite.checkpoint import Checkpointer
 from memd.adapters.sqlite.connection import Readers, check_library, connect, row
 from memd.adapters.sqlite.datadir import DataDir
 from memd.adapters.sqlite.errors import translated
+from memd.adapters.sqlite.leases import SqliteLeases
 from memd.adapters.sqlite.log_file import LogFile
 from memd.adapters.sqlite.memories import SqliteMemories
 from memd.adapters.sqlite.memory_cache import MemoryCache
@@ -23,11 +24,13 @@ from memd.adapters.sqlite.reads import ReadPool
 from memd.adapters.sqlite.replica import Reset, SqliteReplica
 from memd.adapters.sqlite.schema import freeze_model, frozen_model, migrate
 from memd.adapters.sqlite.scrub import Scrubber
+from memd.adapters.sqlite.session_marks import SqliteSessionMarks
 from memd.adapters.sqlite.sessions import SqliteSessions
 from memd.adapters.sqlite.settings import SqliteSettings
 from memd.adapters.sqlite.steps import SqliteSteps
 from memd.adapters.sqlite.tasks import SqliteTasks
 from memd.adapters.sqlite.tombstones import Tombstones
+from memd.adapters.sqlite.watching import SqliteChangeLog
 from memd.adapters.sqlite.writer import Writer
 from memd.domain.model import EmbeddingModel
 from memd.ports import Clock, IndexSink
@@ -42,8 +45,8 @@ class StoreStats:
 
 
 class SqliteStores:
-    """The embedded stores of one directory, each an attribute: sessions, memories, procedures, settings, tasks, steps;
-    backups of them all; and ``replica``, which fills them where the truth is elsewhere."""
+    """The embedded stores of one directory, each an attribute: sessions and their marks, memories, procedures, settings,
+    tasks, steps, leases; backups of them all; and ``replica``, which fills them where the truth is elsewhere."""
 
     def __init__(
         self,
@@ -75,11 +78,14 @@ class SqliteStores:
         self._readers = Readers(directory.database, vfs)
         self._reads = ReadPool(self._readers)
         self.sessions = SqliteSessions(self._writer, self._reads, clock)
+        self.marks = SqliteSessionMarks(self._writer, self._reads, clock)
+        self.leases = SqliteLeases(self._writer)
         self.memories = SqliteMemories(self._writer, self._reads, self._readers, clock, tombstones, guard, cache)
         self.procedures = SqliteProcedures(self._writer, self._reads, tombstones, guard)
         self.settings = SqliteSettings(self._writer, self._reads, clock)
         self.tasks = SqliteTasks(self._writer, self._reads, clock)
         self.steps = SqliteSteps(self._writer, self._reads, clock)
+        self.change_log = SqliteChangeLog(self._reads, clock)
         self.backups = SqliteBackups(directory.path, self._readers, clock)
         self.replica = SqliteReplica(self._writer, self._reads, guard, cache.resetting(reset))
         self.failed = self._writer.failed
@@ -96,11 +102,13 @@ class SqliteStores:
         reset: Reset = lambda namespace: None,
         vfs: str | None = None,
         on_fatal: Callable[[BaseException], None] | None = None,
+        disposable: bool = False,
     ) -> SqliteStores:
         """Open or make the stores in ``data_dir`` and lock it.
 
         ``reset`` is called after the commit of the replica that made the index of a namespace worthless.
         ``on_fatal`` is called once, on the writer thread, when the stores have failed for good (see ``writer.py``).
+        ``disposable``: what is here is a replica, whose newest commits a power cut may take.
         ``vfs`` names a registered VFS, for tests. Raises ConfigError for a directory that cannot be used, WrongState
         when another daemon has it, SchemaTooNew, ModelMismatch, Corruption; the lock is free again then.
         """
@@ -108,7 +116,7 @@ class SqliteStores:
         with ExitStack() as undo, translated():
             directory = DataDir(data_dir)
             undo.callback(directory.close)
-            connection = connect(directory.database, vfs=vfs, writes=True)
+            connection = connect(directory.database, vfs=vfs, writes=True, disposable=disposable)
             undo.callback(connection.close, True)
             migrate(connection)
             if model is not None:

@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 
 from memd.domain.errors import MemdError
 from memd.limits import SUMMARIZER_BREAKER_FAILURES, SUMMARIZER_BREAKER_S
-from memd.ports import Clock, Summarizer, Summary, SummaryRequest
+from memd.ports import Clock, Summarizer, SummarizerCounts, Summary, SummaryRequest
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class SummarizerCounts:
-    """Since the start. Tokens are those the model charged for; ``skipped``: not asked, because it had failed before."""
-
-    made: int = 0
-    failed: int = 0
-    skipped: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
 
 
 class FallbackSummarizer:

@@ -143,6 +143,18 @@ impl NamespaceIndex {
         self.0.dimensions()
     }
 
+    /// By part.
+    #[getter]
+    fn memory_parts(&self, py: Python<'_>) -> PyResult<HashMap<&'static str, usize>> {
+        let parts = py.detach(|| self.0.memory_parts()).map_err(map_error)?;
+        Ok(HashMap::from([
+            ("vectors", parts.vectors),
+            ("ids", parts.ids),
+            ("words", parts.words),
+            ("fields", parts.fields),
+        ]))
+    }
+
     #[getter]
     fn memory_bytes(&self, py: Python<'_>) -> PyResult<usize> {
         py.detach(|| self.0.memory_bytes()).map_err(map_error)

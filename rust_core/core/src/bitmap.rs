@@ -111,9 +111,19 @@ impl Bitmap {
         &self.words
     }
 
+    /// Set bits from a multiple of 64 on, ascending.
+    pub fn iter_from(&self, first: u32) -> impl Iterator<Item = u32> + '_ {
+        debug_assert!((first as usize).is_multiple_of(WORD_BITS));
+        let words = self.words.get(first as usize / WORD_BITS..).unwrap_or_default();
+        words
+            .iter()
+            .enumerate()
+            .flat_map(move |(at, &word)| set_bits(word).map(move |bit| first + at as u32 * 64 + bit))
+    }
+
     /// Set bits, ascending.
     pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        self.words.iter().enumerate().flat_map(|(at, &word)| set_bits(word).map(move |bit| at as u32 * 64 + bit))
+        self.iter_from(0)
     }
 }
 
@@ -142,6 +152,8 @@ mod tests {
         assert_eq!(bits.count(), 69);
         assert!(!bits.get(69) && bits.get(0) && !bits.get(70) && !bits.get(1000));
         assert_eq!(bits.iter().collect::<Vec<_>>(), (0..69).collect::<Vec<_>>());
+        assert_eq!(bits.iter_from(64).collect::<Vec<_>>(), (64..69).collect::<Vec<_>>());
+        assert_eq!(bits.iter_from(128).next(), None);
         assert_eq!(Bitmap::ones(70).count(), 70);
     }
 }

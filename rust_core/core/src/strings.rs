@@ -6,8 +6,11 @@ use rustc_hash::FxBuildHasher;
 
 use crate::limits::MAX_STRING_BYTES;
 
-/// Text of strings that went is left in the buffer until it is more than what is in use, and more than this.
+/// Text of strings that went is left in the buffer until it is more than this, and more than one part in `SPARE_SHARE`.
 const LEAST_GARBAGE: usize = 512;
+/// Room for strings to come is one part in so many of what there is, where a `Vec` would double: there are many strings, of
+/// large namespaces, and a daemon has a limit of memory.
+const SPARE_SHARE: usize = 8;
 const LENGTH_BITS: u32 = 24;
 const _: () = assert!(MAX_STRING_BYTES < 1 << LENGTH_BITS);
 
@@ -43,6 +46,13 @@ pub struct StringTable {
     free: Vec<u32>,
     /// Bytes of strings that went.
     garbage: usize,
+}
+
+/// For one more, with little to spare.
+pub fn make_room<T>(list: &mut Vec<T>) {
+    if list.len() == list.capacity() {
+        list.reserve_exact((list.len() / SPARE_SHARE).max(4));
+    }
 }
 
 fn hash(string: &str) -> u64 {
@@ -98,6 +108,7 @@ impl StringTable {
     /// A number for a string that is not there; at most `MAX_STRING_BYTES` long.
     pub fn insert(&mut self, string: &str) -> u32 {
         let number = self.free.pop().unwrap_or_else(|| {
+            make_room(&mut self.spans);
             self.spans.push(FREE);
             self.spans.len() as u32 - 1
         });
@@ -128,6 +139,10 @@ impl StringTable {
 
     fn put(&mut self, number: u32, string: &str) {
         self.spans[number as usize] = Span::new(self.bytes.len(), string.len());
+        let room = self.bytes.capacity() - self.bytes.len();
+        if room < string.len() {
+            self.bytes.reserve_exact(string.len().max(self.bytes.len() / SPARE_SHARE));
+        }
         self.bytes.push_str(string);
         let (spans, bytes) = (&self.spans, &self.bytes);
         self.numbers.insert_unique(hash(string), number, |&other| hash(spans[other as usize].of(bytes)));
@@ -142,7 +157,7 @@ impl StringTable {
         self.garbage += self.spans[number as usize].len();
         self.spans[number as usize] = FREE;
         self.free.push(number);
-        if self.garbage > LEAST_GARBAGE.max(self.bytes.len() / 2) {
+        if self.garbage > LEAST_GARBAGE.max(self.bytes.len() / SPARE_SHARE) {
             self.compact();
         }
     }

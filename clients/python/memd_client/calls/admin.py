@@ -38,11 +38,19 @@ def update_namespace_settings(
     episodic_max_items: int | None = None,
     episodic_ttl: timedelta | None = None,
     checkpoint_history: int | None = None,
+    index: str | None = None,
+    compress: bool | None = None,
+    compress_at: float | None = None,
+    compress_keep: int | None = None,
+    compress_to: float | None = None,
+    summary_share: float | None = None,
     expected_version: int = 0,
     request_id: str = "",
     timeout_s: float | None = None,
 ) -> Call[t.NamespaceSettings]:
-    """Replace the given settings of the namespace; 0 (``timedelta(0)``) goes back to the daemon's. Needs the admin right.
+    """Replace the given settings of the namespace; 0 (``timedelta(0)``, "") goes back to the daemon's. Needs the admin right.
+
+    ``index``: where its memories are searched, "memory" or "pgvector"; it moves in the background.
 
     ``expected_version`` makes it a compare-and-set; 0 does not check.
     """
@@ -54,6 +62,12 @@ def update_namespace_settings(
             episodic_max_items=episodic_max_items,
             episodic_ttl=wire.duration(episodic_ttl),
             checkpoint_history=checkpoint_history,
+            index=index,
+            compress=compress,
+            compress_at=compress_at,
+            compress_keep=compress_keep,
+            compress_to=compress_to,
+            summary_share=summary_share,
         ),
         expected_version=expected_version,
         request_id=new_request_id(request_id),

@@ -310,6 +310,28 @@ def list_page(
     return _call("ListMemories", request, page, timeout_s)
 
 
+def watch(
+    scope: t.Scope, after: t.Position | None, filter: Expr | None, *, all_users: bool
+) -> Call[tuple[t.Position, t.MemoryChange | None]]:
+    """The watch from a position on. One message: the position to go on from, and the change where it has one."""
+    request = pb.WatchMemoriesRequest(
+        scope=wire.scope(scope),
+        after_seq=after.seq if after is not None else None,
+        after_epoch=after.epoch if after is not None else 0,
+        filter=filter.proto if filter is not None else None,
+        all_users=all_users,
+    )
+
+    def change(m: pb.WatchMemoriesResponse) -> tuple[t.Position, t.MemoryChange | None]:
+        position = t.Position(m.resume_seq, m.epoch)
+        if m.change == pb.WatchMemoriesResponse.CHANGE_POSITION:
+            return position, None
+        memory = parse.memory(m.memory) if m.HasField("memory") else None
+        return position, t.MemoryChange(m.memory_id, memory, m.seq, position)
+
+    return _call("WatchMemories", request, change)
+
+
 def update(
     scope: t.Scope,
     memory_id: str,

@@ -25,6 +25,7 @@ def _load(name: str) -> Script:
 APPEND = _load("append")
 RECENT = _load("recent")
 EPISODES = _load("episodes")
+COMPRESS = _load("compress")
 CLEAR = _load("clear")
 END = _load("end")
 ERASE = _load("erase")

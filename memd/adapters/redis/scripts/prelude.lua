@@ -83,4 +83,12 @@ local function empty_working(session)
   end
   session.work = {}
   session.from = session.last + 1
+  redis.call('HDEL', KEYS[1], 'summaries', 'summarized')
+end
+
+-- Summaries in working memory: a JSON list, as memd wrote it; how many they are; up to which position they go.
+local function load_summaries()
+  local got = redis.call('HMGET', KEYS[1], 'summaries', 'summarized')
+  local count, through = string.match(got[2] or '0 0', '(%d+) (%d+)')
+  return got[1] or '[]', tonumber(count), tonumber(through)
 end

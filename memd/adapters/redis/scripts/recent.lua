@@ -1,5 +1,5 @@
 -- KEYS: the session's three. ARGV: now, how many working items, how many older episodes.
--- {seq, working items, older episodes}, each newest first; nil for no session.
+-- {seq, working items, older episodes, summaries, created}, events newest first; nil for no session.
 local CHUNK = 64
 local session = load_session(clock(ARGV[1]))
 if not session then return nil end
@@ -29,4 +29,4 @@ while #older < wanted and next_position >= session.first do
   end
   for _, value in ipairs(events(positions)) do older[#older + 1] = value end
 end
-return {session.seq, working, older}
+return {session.seq, working, older, load_summaries(), int(session.create)}

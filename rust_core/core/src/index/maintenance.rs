@@ -1,4 +1,5 @@
-//! What keeps a graph index fast, done behind the searches: linking the tail, and leading links around dead rows.
+//! What keeps a graph index fast and small, done behind the searches: linking the tail, leading links around dead rows,
+//! and giving back the block they leave nearly empty.
 
 use std::sync::{Mutex, RwLock};
 
@@ -50,13 +51,18 @@ impl Maintenance {
         if repair.is_none() {
             let damage = guarded.with(|graph| {
                 let counts = graph.counts();
-                ((counts.dead - counts.anchors) * REPAIR_SHARE > counts.linked).then(|| graph.damage())
+                let worth_it = (counts.dead - counts.anchors) * REPAIR_SHARE > counts.linked || graph.can_free_block();
+                worth_it.then(|| graph.damage())
             })?;
             *repair = damage.flatten().map(|damage| damage.assess());
         }
         let repaired = mend(&guarded, &mut repair, max_rows, threads)?;
-        let tail = guarded.with(|graph| graph.counts().tail)?.unwrap_or(0);
-        Ok(Work { linked, repaired, left: tail + repair.as_ref().map_or(0, |repair| repair.left()) })
+        if repair.is_none() {
+            guarded.with(|graph| if graph.counts().tail == 0 { graph.compact(ROWS_PER_LOCK) } else { 0 })?;
+        }
+        let waits = |graph: &mut HnswIndex| graph.counts().tail + usize::from(graph.can_free_block());
+        let waiting = guarded.with(waits)?.unwrap_or(0);
+        Ok(Work { linked, repaired, left: waiting + repair.as_ref().map_or(0, |repair| repair.left()) })
     }
 }
 
@@ -106,6 +112,5 @@ fn mend<S>(
     for part in rows.chunks(ROWS_PER_LOCK) {
         guarded.with(|graph| graph.release(part))?;
     }
-    guarded.with(HnswIndex::shrink)?;
     Ok(rows.len())
 }

@@ -4,7 +4,7 @@ mod snapshot;
 
 use crate::bitmap::Bitmap;
 use crate::filter::MemoryIds;
-use crate::strings::StringTable;
+use crate::strings::{StringTable, make_room};
 
 /// A slot in use.
 pub struct Slot<'a> {
@@ -56,7 +56,10 @@ impl Ids {
             return slot;
         }
         let slot = self.ids.insert(id);
-        self.entries.resize(self.ids.end(), Entry::default());
+        if self.entries.len() < self.ids.end() {
+            make_room(&mut self.entries);
+            self.entries.push(Entry::default());
+        }
         self.live.grow(self.ids.end());
         self.live.set(slot);
         self.entries[slot as usize] = Entry { version, ordinal: self.inserted };

@@ -37,6 +37,19 @@ pub struct NamespaceIndex {
     changes: AtomicU64,
 }
 
+/// Estimates of the heap by what it is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryBytes {
+    /// Codes and links.
+    pub vectors: usize,
+    /// Memory ids, their slots and versions.
+    pub ids: usize,
+    /// Words, and what else the texts tell.
+    pub words: usize,
+    /// Fields, and who stands beside whom by them.
+    pub fields: usize,
+}
+
 /// Memories up to which nothing is left in reserve after maintenance: a daemon has many small namespaces, and making room
 /// anew costs their next write microseconds.
 const TIGHT_MEMORIES: usize = 1_000;
@@ -169,15 +182,21 @@ impl NamespaceIndex {
 
     /// Estimate of the memory it holds.
     pub fn memory_bytes(&self) -> Result<usize, Error> {
+        let MemoryBytes { vectors, ids, words, fields } = self.memory_parts()?;
+        Ok(size_of::<Self>() + vectors + ids + words + fields)
+    }
+
+    /// What of it is held by what.
+    pub fn memory_parts(&self) -> Result<MemoryBytes, Error> {
         let state = self.read()?;
-        Ok(size_of::<Self>()
-            + state.ids.memory_bytes()
-            + state.vectors.memory_bytes()
-            + state.words.memory_bytes()
-            + state.fields.memory_bytes()
-            + state.conversations.memory_bytes()
-            + state.traits.capacity() * size_of::<TextTraits>()
-            + state.traits.iter().map(TextTraits::memory_bytes).sum::<usize>())
+        Ok(MemoryBytes {
+            vectors: state.vectors.memory_bytes(),
+            ids: state.ids.memory_bytes(),
+            words: state.words.memory_bytes()
+                + state.traits.capacity() * size_of::<TextTraits>()
+                + state.traits.iter().map(TextTraits::memory_bytes).sum::<usize>(),
+            fields: state.fields.memory_bytes() + state.conversations.memory_bytes(),
+        })
     }
 }
 

@@ -127,6 +127,7 @@ class ProcessStats(google.protobuf.message.Message):
     QUERY_CACHE_MISSES_FIELD_NUMBER: builtins.int
     NAMESPACES_LOADED_FIELD_NUMBER: builtins.int
     SIMD_FIELD_NUMBER: builtins.int
+    COMPRESSION_FIELD_NUMBER: builtins.int
     rss_bytes: builtins.int
     data_bytes: builtins.int
     write_queue_depth: builtins.int
@@ -136,6 +137,8 @@ class ProcessStats(google.protobuf.message.Message):
     query_cache_misses: builtins.int
     namespaces_loaded: builtins.int
     simd: builtins.str
+    @property
+    def compression(self) -> global___CompressionStats: ...
     def __init__(
         self,
         *,
@@ -148,10 +151,74 @@ class ProcessStats(google.protobuf.message.Message):
         query_cache_misses: builtins.int = ...,
         namespaces_loaded: builtins.int = ...,
         simd: builtins.str = ...,
+        compression: global___CompressionStats | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["data_bytes", b"data_bytes", "embed_queue_depth", b"embed_queue_depth", "embed_threads", b"embed_threads", "namespaces_loaded", b"namespaces_loaded", "query_cache_hits", b"query_cache_hits", "query_cache_misses", b"query_cache_misses", "rss_bytes", b"rss_bytes", "simd", b"simd", "write_queue_depth", b"write_queue_depth"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["compression", b"compression"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["compression", b"compression", "data_bytes", b"data_bytes", "embed_queue_depth", b"embed_queue_depth", "embed_threads", b"embed_threads", "namespaces_loaded", b"namespaces_loaded", "query_cache_hits", b"query_cache_hits", "query_cache_misses", b"query_cache_misses", "rss_bytes", b"rss_bytes", "simd", b"simd", "write_queue_depth", b"write_queue_depth"]) -> None: ...
 
 global___ProcessStats = ProcessStats
+
+@typing.final
+class CompressionStats(google.protobuf.message.Message):
+    """Compression of working memory since the start."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    QUEUE_DEPTH_FIELD_NUMBER: builtins.int
+    DONE_FIELD_NUMBER: builtins.int
+    LATE_FIELD_NUMBER: builtins.int
+    PUT_OFF_FIELD_NUMBER: builtins.int
+    EVENTS_FIELD_NUMBER: builtins.int
+    TOKENS_BEFORE_FIELD_NUMBER: builtins.int
+    TOKENS_AFTER_FIELD_NUMBER: builtins.int
+    MODEL_SUMMARIES_FIELD_NUMBER: builtins.int
+    MODEL_FAILURES_FIELD_NUMBER: builtins.int
+    MODEL_SKIPPED_FIELD_NUMBER: builtins.int
+    MODEL_TOKENS_IN_FIELD_NUMBER: builtins.int
+    MODEL_TOKENS_OUT_FIELD_NUMBER: builtins.int
+    REFUSED_FIELD_NUMBER: builtins.int
+    queue_depth: builtins.int
+    """Sessions that wait for it."""
+    done: builtins.int
+    late: builtins.int
+    """Found their session changed meanwhile."""
+    put_off: builtins.int
+    """Sessions that found the queue full; looked at again at their next Observe."""
+    events: builtins.int
+    tokens_before: builtins.int
+    """Of what was compressed, and of the summaries."""
+    tokens_after: builtins.int
+    model_summaries: builtins.int
+    """Summaries by the configured model, its failures, and how often it was not asked after several of them: those were made
+    by extraction. All 0 without a model.
+    """
+    model_failures: builtins.int
+    model_skipped: builtins.int
+    model_tokens_in: builtins.int
+    """What the model charged for."""
+    model_tokens_out: builtins.int
+    refused: builtins.int
+    """Answers not shorter than what they were to replace; made by extraction instead."""
+    def __init__(
+        self,
+        *,
+        queue_depth: builtins.int = ...,
+        done: builtins.int = ...,
+        late: builtins.int = ...,
+        put_off: builtins.int = ...,
+        events: builtins.int = ...,
+        tokens_before: builtins.int = ...,
+        tokens_after: builtins.int = ...,
+        model_summaries: builtins.int = ...,
+        model_failures: builtins.int = ...,
+        model_skipped: builtins.int = ...,
+        model_tokens_in: builtins.int = ...,
+        model_tokens_out: builtins.int = ...,
+        refused: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["done", b"done", "events", b"events", "late", b"late", "model_failures", b"model_failures", "model_skipped", b"model_skipped", "model_summaries", b"model_summaries", "model_tokens_in", b"model_tokens_in", "model_tokens_out", b"model_tokens_out", "put_off", b"put_off", "queue_depth", b"queue_depth", "refused", b"refused", "tokens_after", b"tokens_after", "tokens_before", b"tokens_before"]) -> None: ...
+
+global___CompressionStats = CompressionStats
 
 @typing.final
 class TierSettings(google.protobuf.message.Message):
@@ -200,6 +267,12 @@ class NamespaceSettings(google.protobuf.message.Message):
     EPISODIC_TTL_FIELD_NUMBER: builtins.int
     CHECKPOINT_HISTORY_FIELD_NUMBER: builtins.int
     VERSION_FIELD_NUMBER: builtins.int
+    INDEX_FIELD_NUMBER: builtins.int
+    COMPRESS_FIELD_NUMBER: builtins.int
+    COMPRESS_AT_FIELD_NUMBER: builtins.int
+    COMPRESS_KEEP_FIELD_NUMBER: builtins.int
+    COMPRESS_TO_FIELD_NUMBER: builtins.int
+    SUMMARY_SHARE_FIELD_NUMBER: builtins.int
     working_max_items: builtins.int
     """Working memory bounds, overriding [tiers.working]; 0 or unset: the daemon's."""
     working_max_tokens: builtins.int
@@ -209,6 +282,21 @@ class NamespaceSettings(google.protobuf.message.Message):
     """Kept versions of a checkpoint, 1..MAX_CHECKPOINT_HISTORY."""
     version: builtins.int
     """Grows by one a change. Set by the server."""
+    index: builtins.str
+    """Where memories are searched: "memory" (default) or "pgvector", in Postgres itself. The namespace moves in the
+    background and is searched where it was until that is done. FAILED_PRECONDITION where the daemon has no Postgres with
+    pgvector. Empty resets.
+    """
+    compress: builtins.bool
+    """Whether working memory is compressed, overriding [compression]."""
+    compress_at: builtins.float
+    """Over which part of working_max_tokens: 0.1..1."""
+    compress_keep: builtins.int
+    """How many of the newest items stay word for word: 1..MAX_COMPRESS_KEEP."""
+    compress_to: builtins.float
+    """Length of a summary as a part of what it replaces: 0.02..0.5."""
+    summary_share: builtins.float
+    """Part of working_max_tokens that all summaries of a session may take: 0.02..0.5."""
     @property
     def episodic_ttl(self) -> google.protobuf.duration_pb2.Duration: ...
     def __init__(
@@ -220,13 +308,31 @@ class NamespaceSettings(google.protobuf.message.Message):
         episodic_ttl: google.protobuf.duration_pb2.Duration | None = ...,
         checkpoint_history: builtins.int | None = ...,
         version: builtins.int = ...,
+        index: builtins.str | None = ...,
+        compress: builtins.bool | None = ...,
+        compress_at: builtins.float | None = ...,
+        compress_keep: builtins.int | None = ...,
+        compress_to: builtins.float | None = ...,
+        summary_share: builtins.float | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_checkpoint_history", b"_checkpoint_history", "_episodic_max_items", b"_episodic_max_items", "_working_max_items", b"_working_max_items", "_working_max_tokens", b"_working_max_tokens", "checkpoint_history", b"checkpoint_history", "episodic_max_items", b"episodic_max_items", "episodic_ttl", b"episodic_ttl", "working_max_items", b"working_max_items", "working_max_tokens", b"working_max_tokens"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_checkpoint_history", b"_checkpoint_history", "_episodic_max_items", b"_episodic_max_items", "_working_max_items", b"_working_max_items", "_working_max_tokens", b"_working_max_tokens", "checkpoint_history", b"checkpoint_history", "episodic_max_items", b"episodic_max_items", "episodic_ttl", b"episodic_ttl", "version", b"version", "working_max_items", b"working_max_items", "working_max_tokens", b"working_max_tokens"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_checkpoint_history", b"_checkpoint_history", "_compress", b"_compress", "_compress_at", b"_compress_at", "_compress_keep", b"_compress_keep", "_compress_to", b"_compress_to", "_episodic_max_items", b"_episodic_max_items", "_index", b"_index", "_summary_share", b"_summary_share", "_working_max_items", b"_working_max_items", "_working_max_tokens", b"_working_max_tokens", "checkpoint_history", b"checkpoint_history", "compress", b"compress", "compress_at", b"compress_at", "compress_keep", b"compress_keep", "compress_to", b"compress_to", "episodic_max_items", b"episodic_max_items", "episodic_ttl", b"episodic_ttl", "index", b"index", "summary_share", b"summary_share", "working_max_items", b"working_max_items", "working_max_tokens", b"working_max_tokens"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_checkpoint_history", b"_checkpoint_history", "_compress", b"_compress", "_compress_at", b"_compress_at", "_compress_keep", b"_compress_keep", "_compress_to", b"_compress_to", "_episodic_max_items", b"_episodic_max_items", "_index", b"_index", "_summary_share", b"_summary_share", "_working_max_items", b"_working_max_items", "_working_max_tokens", b"_working_max_tokens", "checkpoint_history", b"checkpoint_history", "compress", b"compress", "compress_at", b"compress_at", "compress_keep", b"compress_keep", "compress_to", b"compress_to", "episodic_max_items", b"episodic_max_items", "episodic_ttl", b"episodic_ttl", "index", b"index", "summary_share", b"summary_share", "version", b"version", "working_max_items", b"working_max_items", "working_max_tokens", b"working_max_tokens"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_checkpoint_history", b"_checkpoint_history"]) -> typing.Literal["checkpoint_history"] | None: ...
     @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_compress", b"_compress"]) -> typing.Literal["compress"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_compress_at", b"_compress_at"]) -> typing.Literal["compress_at"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_compress_keep", b"_compress_keep"]) -> typing.Literal["compress_keep"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_compress_to", b"_compress_to"]) -> typing.Literal["compress_to"] | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_episodic_max_items", b"_episodic_max_items"]) -> typing.Literal["episodic_max_items"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_index", b"_index"]) -> typing.Literal["index"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_summary_share", b"_summary_share"]) -> typing.Literal["summary_share"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_working_max_items", b"_working_max_items"]) -> typing.Literal["working_max_items"] | None: ...
     @typing.overload

@@ -115,6 +115,10 @@ class _EventKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     """A decision that was taken."""
     EVENT_KIND_ERROR: _EventKind.ValueType  # 4
     """Something that failed."""
+    EVENT_KIND_SUMMARY: _EventKind.ValueType  # 5
+    """A summary in working memory, in the place of the events from summarized_from to summarized_through; they stay
+    episodes. Made by the server: refused on write, never an episode.
+    """
 
 class EventKind(_EventKind, metaclass=_EventKindEnumTypeWrapper):
     """What happened in a session."""
@@ -129,6 +133,10 @@ EVENT_KIND_DECISION: EventKind.ValueType  # 3
 """A decision that was taken."""
 EVENT_KIND_ERROR: EventKind.ValueType  # 4
 """Something that failed."""
+EVENT_KIND_SUMMARY: EventKind.ValueType  # 5
+"""A summary in working memory, in the place of the events from summarized_from to summarized_through; they stay
+episodes. Made by the server: refused on write, never an episode.
+"""
 global___EventKind = EventKind
 
 class _Outcome:
@@ -376,6 +384,8 @@ class Event(google.protobuf.message.Message):
     ORIGINAL_BYTES_FIELD_NUMBER: builtins.int
     ORIGINAL_SHA256_FIELD_NUMBER: builtins.int
     METADATA_FIELD_NUMBER: builtins.int
+    SUMMARIZED_FROM_FIELD_NUMBER: builtins.int
+    SUMMARIZED_THROUGH_FIELD_NUMBER: builtins.int
     event_id: builtins.str
     """Unique in the session, at most MAX_ID_BYTES. Optional on write: the server makes one. The same id again is the same
     event and is not stored twice.
@@ -406,6 +416,9 @@ class Event(google.protobuf.message.Message):
     original_bytes: builtins.int
     """Size and SHA-256 of the original when content is a head-and-tail extract of it. Set by the server."""
     original_sha256: builtins.bytes
+    summarized_from: builtins.int
+    """Of a SUMMARY: positions of the first and the last event it stands for. Set by the server."""
+    summarized_through: builtins.int
     @property
     def importance_reasons(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Why the importance is what it is. Set by the server."""
@@ -420,7 +433,7 @@ class Event(google.protobuf.message.Message):
 
     @property
     def metadata(self) -> google.protobuf.struct_pb2.Struct:
-        """Flat object, limits as Memory.metadata."""
+        """Flat object, limits as Memory.metadata. Of a SUMMARY: "summarizer", what made it."""
 
     def __init__(
         self,
@@ -444,9 +457,11 @@ class Event(google.protobuf.message.Message):
         original_bytes: builtins.int = ...,
         original_sha256: builtins.bytes = ...,
         metadata: google.protobuf.struct_pb2.Struct | None = ...,
+        summarized_from: builtins.int = ...,
+        summarized_through: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_importance", b"_importance", "event_time", b"event_time", "importance", b"importance", "last_seen", b"last_seen", "metadata", b"metadata"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_importance", b"_importance", "content", b"content", "count", b"count", "ephemeral", b"ephemeral", "event_id", b"event_id", "event_time", b"event_time", "importance", b"importance", "importance_reasons", b"importance_reasons", "kind", b"kind", "last_seen", b"last_seen", "metadata", b"metadata", "original_bytes", b"original_bytes", "original_sha256", b"original_sha256", "outcome", b"outcome", "position", b"position", "resolves", b"resolves", "role", b"role", "tokens", b"tokens", "tool_call_id", b"tool_call_id", "tool_name", b"tool_name"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_importance", b"_importance", "content", b"content", "count", b"count", "ephemeral", b"ephemeral", "event_id", b"event_id", "event_time", b"event_time", "importance", b"importance", "importance_reasons", b"importance_reasons", "kind", b"kind", "last_seen", b"last_seen", "metadata", b"metadata", "original_bytes", b"original_bytes", "original_sha256", b"original_sha256", "outcome", b"outcome", "position", b"position", "resolves", b"resolves", "role", b"role", "summarized_from", b"summarized_from", "summarized_through", b"summarized_through", "tokens", b"tokens", "tool_call_id", b"tool_call_id", "tool_name", b"tool_name"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_importance", b"_importance"]) -> typing.Literal["importance"] | None: ...
 
 global___Event = Event

@@ -1177,21 +1177,34 @@ class WatchMemoriesRequest(google.protobuf.message.Message):
     SCOPE_FIELD_NUMBER: builtins.int
     AFTER_SEQ_FIELD_NUMBER: builtins.int
     FILTER_FIELD_NUMBER: builtins.int
+    AFTER_EPOCH_FIELD_NUMBER: builtins.int
+    ALL_USERS_FIELD_NUMBER: builtins.int
     after_seq: builtins.int
-    """Changes after this seq; 0 from now on."""
+    """Changes after this one: resume_seq of the last message that was worked on. Unset: from now on."""
+    after_epoch: builtins.int
+    """epoch that came with resume_seq. 0: not checked."""
+    all_users: builtins.bool
+    """Memories of every user and agent of the namespace. Needs the admin right, and an empty user_id and agent_id."""
     @property
-    def scope(self) -> memd_client._proto.v1.common_pb2.Scope: ...
+    def scope(self) -> memd_client._proto.v1.common_pb2.Scope:
+        """Memories the scope sees, as in ListMemories with include_invalid."""
+
     @property
-    def filter(self) -> memd_client._proto.v1.common_pb2.Filter: ...
+    def filter(self) -> memd_client._proto.v1.common_pb2.Filter:
+        """A memory that is visible but does not match comes as CHANGE_DELETE: it may have matched before."""
+
     def __init__(
         self,
         *,
         scope: memd_client._proto.v1.common_pb2.Scope | None = ...,
-        after_seq: builtins.int = ...,
+        after_seq: builtins.int | None = ...,
         filter: memd_client._proto.v1.common_pb2.Filter | None = ...,
+        after_epoch: builtins.int = ...,
+        all_users: builtins.bool = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["filter", b"filter", "scope", b"scope"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["after_seq", b"after_seq", "filter", b"filter", "scope", b"scope"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_after_seq", b"_after_seq", "after_seq", b"after_seq", "filter", b"filter", "scope", b"scope"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_after_seq", b"_after_seq", "after_epoch", b"after_epoch", "after_seq", b"after_seq", "all_users", b"all_users", "filter", b"filter", "scope", b"scope"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_after_seq", b"_after_seq"]) -> typing.Literal["after_seq"] | None: ...
 
 global___WatchMemoriesRequest = WatchMemoriesRequest
 
@@ -1207,25 +1220,44 @@ class WatchMemoriesResponse(google.protobuf.message.Message):
         DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
         CHANGE_UNSPECIFIED: WatchMemoriesResponse._Change.ValueType  # 0
         CHANGE_PUT: WatchMemoriesResponse._Change.ValueType  # 1
+        """Stored or changed; memory is as it is now, which may be later than seq: then its later change follows."""
         CHANGE_DELETE: WatchMemoriesResponse._Change.ValueType  # 2
+        """Forgotten, deleted, or not matching the filter (any more). What expires is told with all_users only:
+        Memory.expire_time says when.
+        """
+        CHANGE_POSITION: WatchMemoriesResponse._Change.ValueType  # 3
+        """Nothing for this reader; resume_seq alone. Once the watch stands, and whenever others' changes moved the log on."""
 
     class Change(_Change, metaclass=_ChangeEnumTypeWrapper):
         """What happened to the memory."""
 
     CHANGE_UNSPECIFIED: WatchMemoriesResponse.Change.ValueType  # 0
     CHANGE_PUT: WatchMemoriesResponse.Change.ValueType  # 1
+    """Stored or changed; memory is as it is now, which may be later than seq: then its later change follows."""
     CHANGE_DELETE: WatchMemoriesResponse.Change.ValueType  # 2
+    """Forgotten, deleted, or not matching the filter (any more). What expires is told with all_users only:
+    Memory.expire_time says when.
+    """
+    CHANGE_POSITION: WatchMemoriesResponse.Change.ValueType  # 3
+    """Nothing for this reader; resume_seq alone. Once the watch stands, and whenever others' changes moved the log on."""
 
     SEQ_FIELD_NUMBER: builtins.int
     CHANGE_FIELD_NUMBER: builtins.int
     MEMORY_ID_FIELD_NUMBER: builtins.int
     MEMORY_FIELD_NUMBER: builtins.int
+    RESUME_SEQ_FIELD_NUMBER: builtins.int
+    EPOCH_FIELD_NUMBER: builtins.int
     seq: builtins.int
+    """Number of the change; one number may have several messages."""
     change: global___WatchMemoriesResponse.Change.ValueType
     memory_id: builtins.str
+    """Empty with CHANGE_DELETE: every memory of the namespace."""
+    resume_seq: builtins.int
+    """Everything up to here has been told, this message included: after_seq and after_epoch to go on."""
+    epoch: builtins.int
     @property
     def memory(self) -> memd_client._proto.v1.common_pb2.Memory:
-        """Unset for CHANGE_DELETE."""
+        """Set for CHANGE_PUT."""
 
     def __init__(
         self,
@@ -1234,8 +1266,10 @@ class WatchMemoriesResponse(google.protobuf.message.Message):
         change: global___WatchMemoriesResponse.Change.ValueType = ...,
         memory_id: builtins.str = ...,
         memory: memd_client._proto.v1.common_pb2.Memory | None = ...,
+        resume_seq: builtins.int = ...,
+        epoch: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["memory", b"memory"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["change", b"change", "memory", b"memory", "memory_id", b"memory_id", "seq", b"seq"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["change", b"change", "epoch", b"epoch", "memory", b"memory", "memory_id", b"memory_id", "resume_seq", b"resume_seq", "seq", b"seq"]) -> None: ...
 
 global___WatchMemoriesResponse = WatchMemoriesResponse

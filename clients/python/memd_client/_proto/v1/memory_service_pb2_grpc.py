@@ -160,7 +160,11 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WatchMemories(self, request, context):
-        """Changes of a namespace as they happen, from a position of the change log on. Not served yet: UNIMPLEMENTED.
+        """Changes of memories as they happen, from a position of the change log on, until the caller ends it. The log is the
+        buffer: nothing is kept for a reader, and one that takes nothing for STREAM_STALL_S is cut with RESOURCE_EXHAUSTED
+        and may go on from its last resume_seq. FAILED_PRECONDITION (POSITION_LOST) for a position the log no longer reaches
+        (MAX_CHANGE_LOG), or of another history (a restore): list the memories anew and watch from now. To mirror memories:
+        watch, then list, then apply.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -88,7 +88,12 @@ class MemoryServiceStub:
         memd_client._proto.v1.memory_service_pb2.WatchMemoriesRequest,
         memd_client._proto.v1.memory_service_pb2.WatchMemoriesResponse,
     ]
-    """Changes of a namespace as they happen, from a position of the change log on. Not served yet: UNIMPLEMENTED."""
+    """Changes of memories as they happen, from a position of the change log on, until the caller ends it. The log is the
+    buffer: nothing is kept for a reader, and one that takes nothing for STREAM_STALL_S is cut with RESOURCE_EXHAUSTED
+    and may go on from its last resume_seq. FAILED_PRECONDITION (POSITION_LOST) for a position the log no longer reaches
+    (MAX_CHANGE_LOG), or of another history (a restore): list the memories anew and watch from now. To mirror memories:
+    watch, then list, then apply.
+    """
 
 class MemoryServiceAsyncStub:
     """What an agent knows and what just happened. Recall is the call everything else exists for."""
@@ -160,7 +165,12 @@ class MemoryServiceAsyncStub:
         memd_client._proto.v1.memory_service_pb2.WatchMemoriesRequest,
         memd_client._proto.v1.memory_service_pb2.WatchMemoriesResponse,
     ]
-    """Changes of a namespace as they happen, from a position of the change log on. Not served yet: UNIMPLEMENTED."""
+    """Changes of memories as they happen, from a position of the change log on, until the caller ends it. The log is the
+    buffer: nothing is kept for a reader, and one that takes nothing for STREAM_STALL_S is cut with RESOURCE_EXHAUSTED
+    and may go on from its last resume_seq. FAILED_PRECONDITION (POSITION_LOST) for a position the log no longer reaches
+    (MAX_CHANGE_LOG), or of another history (a restore): list the memories anew and watch from now. To mirror memories:
+    watch, then list, then apply.
+    """
 
 class MemoryServiceServicer(metaclass=abc.ABCMeta):
     """What an agent knows and what just happened. Recall is the call everything else exists for."""
@@ -252,6 +262,11 @@ class MemoryServiceServicer(metaclass=abc.ABCMeta):
         request: memd_client._proto.v1.memory_service_pb2.WatchMemoriesRequest,
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[memd_client._proto.v1.memory_service_pb2.WatchMemoriesResponse], collections.abc.AsyncIterator[memd_client._proto.v1.memory_service_pb2.WatchMemoriesResponse]]:
-        """Changes of a namespace as they happen, from a position of the change log on. Not served yet: UNIMPLEMENTED."""
+        """Changes of memories as they happen, from a position of the change log on, until the caller ends it. The log is the
+        buffer: nothing is kept for a reader, and one that takes nothing for STREAM_STALL_S is cut with RESOURCE_EXHAUSTED
+        and may go on from its last resume_seq. FAILED_PRECONDITION (POSITION_LOST) for a position the log no longer reaches
+        (MAX_CHANGE_LOG), or of another history (a restore): list the memories anew and watch from now. To mirror memories:
+        watch, then list, then apply.
+        """
 
 def add_MemoryServiceServicer_to_server(servicer: MemoryServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

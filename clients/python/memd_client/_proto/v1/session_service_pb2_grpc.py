@@ -67,7 +67,7 @@ class SessionServiceServicer(object):
     """
 
     def GetWorkingMemory(self, request, context):
-        """What the session works with now, oldest first.
+        """What the session works with now, oldest first: summaries of what was compressed (kind SUMMARY), then the items.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -25,7 +25,7 @@ class SessionServiceStub:
         memd_client._proto.v1.session_service_pb2.GetWorkingMemoryRequest,
         memd_client._proto.v1.session_service_pb2.GetWorkingMemoryResponse,
     ]
-    """What the session works with now, oldest first."""
+    """What the session works with now, oldest first: summaries of what was compressed (kind SUMMARY), then the items."""
 
     ClearWorkingMemory: grpc.UnaryUnaryMultiCallable[
         memd_client._proto.v1.session_service_pb2.ClearWorkingMemoryRequest,
@@ -60,7 +60,7 @@ class SessionServiceAsyncStub:
         memd_client._proto.v1.session_service_pb2.GetWorkingMemoryRequest,
         memd_client._proto.v1.session_service_pb2.GetWorkingMemoryResponse,
     ]
-    """What the session works with now, oldest first."""
+    """What the session works with now, oldest first: summaries of what was compressed (kind SUMMARY), then the items."""
 
     ClearWorkingMemory: grpc.aio.UnaryUnaryMultiCallable[
         memd_client._proto.v1.session_service_pb2.ClearWorkingMemoryRequest,
@@ -97,7 +97,7 @@ class SessionServiceServicer(metaclass=abc.ABCMeta):
         request: memd_client._proto.v1.session_service_pb2.GetWorkingMemoryRequest,
         context: _ServicerContext,
     ) -> typing.Union[memd_client._proto.v1.session_service_pb2.GetWorkingMemoryResponse, collections.abc.Awaitable[memd_client._proto.v1.session_service_pb2.GetWorkingMemoryResponse]]:
-        """What the session works with now, oldest first."""
+        """What the session works with now, oldest first: summaries of what was compressed (kind SUMMARY), then the items."""
 
     @abc.abstractmethod
     def ClearWorkingMemory(

@@ -7,6 +7,7 @@
 //! follow each other in this order, and only one thread does maintenance at a time: see `Maintenance`.
 
 mod block;
+mod compact;
 mod graph;
 mod insert;
 mod pages;
@@ -158,10 +159,10 @@ impl HnswIndex {
         }
     }
 
-    /// Give back the last blocks when nothing in them is in use, but for one.
+    /// Give back the last blocks when nothing in them is in use; the first stays.
     pub(super) fn shrink(&mut self) {
         let used = |bits: &Bitmap| bits.words().iter().rposition(|&word| word != 0).map_or(0, |at| (at + 1) * 64);
-        let end = used(&self.live).max(used(&self.linked)).next_multiple_of(ROWS) + ROWS;
+        let end = used(&self.live).max(used(&self.linked)).max(1).next_multiple_of(ROWS);
         if end >= self.table.capacity() {
             return;
         }

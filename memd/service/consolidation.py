@@ -1,0 +1,227 @@
+"""What a session leaves behind: a digest, and its important episodes as memories; made while it lives.
+
+Each step: fence, then the Forgets that are on their way, then the episodes, then Remember under that fence, then the mark.
+So nothing that was forgotten is made again: a Forget before the fence is pending or has taken the episodes, one after it
+refuses the Remember. What a crash cuts off is done again and comes to the same ids.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias
+
+from memd.domain import ids
+from memd.domain.errors import Forgotten, InvalidArgument, LimitExceeded, ModelUnavailable
+from memd.domain.filters import And, Compare, Filter, Not
+from memd.domain.model import Event, Memory, Scope, SourceKind
+from memd.domain.visibility import visible
+from memd.limits import (
+    CONSOLIDATE_EVENTS,
+    CONSOLIDATE_LEASE_US,
+    CONSOLIDATE_SESSIONS,
+    DIGEST_EVENTS,
+    DIGEST_IDLE_US,
+    DIGEST_INTERVAL_S,
+    DIGEST_TOKENS,
+    MAX_LINKS,
+    NEAR_DUPLICATE_COSINE,
+    SECOND_US,
+)
+from memd.ports import (
+    Clock,
+    Embedder,
+    Leases,
+    MarkedSession,
+    MemoryStore,
+    NamespaceIndex,
+    PendingForget,
+    SearchOptions,
+    SessionMarks,
+    Summarizer,
+    SummaryRequest,
+)
+from memd.service.remember import Draft, RememberService
+
+WRITER = "memd"
+PROMOTED_IMPORTANCE = 0.7
+_MARKS = frozenset({"explicit_mark"})
+_PROMOTE, _DIGEST = "promote", "digest"
+_EVERYWHERE = ""
+"""Namespace of the leases: one job goes over all of them."""
+_EXPIRES_US = int(DIGEST_INTERVAL_S * 4 * SECOND_US)
+"""A session that ends by itself within this time gets its digest before."""
+_TELLING = re.compile(r"\w*\d\w*")
+_Step: TypeAlias = Callable[[MarkedSession, int], Awaitable[int]]
+
+
+class Consolidator:
+    """``promote_once`` and ``digest_once`` each do one bounded step and say how many sessions they went on in."""
+
+    def __init__(
+        self,
+        marks: SessionMarks,
+        memories: MemoryStore,
+        remember: RememberService,
+        index: NamespaceIndex,
+        embedder: Embedder,
+        summarizer: Summarizer,
+        leases: Leases,
+        clock: Clock,
+        holder: str,
+    ) -> None:
+        self._marks = marks
+        self._memories = memories
+        self._remember = remember
+        self._index = index
+        self._embedder = embedder
+        self._summarizer = summarizer
+        self._leases = leases
+        self._clock = clock
+        self._holder = holder
+        self._after = {_PROMOTE: 0, _DIGEST: 0}
+
+    async def promote_once(self) -> int:
+        """Important and marked events become memories."""
+        return await self._turn(_PROMOTE, await self._marks.unpromoted(CONSOLIDATE_SESSIONS, self._after[_PROMOTE]))
+
+    async def digest_once(self) -> int:
+        """Sessions that went on, rested, ended or expire get their digest."""
+        due = await self._marks.undigested(
+            CONSOLIDATE_SESSIONS,
+            events=DIGEST_EVENTS,
+            idle_us=DIGEST_IDLE_US,
+            expires_us=_EXPIRES_US,
+            after=self._after[_DIGEST],
+        )
+        return await self._turn(_DIGEST, due)
+
+    async def _turn(self, job: str, sessions: Sequence[MarkedSession]) -> int:
+        """One step of each session, in the order of their keys, going round; one that cannot be done now does not keep the
+        others from theirs."""
+        self._after[job] = sessions[-1].key if len(sessions) == CONSOLIDATE_SESSIONS else 0
+        if not sessions or await self._leases.claim(_EVERYWHERE, job, self._holder, CONSOLIDATE_LEASE_US) is None:
+            return 0
+        step = self._promote if job == _PROMOTE else self._digest
+        done = [(one.key, reached) for one in sessions if (reached := await self._attempt(step, one)) is not None]
+        if done and job == _PROMOTE:
+            await self._marks.mark(promoted=done)
+        elif done:
+            await self._marks.mark(digested=done)
+        return len(done)
+
+    async def _attempt(self, step: _Step, session: MarkedSession) -> int | None:
+        """The position it came to; None when it has to be tried again."""
+        fence = await self._memories.fence(session.scope.namespace)
+        if any(_covers(pending, session.scope) for pending in await self._memories.pending_forgets()):
+            return None
+        try:
+            return await step(session, fence)
+        except (Forgotten, LimitExceeded, ModelUnavailable):
+            return None  # forgotten meanwhile, the namespace or the queue is full, no model: it stays unmarked
+
+    async def _promote(self, session: MarkedSession, fence: int) -> int:
+        events = await self._marks.since(session, session.promoted, CONSOLIDATE_EVENTS)
+        for event in events:
+            if worth_remembering(event):
+                await self._remember_event(session, event, fence)
+        return _reached(session, events)
+
+    async def _remember_event(self, session: MarkedSession, event: Event, fence: int) -> None:
+        memory_id = ids.promoted_id(session.scope, session.create_time, event.event_id)
+        if await asyncio.to_thread(self._memories.fetch, session.scope.namespace, [memory_id]):
+            return  # done before a crash, and perhaps corrected by the user since
+        known = await self._known(session.scope, event)
+        if known is not None and known.content == event.content:
+            return
+        memory = Memory(
+            memory_id=memory_id,
+            scope=session.scope,
+            content=event.content,
+            source=SourceKind.USER if event.role == "user" else SourceKind.AGENT,
+            event_time=event.event_time,
+            position=event.position,
+            importance=event.importance,
+            supersedes=known.memory_id if known is not None else "",
+            event_ids=(event.event_id,),
+        )
+        try:
+            await self._store(session.scope, memory, fence)
+        except InvalidArgument:
+            return  # more text than a memory may have: it is told by the digest
+
+    async def _store(self, scope: Scope, memory: Memory, fence: int) -> None:
+        private = bool(scope.agent_id)
+        await self._remember.remember(scope, [Draft(memory)], agent_private=private, writer=WRITER, fence=fence)
+
+    async def _known(self, scope: Scope, event: Event) -> Memory | None:
+        """The valid memory of the same owner that says nearly the same, with the same numbers in it."""
+        now_us = self._clock.now_us()
+        where: Filter = And((visible(scope, at_us=now_us, now_us=now_us), Not(Compare("eq", "source", "digest"))))
+        options = SearchOptions(limit=1)
+        answer = await self._embedder.query(
+            event.content,
+            lambda embedding: self._index.search(scope.namespace, "memory", "", embedding, where, options),
+            cache=False,
+        )
+        near = [hit.entry_id for hit in answer.hits if hit.relevance >= NEAR_DUPLICATE_COSINE]
+        found = await asyncio.to_thread(self._memories.fetch, scope.namespace, near) if near else []
+        return next((memory for memory in found if restates(event.content, memory, scope)), None)
+
+    async def _digest(self, session: MarkedSession, fence: int) -> int:
+        events = await self._marks.since(session, session.digested, CONSOLIDATE_EVENTS)
+        told = tuple(event for event in events if not event.ephemeral)
+        memory_id = ids.digest_id(session.scope, session.create_time)
+        stored = await asyncio.to_thread(self._memories.fetch, session.scope.namespace, [memory_id])
+        earlier = stored[0] if stored else None
+        if told:
+            request = SummaryRequest(told, DIGEST_TOKENS, earlier.content if earlier else "")
+            summary = await self._summarizer.summarize(request)
+            if summary.text:
+                links = (*(earlier.event_ids if earlier else ()), *(event.event_id for event in told))
+                await self._store(session.scope, _digest_of(session, memory_id, summary.text, links, told), fence)
+        return _reached(session, events)
+
+
+def worth_remembering(event: Event) -> bool:
+    """Whether an event is to outlive its session by itself."""
+    marked = not _MARKS.isdisjoint(event.importance_reasons)
+    return not event.ephemeral and bool(event.content.strip()) and (marked or event.importance >= PROMOTED_IMPORTANCE)
+
+
+def restates(content: str, memory: Memory, scope: Scope) -> bool:
+    """Of a memory that means nearly the same: of the same owner, not pinned, and about the same numbers: two ports or two
+    dates are two things however alike the sentences are."""
+    same_owner = (memory.scope.user_id, memory.scope.agent_id) == (scope.user_id, scope.agent_id)
+    return same_owner and not memory.pinned and set(_TELLING.findall(content)) == set(_TELLING.findall(memory.content))
+
+
+def _digest_of(
+    session: MarkedSession, memory_id: str, text: str, links: Sequence[str], told: Sequence[Event]
+) -> Memory:
+    return Memory(
+        memory_id=memory_id,
+        scope=session.scope,
+        content=text,
+        source=SourceKind.DIGEST,
+        event_time=told[-1].event_time,
+        event_ids=tuple(dict.fromkeys(links))[-MAX_LINKS:],
+    )
+
+
+def _reached(session: MarkedSession, events: Sequence[Event]) -> int:
+    """Where to go on: after a full page its end, else the end of what there was."""
+    return events[-1].position if len(events) == CONSOLIDATE_EVENTS else session.last_position
+
+
+def _covers(pending: PendingForget, scope: Scope) -> bool:
+    plan = pending.plan
+    if plan.scope.namespace != scope.namespace:
+        return False
+    one = plan.scope
+    return plan.all_users or (
+        one.user_id == scope.user_id
+        and one.agent_id in ("", scope.agent_id)
+        and one.session_id in ("", scope.session_id)
+    )

@@ -1,0 +1,210 @@
+"""What sessions leave behind: digests and promoted memories, once each, and never what was forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+
+from memd.domain.filters import Compare
+from memd.domain.model import Event, EventKind, Memory, Scope
+from memd.limits import CONSOLIDATE_GRACE_US, DAY_US, DIGEST_EVENTS, DIGEST_IDLE_US
+from memd.service.observe import UNSCORED
+from tests.service.conftest import SCOPE, Build, House
+from tests.service.writing import say
+
+OTHER = Scope("ns", "ada", "", "s47")
+EVERYTHING = 1_000
+
+
+def decision(content: str) -> Event:
+    return Event("", EventKind.DECISION, content, role="assistant", importance=UNSCORED)
+
+
+async def stored(house: House, scope: Scope = OTHER, *, invalid: bool = False) -> list[Memory]:
+    page = await house.remember.list(scope, None, include_invalid=invalid, size=EVERYTHING)
+    return list(page.items)
+
+
+async def promoted(house: House, scope: Scope = OTHER, *, invalid: bool = False) -> list[str]:
+    return [one.content for one in await stored(house, scope, invalid=invalid) if one.source.value != "digest"]
+
+
+async def test_what_is_marked_is_known_in_another_session(house: House) -> None:
+    await say(
+        house, "Remember that I prefer green tea to coffee", "my name is Ada Lovelace", "nice weather today, is it not?"
+    )
+    await house.consolidator.promote_once()
+    assert sorted(await promoted(house)) == ["Remember that I prefer green tea to coffee", "my name is Ada Lovelace"]
+    reply = await house.ask("what does the user like to drink?", OTHER)
+    assert reply.memories[0][0].content == "Remember that I prefer green tea to coffee"
+    assert reply.memories[0][0].scope.session_id == "s1"
+
+
+async def test_nothing_is_promoted_twice(house: House) -> None:
+    await say(house, decision("We deploy on Thursdays only"))
+    (session,) = await house.stores.marks.unpromoted(9)
+    await house.consolidator.promote_once()
+    assert await house.consolidator.promote_once() == 0, "it is marked as done"
+    before = await stored(house)
+    house.stores._connection.execute("UPDATE session SET promoted = 0").fetchall()  # a crash before the mark
+    assert [one.key for one in await house.stores.marks.unpromoted(9)] == [session.key]
+    await house.consolidator.promote_once()
+    assert await stored(house) == before
+
+
+async def test_a_correction_by_the_user_outlives_a_second_run(house: House) -> None:
+    await say(house, decision("We deploy on Thursdays only"))
+    await house.consolidator.promote_once()
+    (memory,) = await stored(house)
+    await house.remember.update(OTHER, memory.memory_id, {"content": "We deploy on Fridays only"}, writer="ada")
+    house.stores._connection.execute("UPDATE session SET promoted = 0").fetchall()
+    await house.consolidator.promote_once()
+    assert await promoted(house) == ["We deploy on Fridays only"]
+
+
+async def test_a_preference_said_again_stays_one_valid_memory_with_its_history(house: House) -> None:
+    said = ("Remember that I prefer tea over coffee", "remember that I prefer tea over coffee!")
+    await say(house, said[0])
+    await house.consolidator.promote_once()
+    await say(house, said[1], scope=OTHER)
+    await house.consolidator.promote_once()
+    await say(house, said[1], scope=Scope("ns", "ada", "", "s48"))
+    await house.consolidator.promote_once()
+    assert await promoted(house) == [said[1]]
+    assert sorted(await promoted(house, invalid=True)) == sorted(said), "the first one is superseded, not lost"
+
+
+async def test_two_things_that_differ_in_a_number_are_two(house: House) -> None:
+    said = [
+        "Remember that the staging database listens on port 5432",
+        "Remember that the staging database listens on port 5433",
+    ]
+    await say(house, *said)
+    await house.consolidator.promote_once()
+    assert sorted(await promoted(house)) == said
+
+
+async def test_ephemeral_events_are_neither_promoted_nor_told(house: House) -> None:
+    secret = Event(
+        "", EventKind.TURN, "Remember that the code is 4711", role="user", importance=UNSCORED, ephemeral=True
+    )
+    await say(house, secret, "we talked about the weather in Lyon")
+    await house.sessions.end(SCOPE)
+    await house.consolidator.promote_once()
+    await house.consolidator.digest_once()
+    assert [one.content for one in await stored(house) if "4711" in one.content] == []
+    assert len(await stored(house)) == 1
+
+
+class TestDigests:
+    async def test_a_session_gets_one_when_it_goes_on_rests_or_ends(self, house: House) -> None:
+        await say(house, *[f"we moved service number {n} to the new cluster" for n in range(DIGEST_EVENTS - 1)])
+        assert await house.consolidator.digest_once() == 0, "too early"
+        await say(house, "and the last one")
+        assert await house.consolidator.digest_once() == 1
+        assert await house.consolidator.digest_once() == 0
+        await say(house, "one thing more")
+        house.clock.advance(DIGEST_IDLE_US)
+        assert await house.consolidator.digest_once() == 1
+        await say(house, "and then an end")
+        await house.sessions.end(SCOPE)
+        assert await house.consolidator.digest_once() == 1
+        assert len(await stored(house)) == 1, "made anew in its place"
+
+    async def test_it_is_recent_context_of_the_next_session_and_no_knowledge(self, house: House) -> None:
+        await say(house, "the migration of the billing database is planned for March")
+        await house.sessions.end(SCOPE)
+        await house.consolidator.digest_once()
+        reply = await house.ask("when is the migration of the billing database?", OTHER)
+        assert reply.memories == ()
+        recent = reply.context.split("## Recent context")[1]
+        assert "earlier session: user: the migration of the billing database is planned for March" in recent
+        own = await house.ask("billing", SCOPE)
+        assert "earlier session" not in own.context, "not of the session itself"
+
+    async def test_another_user_sees_none(self, house: House) -> None:
+        await say(house, "the migration of the billing database is planned for March")
+        await house.sessions.end(SCOPE)
+        await house.consolidator.digest_once()
+        for scope in (Scope("ns", "bob", "", "s1"), Scope("ns", "", "", "s1"), Scope("other", "ada", "", "s2")):
+            assert "March" not in (await house.ask("billing", scope)).context
+
+
+async def test_after_three_days_in_which_nothing_ran_the_user_is_still_known(build: Build) -> None:
+    house = build()
+    for n in range(60):
+        await say(house, f"step {n} of the move to the new data centre is under way")
+    await say(house, decision("We keep Postgres 16 until the audit is over"))
+    await say(house, "remember that I want short answers")
+    house = build()  # the daemon stops before anything was consolidated
+    house.clock.advance(3 * DAY_US)
+    house.stores.sessions.consolidation_grace_us = CONSOLIDATE_GRACE_US * 30
+    await house.sweeper.run_once()
+    assert (await house.sessions.list(Scope("ns", "ada"), size=9)).items == (), "the session has expired"
+    while await house.consolidator.promote_once() + await house.consolidator.digest_once():
+        pass
+    reply = await house.ask("which Postgres do we keep?", Scope("ns", "ada", "", "day3"))
+    assert "We keep Postgres 16" in reply.context.split("## Relevant knowledge")[0], "the digest tells the decision"
+    assert reply.memories[0][0].content == "We keep Postgres 16 until the audit is over"
+    assert "short answers" in (await house.ask("how long should an answer be?", OTHER)).context
+    while await house.sweeper.run_once():
+        pass
+    assert house.stores._connection.execute("SELECT count(*) FROM event").fetchall() == [(0,)], "now it may go"
+
+
+class TestForget:
+    async def test_takes_digests_and_promoted_memories_and_they_are_not_made_again(self, house: House) -> None:
+        await say(house, "remember that my sister lives in Lyon", decision("We meet in Lyon"))
+        await house.consolidator.promote_once()
+        await house.sessions.end(SCOPE)
+        await house.consolidator.digest_once()
+        assert len(await stored(house)) == 3
+        await house.forget.forget(Scope("ns", "ada"), everything=True, writer="ada")
+        assert await house.consolidator.promote_once() + await house.consolidator.digest_once() == 0
+        assert await stored(house, invalid=True) == []
+        assert "Lyon" not in (await house.ask("Lyon", OTHER)).context
+
+    async def test_nothing_comes_back_of_a_session_whose_forget_is_half_done(self, house: House) -> None:
+        await say(house, "remember that my sister lives in Lyon")
+        stop = house.stores.sessions.forget
+
+        async def crash(*args: object, **more: object) -> dict[str, int]:
+            raise asyncio.CancelledError
+
+        house.stores.sessions.forget = crash  # type: ignore[method-assign]
+        try:
+            await house.forget.forget(Scope("ns", "ada"), everything=True, writer="ada")
+        except asyncio.CancelledError:
+            house.stores.sessions.forget = stop  # type: ignore[method-assign]
+        assert await house.consolidator.promote_once() == 0
+        assert await stored(house) == []
+        assert await house.forget.resume() == 1
+        assert await house.consolidator.promote_once() == 0
+
+    async def test_races_with_consolidation_and_wins(self, house: House) -> None:
+        for n in range(20):
+            scope = Scope("ns", f"user{n}", "", "s")
+            await say(house, "remember that my sister lives in Lyon", scope=scope)
+            work = asyncio.ensure_future(house.consolidator.promote_once())
+            for _ in range(n):
+                await asyncio.sleep(0)
+            await house.forget.forget(Scope("ns", f"user{n}"), everything=True, writer="x")
+            await work
+            await house.consolidator.promote_once()
+            assert await stored(house, Scope("ns", f"user{n}"), invalid=True) == []
+
+
+async def test_the_filter_can_still_list_digests(house: House) -> None:
+    await say(house, "a word about Lyon")
+    await house.sessions.end(SCOPE)
+    await house.consolidator.digest_once()
+    page = await house.remember.list(OTHER, Compare("eq", "source", "digest"), size=9)
+    assert len(page.items) == 1
+
+
+async def test_a_clock_that_goes_back_an_hour_breaks_nothing(house: House) -> None:
+    await say(house, "remember that I prefer tea")
+    house.clock.advance(-3_600_000_000)
+    await house.consolidator.promote_once()
+    await say(house, "remember that I prefer trains")
+    await house.consolidator.promote_once()
+    assert len(await promoted(house)) == 2
