@@ -18,7 +18,7 @@ MIGRATIONS = (
     "0003_lifecycle.sql",
     "0004_summaries.sql",
     "0005_learning.sql",
-    "0007_reembed.sql",
+    "0006_reembed.sql",
 )
 _MODEL = "embedding_model"
 
