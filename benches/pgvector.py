@@ -19,6 +19,7 @@ from benches.corpus import Corpus
 from benches.index.truth import Truth
 from benches.index.vectors import DIMENSIONS, Sample, sample
 from benches.report import Figure, Target, median, percentile, progress
+from benches.servers import database
 from memd._core import default_cues
 from memd.adapters.embed_onnx.cache import form_of
 from memd.adapters.postgres import PostgresSettings, PostgresStores
@@ -27,10 +28,9 @@ from memd.domain.filters import And, Compare, Filter
 from memd.domain.model import Memory, NewMemory, Scope
 from memd.domain.visibility import EVERYTHING, visible
 from memd.ports import IndexAnswer, SearchOptions
-from tests.servers.postgres import UNSAFE, VERSIONS, Launcher, find
+from tests.servers.postgres import UNSAFE
 
 TARGETS = (Target("recall_at_10", ">=", 0.95), Target("filtered_1pct_full", ">=", 1.0))
-SERVER = "postgres18"
 SETTINGS = {**UNSAFE, "shared_buffers": "1GB", "maintenance_work_mem": "1GB", "max_wal_size": "4GB"}
 NAMESPACE = "n"
 USER = Scope(NAMESPACE, "ada")
@@ -117,15 +117,8 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--data", choices=["real", "synthetic"], default="real")
     args = parser.parse_args()
-    installation = find(SERVER)
-    if installation is None:
-        raise SystemExit(VERSIONS[SERVER])
-    launcher = Launcher(installation)
-    try:
-        server = launcher.server(SETTINGS)
-        figures = asyncio.run(_run(server.url(server.create_database()), args))
-    finally:
-        launcher.close()
+    with database(SETTINGS) as url:
+        figures = asyncio.run(_run(url, args))
     report.publish("pgvector", args, figures, TARGETS)
 
 

@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benches import report
-from benches.pgvector import SERVER, SETTINGS
+from benches.pgvector import SETTINGS
 from benches.quality import questions_of, read_lines
 from benches.report import Figure, Target, progress
 from benches.scoring import Question, score
+from benches.servers import database
 from memd import _core
 from memd.adapters.embed_onnx import OnnxEmbedder
 from memd.adapters.embed_onnx.cache import form_of, model_dir
@@ -27,7 +28,6 @@ from memd.domain.spoken import spoken
 from memd.domain.visibility import visible
 from memd.limits import SECOND_US
 from memd.ports import SearchOptions
-from tests.servers.postgres import VERSIONS, Launcher, find
 
 TARGETS = (Target("lost_at_10", "<=", 0.02),)
 LIMIT = 20
@@ -115,15 +115,8 @@ def main() -> None:
     parser = report.arguments(__doc__ or "")
     parser.add_argument("--data", type=Path, required=True, help="memories.jsonl and questions.jsonl")
     args = parser.parse_args()
-    installation = find(SERVER)
-    if installation is None:
-        raise SystemExit(VERSIONS[SERVER])
-    launcher = Launcher(installation)
-    try:
-        server = launcher.server(SETTINGS)
-        figures = asyncio.run(_run(server.url(server.create_database()), args))
-    finally:
-        launcher.close()
+    with database(SETTINGS) as url:
+        figures = asyncio.run(_run(url, args))
     report.publish("pgvector_quality", args, figures, TARGETS)
 
 

@@ -31,6 +31,20 @@ class Pair:
 
 
 @contextlib.contextmanager
+def database(settings: Mapping[str, str]) -> Iterator[str]:
+    """The URL of an empty database on a Postgres of its own with pgvector."""
+    installation = find_postgres(POSTGRES)
+    if installation is None:
+        raise SystemExit(VERSIONS[POSTGRES])
+    launcher = Launcher(installation)
+    try:
+        server = launcher.server(settings)
+        yield server.url(server.create_database())
+    finally:
+        launcher.close()
+
+
+@contextlib.contextmanager
 def servers(directory: Path) -> Iterator[Mapping[str, str]]:
     """One Redis (or Valkey) that syncs every write and one Postgres; the environment of a daemon that is to use them."""
     with _launched(directory) as (launcher, redis):

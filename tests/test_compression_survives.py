@@ -30,7 +30,7 @@ def compressed(memd: Client) -> Sequence[Event]:
     """The working set, once there is a summary in it and no more than twenty items."""
     end = time.monotonic() + PATIENCE_S
     while time.monotonic() < end:
-        items = memd.get_working_memory(**TALK).items
+        items = memd.working_memory().items
         if items and items[0].kind == EventKind.SUMMARY and len(items) - len(summaries(items)) <= 20:
             return items
         time.sleep(0.02)
@@ -43,31 +43,31 @@ def summaries(items: Sequence[Event]) -> list[Event]:
 
 def check_whole(memd: Client, events: int) -> None:
     """Summaries and items stand for every position up to the newest, each once; every original is an episode."""
-    items = memd.get_working_memory(**TALK).items
+    items = memd.working_memory().items
     expected = 1
     for one in items:
         first, last = (one.summarized_from, one.summarized_through) if one.summarized_through else (one.position,) * 2
         assert first == expected, "a gap or an overlap"
         expected = last + 1
     assert expected == events + 1
-    listed = list(memd.list_episodes(**TALK, page_size=1_000))
+    listed = list(memd.episodes(page_size=1_000))
     assert [one.event_id for one in listed] == [f"e{n}" for n in range(events, 0, -1)]
 
 
 def test_a_long_session(daemon: Daemon) -> None:
-    with Client(daemon.address) as memd:
+    with Client(daemon.address, **TALK) as memd:
         for start in range(1, 101, 10):
-            memd.observe(said(start, 10), **TALK)
+            memd.observe(said(start, 10))
         items = compressed(memd)
         check_whole(memd, 100)
-        context = memd.recall("which port does service-3 use", **TALK).context
+        context = memd.recall("which port does service-3 use").context
         assert context.index("- summary: ") < context.index(items[-1].content)
-        stats = memd.get_stats().process
+        stats = memd.stats().process
         assert stats is not None
         assert stats.compression["done"] >= 1
         assert stats.compression["tokens_after"] < stats.compression["tokens_before"]
-        memd.forget(everything=True, user_id="ada", session_id="long")
-        assert memd.get_working_memory(**TALK).items == ()
+        memd.forget(everything=True)
+        assert memd.working_memory().items == ()
 
 
 @pytest.mark.timeout(600)
@@ -77,16 +77,16 @@ def test_killed_in_the_middle(tmp_path: Path) -> None:
     events = 0
     with Daemon(tmp_path / "daemon") as daemon:
         for _ in range(scaled(10)):
-            with Client(daemon.address) as memd:
-                memd.observe(said(events + 1, 21), **TALK)
+            with Client(daemon.address, **TALK) as memd:
+                memd.observe(said(events + 1, 21))
                 events += 21
                 time.sleep(dice.random() * 0.02)
                 daemon.kill()
             daemon.start()
-            with Client(daemon.address) as memd:
+            with Client(daemon.address, **TALK) as memd:
                 check_whole(memd, events)
-        with Client(daemon.address) as memd:
-            memd.observe(said(events + 1, 1), **TALK)
+        with Client(daemon.address, **TALK) as memd:
+            memd.observe(said(events + 1, 1))
             compressed(memd)
             check_whole(memd, events + 1)
             assert memd.verify().ok
@@ -96,12 +96,12 @@ def test_a_hosted_model_makes_the_summary(tmp_path: Path) -> None:
     with ModelServer("user: all services are on ports from 5001 on") as model:
         config = {"MEMD_SUMMARIZER_KIND": "anthropic", "MEMD_SUMMARIZER_BASE_URL": model.url}
         environment = {**config, "ANTHROPIC_API_KEY": "key-of-the-test"}
-        with Daemon(tmp_path / "daemon", environment=environment) as daemon, Client(daemon.address) as memd:
-            memd.observe(said(1, 21), **TALK)
+        with Daemon(tmp_path / "daemon", environment=environment) as daemon, Client(daemon.address, **TALK) as memd:
+            memd.observe(said(1, 21))
             summary = compressed(memd)[0]
             assert summary.content == model.text
             assert summary.metadata == {"summarizer": "anthropic/claude-haiku-4-5"}
-            stats = memd.get_stats().process
+            stats = memd.stats().process
             assert stats is not None
             assert (stats.compression["model_tokens_in"], stats.compression["model_tokens_out"]) == (100, 7)
         assert "key-of-the-test" not in daemon.log_path.read_text()
@@ -113,10 +113,10 @@ def test_an_address_where_nobody_is_falls_back(tmp_path: Path) -> None:
         "MEMD_SUMMARIZER_MODEL": "m",
         "MEMD_SUMMARIZER_BASE_URL": "http://127.0.0.1:9",
     }
-    with Daemon(tmp_path / "daemon", environment=config) as daemon, Client(daemon.address) as memd:
-        memd.observe(said(1, 21), **TALK)
+    with Daemon(tmp_path / "daemon", environment=config) as daemon, Client(daemon.address, **TALK) as memd:
+        memd.observe(said(1, 21))
         assert compressed(memd)[0].metadata == {"summarizer": "extractive"}
-        stats = memd.get_stats().process
+        stats = memd.stats().process
         assert stats is not None
         assert stats.compression["model_failures"] == 1
 
@@ -125,6 +125,6 @@ def test_a_redirect_falls_back(tmp_path: Path) -> None:
     with ModelServer() as model:
         model.behaviour = ["redirect"] * 3
         config = {"MEMD_SUMMARIZER_KIND": "openai", "MEMD_SUMMARIZER_MODEL": "m", "MEMD_SUMMARIZER_BASE_URL": model.url}
-        with Daemon(tmp_path / "daemon", environment=config) as daemon, Client(daemon.address) as memd:
-            memd.observe(said(1, 21), **TALK)
+        with Daemon(tmp_path / "daemon", environment=config) as daemon, Client(daemon.address, **TALK) as memd:
+            memd.observe(said(1, 21))
             assert compressed(memd)[0].metadata == {"summarizer": "extractive"}

@@ -191,10 +191,10 @@ def worth_remembering(event: Event) -> bool:
 
 
 def restates(content: str, memory: Memory, scope: Scope) -> bool:
-    """Of a memory that means nearly the same: of the same owner, not pinned, and about the same numbers: two ports or two
+    """Of a memory that means nearly the same: of the same owner, not pinned, with the same numbers in order: two ports or two
     dates are two things however alike the sentences are."""
     same_owner = (memory.scope.user_id, memory.scope.agent_id) == (scope.user_id, scope.agent_id)
-    return same_owner and not memory.pinned and set(_TELLING.findall(content)) == set(_TELLING.findall(memory.content))
+    return same_owner and not memory.pinned and _TELLING.findall(content) == _TELLING.findall(memory.content)
 
 
 def _digest_of(

@@ -170,7 +170,7 @@ class TestUnusable:
 
     async def test_a_damaged_page_is_corruption_not_a_crash(self, open_stores: Open, tmp_path: Path) -> None:
         stores = open_stores()
-        drafts = [draft(f"m{i}", "x" * 3_000) for i in range(50)]
+        drafts = [draft(f"m{i}", "x" * 3_000) for i in range(200)]  # so many that the file's second half is rows alone
         await stores.memories.remember("n", drafts, fence=await stores.memories.fence("n"), writer="w", request=None)
         stores.close()
         path = tmp_path / "data" / "memd.db"
@@ -180,7 +180,7 @@ class TestUnusable:
         path.write_bytes(data)
         again = open_stores()
         with pytest.raises(Corruption):
-            again.memories.fetch("n", [f"m{i}" for i in range(50)])
+            again.memories.fetch("n", [one.memory.memory_id for one in drafts])
         again.close()
         assert verify_offline(tmp_path / "data") != []
 
