@@ -299,7 +299,13 @@ def _servicers(
         process=lambda: _process_stats(parts, compression),
     )
     admin = AdminService(
-        stores.memories, stores.settings, parts.index, policy, stores.backups, no_pgvector=stores.no_pgvector
+        stores.memories,
+        stores.settings,
+        parts.index,
+        policy,
+        stores.backups,
+        not_in_backups=stores.in_redis,
+        no_pgvector=stores.no_pgvector,
     )
     return {
         SERVICES["MemoryService"]: MemoryServicer(recall, observe, remember, _forget(parts), watch, metrics),

@@ -76,6 +76,12 @@ class Stores:
         return ""
 
     @property
+    def in_redis(self) -> tuple[str, ...]:
+        """What a backup of the rows does not have."""
+        names = {"sessions": "sessions", "tasks": "checkpoints"}
+        return tuple(name for port, name in names.items() if self.kinds[port] == "redis")
+
+    @property
     def change_log(self) -> ChangeLog:
         """Where the truth is."""
         return self.postgres.change_log if self.postgres else self.local.change_log

@@ -7,15 +7,15 @@ import random
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import pytest
 from memd_client import Client, Event, EventKind
 
 from tests.daemon import Daemon
 from tests.reliability.size import scaled
 from tests.summarize.model_server import ModelServer
 
-TALK = {"user_id": "ada", "session_id": "long"}
+TALK: dict[str, Any] = {"user_id": "ada", "session_id": "long"}
 PATIENCE_S = 20.0
 
 
@@ -70,7 +70,6 @@ def test_a_long_session(daemon: Daemon) -> None:
         assert memd.working_memory().items == ()
 
 
-@pytest.mark.timeout(600)
 def test_killed_in_the_middle(tmp_path: Path) -> None:
     """Killed at a random moment of compression, again and again; afterwards all is there once."""
     dice = random.Random(6)

@@ -22,6 +22,8 @@ def run(args: argparse.Namespace) -> int:
 def _backup(args: argparse.Namespace) -> int:
     with connected(args, timeout_s=VERIFY_TIMEOUT_S) as client:
         made = client.backup(args.name)
+    if made.not_included:
+        _say(f"not in the backup, since Redis has them: {', '.join(made.not_included)}")
     if args.json:
         print_json(made)
     else:

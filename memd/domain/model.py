@@ -298,6 +298,8 @@ class BackupMade:
     name: str
     bytes: int
     backup_time_us: int
+    not_included: tuple[str, ...] = ()
+    """What is kept in another store."""
 
 
 @dataclass(frozen=True, slots=True)

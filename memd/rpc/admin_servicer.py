@@ -81,4 +81,6 @@ class AdminServicer:
     async def Backup(self, request: ads.BackupRequest, call: Call) -> ads.BackupResponse:
         call.scope(request.scope)
         made = await self._admin.backup(request.name)
-        return ads.BackupResponse(bytes=made.bytes, backup_time=timestamp(made.backup_time_us))
+        return ads.BackupResponse(
+            bytes=made.bytes, backup_time=timestamp(made.backup_time_us), not_included=made.not_included
+        )

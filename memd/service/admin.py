@@ -45,6 +45,7 @@ class AdminService:
         settings: PolicySource,
         backups: Backups | None = None,
         *,
+        not_in_backups: tuple[str, ...] = (),
         no_pgvector: str = "",
     ) -> None:
         """``backups`` None: the rows are on a server, which has backups of its own. ``no_pgvector``: why no namespace can be
@@ -54,6 +55,7 @@ class AdminService:
         self._index = index
         self._settings = settings
         self._backups = backups
+        self._not_in_backups = not_in_backups
         self._no_pgvector = no_pgvector
         self._updating = asyncio.Lock()
         """Read, merge, write: one at a time, or a change between would be lost."""
@@ -76,7 +78,7 @@ class AdminService:
         """A copy of all namespaces, under a name of the caller's."""
         if self._backups is None:
             raise WrongState("the rows are on Postgres: back it up with its own tools")
-        return await self._backups.backup(name)
+        return replace(await self._backups.backup(name), not_included=self._not_in_backups)
 
     async def settings(self, namespace: str) -> NamespaceSettings:
         return await self._store.settings(namespace)

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,7 @@ from memd.domain.errors import AlreadyExists, ConfigError, Corruption, InvalidAr
 from tests.contract.builders import MODEL, POLICY, SESSION, draft, event
 from tests.daemon import Daemon
 from tests.reliability.size import scaled
+from tests.servers.redis import RedisServer
 
 SECRET = "canary-8d1f-of-the-forgotten"
 
@@ -294,3 +295,11 @@ async def _fill(data_dir: Path, memories: int) -> None:
         await remember(stores, *(f"m{n}" for n in range(start, min(memories, start + 250))))
     await stores.backups.backup("b")
     stores.close()
+
+
+def test_what_redis_has_is_said_not_to_be_in_it(redis_servers: Callable[[str], RedisServer], tmp_path: Path) -> None:
+    server = redis_servers("redis")
+    with Daemon(tmp_path, arguments=["--redis", server.url]) as daemon, Client(daemon.address) as client:
+        assert "sessions" in client.backup("b1").not_included
+    with Daemon(tmp_path / "embedded") as daemon, Client(daemon.address) as client:
+        assert client.backup("b1").not_included == ()

@@ -468,6 +468,8 @@ class Backup:
     name: str
     bytes: int
     backup_time: datetime
+    # What the daemon keeps in another store: "sessions", "checkpoints".
+    not_included: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,7 @@ def backup(scope: t.Scope, name: str, *, timeout_s: float | None = None) -> Call
     right. AlreadyExists when there is a backup of that name."""
 
     def made(m: pb.BackupResponse) -> t.Backup:
-        return t.Backup(name, m.bytes, wire.moment(m.backup_time))
+        return t.Backup(name, m.bytes, wire.moment(m.backup_time), tuple(m.not_included))
 
     return _call("Backup", pb.BackupRequest(scope=wire.scope(scope), name=name), made, timeout_s)
 

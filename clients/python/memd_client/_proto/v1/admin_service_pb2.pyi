@@ -631,17 +631,23 @@ class BackupResponse(google.protobuf.message.Message):
 
     BYTES_FIELD_NUMBER: builtins.int
     BACKUP_TIME_FIELD_NUMBER: builtins.int
+    NOT_INCLUDED_FIELD_NUMBER: builtins.int
     bytes: builtins.int
     @property
     def backup_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def not_included(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """What the daemon keeps in another store, so that it is not in the copy: "sessions", "checkpoints"."""
+
     def __init__(
         self,
         *,
         bytes: builtins.int = ...,
         backup_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        not_included: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["backup_time", b"backup_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["backup_time", b"backup_time", "bytes", b"bytes"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["backup_time", b"backup_time", "bytes", b"bytes", "not_included", b"not_included"]) -> None: ...
 
 global___BackupResponse = BackupResponse
 
