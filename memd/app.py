@@ -354,9 +354,9 @@ async def _finish_forgets(parts: _Parts, supervisor: Supervisor) -> None:
 
 
 def _consolidator(config: Config, parts: _Parts) -> Consolidator | None:
-    """None where sessions are on a server: what they leave behind is made on embedded storage alone."""
+    """None where it is switched off, or sessions are on a server: what they leave is made on embedded storage alone."""
     stores = parts.stores
-    if not stores.embedded:
+    if not (stores.embedded and config.consolidation.enabled):
         return None
     stores.local.sessions.consolidation_grace_us = CONSOLIDATE_GRACE_US
     policy = PolicySource(stores.settings, config.defaults)
