@@ -336,7 +336,7 @@ def _followed(tier: Tier, stores: Stores) -> Tier:
 
 def _forget(parts: _Parts) -> ForgetService:
     stores = parts.stores
-    return ForgetService(stores.memories, stores.sessions, stores.tasks, stores.steps, stores.settings)
+    return ForgetService(stores.memories, stores.sessions, stores.tasks, stores.steps, stores.settings, stores.erasure)
 
 
 async def _finish_forgets(parts: _Parts, supervisor: Supervisor) -> None:

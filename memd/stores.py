@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import monotonic
 
 from memd.adapters.counted import CountedSettings
 from memd.adapters.index import IndexFeed
 from memd.adapters.postgres import PostgresSettings, PostgresStores
-from memd.adapters.redis import RedisCheckpoints, RedisLink, RedisSessions, RedisSettings
+from memd.adapters.redis import RedisCheckpoints, RedisErasure, RedisLink, RedisSessions, RedisSettings
 from memd.adapters.replica import Follower, ReplicatedMemories, ReplicatedProcedures, ReplicatedSettings
 from memd.adapters.sqlite import SqliteStores
 from memd.config import Config, RedisConfig
@@ -55,6 +55,7 @@ class Stores:
     postgres: PostgresStores | None = None
     redis: RedisLink | None = None
     follower: Follower | None = None
+    erasure: RedisErasure | None = None
 
     @property
     def embedded(self) -> bool:
@@ -135,6 +136,9 @@ async def opened(
     POSTGRES_START_WAIT_S: without it neither schema nor model can be checked."""
     async with contextlib.AsyncExitStack() as stack:
         redis = await _open_redis(config.redis, stack)
+        erasure = _erasure(_kinds(config), redis)
+        if erasure is not None:
+            stack.push_async_callback(erasure.close)
         postgres = await _open_postgres(config, stack)
         data_dir = config.storage.data_dir / REPLICA if postgres else config.storage.data_dir
         local = await asyncio.to_thread(
@@ -150,11 +154,11 @@ async def opened(
         )
         stack.push_async_callback(asyncio.to_thread, local.close)
         if postgres is None:
-            yield _embedded(config, local, redis, data_dir)
+            yield replace(_embedded(config, local, redis, data_dir), erasure=erasure)
             return
         follower = Follower(postgres.changes, local.replica, clock, max_stale_s=config.replica.max_stale_s)
         stack.push_async_callback(follower.close)
-        yield _served(config, local, redis, postgres, follower, data_dir)
+        yield replace(_served(config, local, redis, postgres, follower, data_dir), erasure=erasure)
 
 
 async def _open_redis(config: RedisConfig, stack: contextlib.AsyncExitStack) -> RedisLink | None:
@@ -248,6 +252,13 @@ def _in_redis(
         RedisSessions(redis) if kinds["sessions"] == "redis" else sessions,
         RedisCheckpoints(redis) if kinds["tasks"] == "redis" else tasks,
     )
+
+
+def _erasure(kinds: Mapping[str, str], redis: RedisLink | None) -> RedisErasure | None:
+    if redis is None:
+        return None
+    counts = {"sessions": ("sessions", "events"), "tasks": ("checkpoints",)}
+    return RedisErasure(redis, [name for port, names in counts.items() if kinds[port] == "redis" for name in names])
 
 
 def _counting(kinds: Mapping[str, str], settings: SettingsStore, sessions: SessionStore) -> SettingsStore:
