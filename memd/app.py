@@ -297,6 +297,8 @@ def _servicers(
         tiers=config.defaults.tiers,
         uptime_us=lambda: int((perf_counter() - started) * 1e6),
         process=lambda: _process_stats(parts, compression),
+        ports=stores.ports,
+        replica=stores.replica,
     )
     admin = AdminService(
         stores.memories,

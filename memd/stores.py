@@ -18,7 +18,7 @@ from memd.adapters.replica import Follower, ReplicatedMemories, ReplicatedProced
 from memd.adapters.sqlite import SqliteStores
 from memd.config import Config, RedisConfig
 from memd.domain.errors import ModelMismatch, Unavailable
-from memd.domain.model import Durability, EmbeddingModel, TierName
+from memd.domain.model import Durability, EmbeddingModel, PortStats, ReplicaStats, TierName
 from memd.limits import POSTGRES_START_PAUSE_S, POSTGRES_START_WAIT_S
 from memd.ports import (
     Backups,
@@ -103,6 +103,19 @@ class Stores:
             log.warning("the replica was made with another embedding model and is made anew")
             await self.local.replica.clear()
             await self.local.use_model(model)
+
+    def ports(self) -> tuple[PortStats, ...]:
+        """What is kept where, and what a write there is worth."""
+        worth = {"sqlite": Durability.SYNCED}
+        if self.postgres is not None:
+            worth["postgres"] = self.postgres.facts.durability
+        if self.redis is not None:
+            worth["redis"] = self.redis.describe().durability
+        return tuple(PortStats(port, store, worth[store]) for port, store in self.kinds.items())
+
+    def replica(self, namespace: str) -> ReplicaStats | None:
+        """None where the local file is the truth."""
+        return None if self.follower is None else self.follower.position(namespace)
 
     def describe(self) -> Mapping[str, str]:
         """The servers there are and what their commits mean, for an operator."""
