@@ -301,6 +301,8 @@ def _servicers(
         tiers=config.defaults.tiers,
         uptime_us=lambda: int((perf_counter() - started) * 1e6),
         process=lambda: _process_stats(parts, compression),
+        ports=stores.ports,
+        replica=stores.replica,
     )
     admin = AdminService(
         stores.memories,
@@ -340,7 +342,7 @@ def _followed(tier: Tier, stores: Stores) -> Tier:
 
 def _forget(parts: _Parts) -> ForgetService:
     stores = parts.stores
-    return ForgetService(stores.memories, stores.sessions, stores.tasks, stores.steps, stores.settings)
+    return ForgetService(stores.memories, stores.sessions, stores.tasks, stores.steps, stores.settings, stores.erasure)
 
 
 async def _finish_forgets(parts: _Parts, supervisor: Supervisor) -> None:

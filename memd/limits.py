@@ -231,6 +231,7 @@ REDIS_GRACE_US = DAY_US  # a key outlives its TTL this long; expiry itself is a 
 REDIS_REGISTRATION_US = 600 * SECOND_US  # within it a registered session may be opened
 REDIS_INDEX_GRACE_US = HOUR_US  # names in an index younger than this are never taken out of it
 REDIS_RECEIPT_TTL_US = 30 * DAY_US  # how long a Forget that was interrupted finds what it had done
+REDIS_REWRITE_PAUSE_S = 10.0  # between two rewrites of the append-only file: each writes all that Redis holds
 REDIS_BATCH = 256  # keys looked at in one round trip: the answers are small
 
 # -- Postgres
