@@ -203,6 +203,7 @@ SESSION_HEADS = 4_096  # sessions whose bookkeeping is kept in memory; the other
 TRIM_SLACK = 64  # events over the cap before they are deleted: one delete for many appends
 EMBED_QUEUE_DEPTH = 1_024  # texts waiting for the model, queries and writes each
 EMBED_QUERIES_BEFORE_WRITE = 16  # queries embedded in a row while a write waits
+REEMBED_BATCH = 64  # texts embedded between two commits: what a killed run loses
 EMBED_WINDOW_OVERLAP_PIECES = 64  # word pieces two neighbouring windows share: a long sentence lies whole in one
 MEMORY_CACHE_ENTRIES = 8_192  # memories read lately, some 2 KB each with what Python adds
 MEMORY_CACHE_BYTES = 8 * 1024 * 1024  # characters of their contents and metadata together

@@ -151,7 +151,8 @@ def after_the_restart(client: Client, daemon: Daemon, ids: list[str]) -> None:
     print(f"  serving again after {daemon.start():.2f} s")
     monday, tuesday, wednesday = STORY["sessions"]
     there = {m.memory_id for m in client.list()}
-    check(f"all {len(ids)} memories are there", set(ids) == there)
+    # more may be there: what was said to be remembered becomes a memory by itself, soon after it was observed
+    check(f"all {len(ids)} memories are there", set(ids) <= there)
     for session, events in ((monday, None), (tuesday, None), (wednesday, FIRST_HALF)):
         expected = [raw["content"] for raw in session["events"][:events]]
         stored = [e.content for e in client.scoped(session_id=session["session"]).episodes()]

@@ -36,6 +36,7 @@ COMMANDS: Mapping[str, str] = {
     "verify": "memd.cli.verify",
     "backup": "memd.cli.backup",
     "restore": "memd.cli.backup",
+    "reembed": "memd.cli.reembed",
 }
 
 
