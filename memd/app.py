@@ -58,7 +58,7 @@ from memd.service.checkpoints import CheckpointService
 from memd.service.compression import CompressionService
 from memd.service.consolidation import Consolidator
 from memd.service.forget import ForgetService
-from memd.service.lifecycle import ExpirySweeper
+from memd.service.lifecycle import ExpirySweeper, LifecycleService
 from memd.service.observe import ObserveService
 from memd.service.policy import PolicySource
 from memd.service.procedures import ProcedureService
@@ -130,7 +130,10 @@ async def _run(config: Config, environ: Mapping[str, str]) -> int:
         health = Health()
         await health.set_serving(False)
         metrics = Metrics()
-        calls = Calls(_servicers(config, parts, compression, metrics, started), authenticate, metrics)
+        consolidator = _consolidator(config, parts)
+        sweeper = _sweeper(parts.stores, consolidator)
+        lifecycle = LifecycleService(sweeper, consolidator)
+        calls = Calls(_servicers(config, parts, compression, lifecycle, metrics, started), authenticate, metrics)
         servers = endpoints.bind(main_server(calls, health, reflect=config.server.reflection), health)
         if endpoints.metrics:
             gauges = _gauges(parts, compression, calls)
@@ -138,11 +141,10 @@ async def _run(config: Config, environ: Mapping[str, str]) -> int:
         supervisor = Supervisor()
         stack.push_async_callback(supervisor.close)
         await _finish_forgets(parts, supervisor)
-        consolidator = _consolidator(config, parts)
         if consolidator is not None:
             supervisor.every("promote episodes", PROMOTE_INTERVAL_S, consolidator.promote_once)
             supervisor.every("digest sessions", DIGEST_INTERVAL_S, consolidator.digest_once)
-        _start_background(config, parts.stores, compression, _sweeper(parts.stores, consolidator), supervisor)
+        _start_background(config, parts.stores, compression, sweeper, supervisor)
         if parts.moves is not None:
             supervisor.every("move search", SEARCH_MOVE_INTERVAL_S, parts.moves.run_once)
         stop.on_signals(lambda: _reload(authenticate))
@@ -283,7 +285,12 @@ def _compression(parts: _Parts, model: FallbackSummarizer | None, counter: _core
 
 
 def _servicers(
-    config: Config, parts: _Parts, compression: _Compression, metrics: Metrics, started: float
+    config: Config,
+    parts: _Parts,
+    compression: _Compression,
+    lifecycle: LifecycleService,
+    metrics: Metrics,
+    started: float,
 ) -> Mapping[ServiceDescriptor, object]:
     stores, embedder, clock = parts.stores, parts.embedder, parts.clock
     policy = PolicySource(stores.settings, config.defaults)
@@ -320,7 +327,7 @@ def _servicers(
         SERVICES["CheckpointService"]: CheckpointServicer(
             CheckpointService(stores.tasks, policy), StepService(stores.steps, config.defaults.step_ttl_us)
         ),
-        SERVICES["AdminService"]: AdminServicer(admin, facts),
+        SERVICES["AdminService"]: AdminServicer(admin, lifecycle, facts),
     }
 
 

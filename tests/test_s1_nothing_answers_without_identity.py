@@ -30,7 +30,6 @@ UNSERVED = {
     for name in METHODS
     if name.rpartition("/")[2]
     in {
-        "RunLifecycle",
         "ExportNamespace",
         "ImportNamespace",
         "Reembed",

@@ -6,7 +6,8 @@ import random
 import time
 from pathlib import Path
 
-from memd_client import Client
+import pytest
+from memd_client import Client, LifecycleRun, errors
 
 from tests.daemon import Daemon
 from tests.reliability.size import scaled
@@ -43,3 +44,14 @@ def test_killed_in_the_middle_nothing_is_lost_and_nothing_doubled(tmp_path: Path
             promoted = [one for one in found if one in said]
             assert sorted(promoted) == sorted(said)
             assert client.verify().ok
+
+
+def test_jobs_can_be_run_by_hand(tmp_path: Path) -> None:
+    with Daemon(tmp_path) as daemon, Client(daemon.address, user_id="ada", session_id="s") as client:
+        client.observe("remember that I prefer tea")
+        while client.run_lifecycle("promote", dry_run=True).examined:
+            client.run_lifecycle("promote")
+        assert _memories(client) == ["remember that I prefer tea"]
+        assert client.run_lifecycle() == LifecycleRun(0, 0), "nothing is due"
+        with pytest.raises(errors.InvalidArgument, match="promote, digest, sweep"):
+            client.run_lifecycle("vacuum")

@@ -37,6 +37,7 @@ COMMANDS: Mapping[str, str] = {
     "backup": "memd.cli.backup",
     "restore": "memd.cli.backup",
     "reembed": "memd.cli.reembed",
+    "lifecycle": "memd.cli.lifecycle",
 }
 
 

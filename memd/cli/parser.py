@@ -90,6 +90,7 @@ def build_parser() -> Parser:
         _verify,
         _backup,
         _reembed,
+        _lifecycle,
     ):
         declare(add)
     return parser
@@ -429,4 +430,21 @@ def _reembed(add: Add) -> None:
     )
     parser.add_argument("--precision", required=True, metavar="NAME", help="form of the model to change to")
     parser.add_argument("--data-dir", metavar="DIR", help="the data directory (default: the daemon's default)")
+    _add_json(parser)
+
+
+def _lifecycle(add: Add) -> None:
+    parser = add(
+        "lifecycle",
+        "run background jobs now",
+        "Run a bounded step of a background job, over all namespaces: promote (important episodes become memories), digest\n"
+        "(of sessions) or sweep (expired rows go). Needs the admin right.",
+        "  memd lifecycle run\n  memd lifecycle run promote --dry-run",
+        operands=" run [JOB]",
+    )
+    parser.add_argument("action", choices=["run"], help="the one there is")
+    parser.add_argument(
+        "job", nargs="?", default="", metavar="JOB", help="promote, digest or sweep (default: all three)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only count what is due; for promote and digest")
     _add_json(parser)

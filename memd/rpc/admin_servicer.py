@@ -1,4 +1,4 @@
-"""AdminService: check, convert, call, convert. Lifecycle jobs, export, import and re-embedding are not served yet."""
+"""AdminService: check, convert, call, convert. Export, import and re-embedding are not served yet."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from memd.rpc.calls import Call
 from memd.rpc.convert_admin import ProcessStats
 from memd.rpc.convert_common import duration, receipt, timestamp
 from memd.service.admin import AdminService
+from memd.service.lifecycle import LifecycleService
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,9 @@ class DaemonFacts:
 
 
 class AdminServicer:
-    def __init__(self, admin: AdminService, facts: DaemonFacts) -> None:
+    def __init__(self, admin: AdminService, lifecycle: LifecycleService, facts: DaemonFacts) -> None:
         self._admin = admin
+        self._lifecycle = lifecycle
         self._facts = facts
 
     async def GetStats(self, request: ads.GetStatsRequest, call: Call) -> ads.GetStatsResponse:
@@ -81,6 +83,11 @@ class AdminServicer:
     async def Verify(self, request: ads.VerifyRequest, call: Call) -> ads.VerifyResponse:
         scope = call.scope(request.scope)
         return convert_admin.verification(await self._admin.verify(scope.namespace))
+
+    async def RunLifecycle(self, request: ads.RunLifecycleRequest, call: Call) -> ads.RunLifecycleResponse:
+        call.scope(request.scope)
+        ran = await self._lifecycle.run(request.job, dry_run=request.dry_run)
+        return ads.RunLifecycleResponse(examined=ran.examined, changed=ran.changed)
 
     async def Backup(self, request: ads.BackupRequest, call: Call) -> ads.BackupResponse:
         call.scope(request.scope)

@@ -53,7 +53,7 @@ StreamHandler: TypeAlias = Callable[[Any, "Call"], AsyncGenerator[Message | byte
 Metadata: TypeAlias = Iterable[tuple[str, str | bytes]]
 
 OVERLOAD_RETRY_S = 0.1
-_BULK = frozenset({"Remember", "Forget", "Verify", "Backup"})
+_BULK = frozenset({"Remember", "Forget", "Verify", "RunLifecycle", "Backup"})
 _PACKAGE = "/memd.v1."
 if TYPE_CHECKING:
     _GenericHandler: TypeAlias = grpc.GenericRpcHandler[bytes, bytes]

@@ -90,19 +90,23 @@ class Consolidator:
 
     async def promote_once(self) -> int:
         """Important and marked events become memories."""
-        due = await self._marks.unpromoted(CONSOLIDATE_SESSIONS, self._after[_PROMOTE])
-        return await self._round(_PROMOTE, due)
+        return await self._round(_PROMOTE, await self.due(_PROMOTE))
 
     async def digest_once(self) -> int:
         """Sessions that went on, rested, ended or expire get their digest."""
-        due = await self._marks.undigested(
+        return await self._round(_DIGEST, await self.due(_DIGEST))
+
+    async def due(self, job: str) -> tuple[MarkedSession, ...]:
+        """Whose turn it is in the next step of "promote" or "digest"."""
+        if job == _PROMOTE:
+            return await self._marks.unpromoted(CONSOLIDATE_SESSIONS, self._after[_PROMOTE])
+        return await self._marks.undigested(
             CONSOLIDATE_SESSIONS,
             events=DIGEST_EVENTS,
             idle_us=DIGEST_IDLE_US,
             expires_us=_EXPIRES_US,
             after=self._after[_DIGEST],
         )
-        return await self._round(_DIGEST, due)
 
     async def drain_expired(self) -> int:
         """Promote and digest what has expired until nothing more can be done, in CONSOLIDATE_DRAIN_STEPS steps at most; how

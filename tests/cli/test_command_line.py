@@ -32,6 +32,7 @@ CLIENT_COMMANDS: dict[str, list[str]] = {
     "stats": [],
     "health": [],
     "verify": [],
+    "lifecycle": ["run"],
 }
 
 

@@ -60,10 +60,11 @@ EVERY_CALL: list[Call[Any]] = [
     admin.update_namespace_settings(ADA),
     admin.verify(ADA),
     admin.backup(ADA, "b"),
+    admin.run_lifecycle(ADA),
 ]
 
 NOT_SERVED = {
-    "WatchMemories", "RunLifecycle",
+    "WatchMemories",
     "ExportNamespace", "ImportNamespace", "Reembed",
 }  # fmt: skip
 

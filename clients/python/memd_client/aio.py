@@ -124,6 +124,7 @@ class AsyncClient(ClientBase):
     update_namespace_settings = _method(admin.update_namespace_settings)
     verify = _method(admin.verify)
     backup = _method(admin.backup)
+    run_lifecycle = _method(admin.run_lifecycle)
     health = _method(admin.health)
 
     async def close(self) -> None:

@@ -118,6 +118,7 @@ class Client(ClientBase):
     update_namespace_settings = _method(admin.update_namespace_settings)
     verify = _method(admin.verify)
     backup = _method(admin.backup)
+    run_lifecycle = _method(admin.run_lifecycle)
     health = _method(admin.health)
 
     def close(self) -> None:

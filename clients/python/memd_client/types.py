@@ -494,6 +494,14 @@ class Backup:
 
 
 @dataclass(frozen=True, slots=True)
+class LifecycleRun:
+    """``examined``: sessions that were due, and rows that went; ``changed``: those of them that were gone on in."""
+
+    examined: int
+    changed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Verification:
     """How index and rows compare: rows the index lacks, entries without a row, entries of another version."""
 

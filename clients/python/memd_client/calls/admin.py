@@ -87,6 +87,15 @@ def backup(scope: t.Scope, name: str, *, timeout_s: float | None = None) -> Call
     return _call("Backup", pb.BackupRequest(scope=wire.scope(scope), name=name), made, timeout_s)
 
 
+def run_lifecycle(
+    scope: t.Scope, job: str = "", *, dry_run: bool = False, timeout_s: float | None = None
+) -> Call[t.LifecycleRun]:
+    """Run a bounded step of "promote", "digest" or "sweep" now, of all three when "". ``dry_run``: only count what is due,
+    for promote and digest alone. Needs the admin right."""
+    request = pb.RunLifecycleRequest(scope=wire.scope(scope), job=job, dry_run=dry_run)
+    return _call("RunLifecycle", request, lambda m: t.LifecycleRun(m.examined, m.changed), timeout_s)
+
+
 def verify(scope: t.Scope, *, timeout_s: float | None = None) -> Call[t.Verification]:
     """Compare the daemon's index with its rows."""
     return _call("Verify", pb.VerifyRequest(scope=wire.scope(scope)), parse.verification, timeout_s)

@@ -562,7 +562,11 @@ class RunLifecycleRequest(google.protobuf.message.Message):
     JOB_FIELD_NUMBER: builtins.int
     DRY_RUN_FIELD_NUMBER: builtins.int
     job: builtins.str
+    """"promote", "digest" or "sweep"; empty: all three, in this order. FAILED_PRECONDITION for promote and digest where
+    sessions are on a server.
+    """
     dry_run: builtins.bool
+    """Only count what is due; for promote and digest alone."""
     @property
     def scope(self) -> memd_client._proto.v1.common_pb2.Scope: ...
     def __init__(
@@ -584,6 +588,7 @@ class RunLifecycleResponse(google.protobuf.message.Message):
     EXAMINED_FIELD_NUMBER: builtins.int
     CHANGED_FIELD_NUMBER: builtins.int
     examined: builtins.int
+    """Sessions that were due, and rows that went."""
     changed: builtins.int
     def __init__(
         self,

@@ -115,7 +115,7 @@ class AdminServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RunLifecycle(self, request, context):
-        """Runs one background job now. Not served yet: UNIMPLEMENTED.
+        """Runs one bounded step of a background job now, over all namespaces. Needs the admin right.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

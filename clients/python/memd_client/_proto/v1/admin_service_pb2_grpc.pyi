@@ -49,7 +49,7 @@ class AdminServiceStub:
         memd_client._proto.v1.admin_service_pb2.RunLifecycleRequest,
         memd_client._proto.v1.admin_service_pb2.RunLifecycleResponse,
     ]
-    """Runs one background job now. Not served yet: UNIMPLEMENTED."""
+    """Runs one bounded step of a background job now, over all namespaces. Needs the admin right."""
 
     ExportNamespace: grpc.UnaryStreamMultiCallable[
         memd_client._proto.v1.admin_service_pb2.ExportNamespaceRequest,
@@ -108,7 +108,7 @@ class AdminServiceAsyncStub:
         memd_client._proto.v1.admin_service_pb2.RunLifecycleRequest,
         memd_client._proto.v1.admin_service_pb2.RunLifecycleResponse,
     ]
-    """Runs one background job now. Not served yet: UNIMPLEMENTED."""
+    """Runs one bounded step of a background job now, over all namespaces. Needs the admin right."""
 
     ExportNamespace: grpc.aio.UnaryStreamMultiCallable[
         memd_client._proto.v1.admin_service_pb2.ExportNamespaceRequest,
@@ -177,7 +177,7 @@ class AdminServiceServicer(metaclass=abc.ABCMeta):
         request: memd_client._proto.v1.admin_service_pb2.RunLifecycleRequest,
         context: _ServicerContext,
     ) -> typing.Union[memd_client._proto.v1.admin_service_pb2.RunLifecycleResponse, collections.abc.Awaitable[memd_client._proto.v1.admin_service_pb2.RunLifecycleResponse]]:
-        """Runs one background job now. Not served yet: UNIMPLEMENTED."""
+        """Runs one bounded step of a background job now, over all namespaces. Needs the admin right."""
 
     @abc.abstractmethod
     def ExportNamespace(
