@@ -63,7 +63,7 @@ def busy_requests(corpus: Corpus, batches: int, sessions: int) -> list[Request]:
     turns = iter(corpus.documents(batches * (BATCH - 1), SENTENCES))
     marked = iter(corpus.memories(batches))
     return [
-        observed(f"busy-{n % sessions}", [*itertools.islice(turns, BATCH - 1), f"Remember: {next(marked)}"])
+        observed(f"busy-{n % sessions}", [*itertools.islice(turns, BATCH - 1), f"Remember that {next(marked)}"])
         for n in range(batches)
     ]
 
