@@ -31,8 +31,6 @@ UNSERVED = {
     if name.rpartition("/")[2]
     in {
         "RunLifecycle",
-        "ExportNamespace",
-        "ImportNamespace",
         "Reembed",
     }
 }
