@@ -404,7 +404,7 @@ def _transfer(add: Add) -> None:
         "import",
         "take the file of an export in",
         "Take the file of an export in. What is there already is skipped, so an import that was interrupted is run again;\n"
-        "other memories under the same ids are left alone, which is said at the end. Needs the admin right; embedded storage only.",
+        "other memories under the same ids are left alone, which is said at the end. Needs the admin right; embedded only.",
         "  memd import home.jsonl\n  zcat home.jsonl.gz | memd import - --into office",
         operands=" FILE",
     )
