@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,9 @@ import pytest
 from memd_client import AsyncClient, Client, RetryPolicy, errors
 
 from memd.adapters.sqlite.datadir import DATABASE
+from memd.domain.errors import WrongState
 from memd.limits import MAX_EXPORT_LINE_BYTES
+from memd.service.transfer import TransferService
 from tests.daemon import Daemon
 from tests.reliability.size import scaled
 
@@ -97,7 +98,8 @@ async def test_the_async_client_does_the_same(source: Daemon, target: Daemon) ->
 
 def test_the_commands_move_a_namespace(source: Daemon, target: Daemon, tmp_path: Path) -> None:
     file = tmp_path / "home.jsonl"
-    assert _memd("export", str(file), "--address", source.address).returncode == 0
+    written = _memd("export", str(file), "--json", "--address", source.address)
+    assert json.loads(written.stdout)["bytes"] == file.stat().st_size
     assert file.stat().st_mode & 0o777 == 0o600
     assert "exists already" in _memd("export", str(file), "--address", source.address).stderr
     done = _memd("import", str(file), "--into", "office", "--json", "--address", target.address)
@@ -240,4 +242,15 @@ def test_an_export_is_of_one_moment_and_leaves_nothing_open(source: Daemon, expo
         assert [x for x in _lines(b"".join(client.export_namespace())) if "memory" in x] == [
             x for x in _lines(exported) if "memory" in x
         ]
-    assert os.path.exists(source.socket_path)
+
+
+async def test_where_the_rows_are_on_a_server_it_is_refused() -> None:
+    async def nothing() -> AsyncIterator[bytes]:
+        yield b""
+
+    unused: Any = None
+    service = TransferService(None, unused, unused, unused, unused)
+    with pytest.raises(WrongState, match="embedded storage only"):
+        await anext(service.export("n"))
+    with pytest.raises(WrongState, match="embedded storage only"):
+        await service.import_("n", nothing(), into="", writer="t")

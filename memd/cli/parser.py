@@ -400,6 +400,7 @@ def _transfer(add: Add) -> None:
         operands=" FILE",
     )
     parser.add_argument("file", metavar="FILE", help="must not exist; - is stdout")
+    _add_json(parser)
     parser = add(
         "import",
         "take the file of an export in",

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +18,12 @@ from memd.limits import EXPORT_CHUNK_BYTES, MEGABYTE
 _STANDARD = "-"
 _PRIVATE = 0o600
 _SAID_EVERY = 64 * MEGABYTE
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    file: str
+    bytes: int
 
 
 def run(args: argparse.Namespace) -> int:
@@ -31,12 +38,16 @@ def _export(args: argparse.Namespace) -> int:
                 sys.stdout.buffer.write(chunk)
             sys.stdout.buffer.flush()
         else:
-            _write(Path(args.file), chunks)
+            written = Written(args.file, _write(Path(args.file), chunks))
+            if args.json:
+                print_json(written)
+            else:
+                print_fields(plain(written))
     return 0
 
 
-def _write(target: Path, chunks: Iterable[bytes]) -> None:
-    """The file appears whole and synced, or not at all; it is the owner's alone, as the daemon's own files."""
+def _write(target: Path, chunks: Iterable[bytes]) -> int:
+    """The file appears whole and synced, or not at all; it is the owner's alone, as the daemon's own files. Its bytes."""
     partial = target.with_name(f"{target.name}.partial")
     if target.exists():
         raise CommandError(f"{target} exists already")
@@ -46,11 +57,13 @@ def _write(target: Path, chunks: Iterable[bytes]) -> None:
                 file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
+            size = file.tell()
         partial.rename(target)
     except OSError as exc:
         raise CommandError(f"{target} cannot be written: {exc.strerror}") from exc
     finally:
         partial.unlink(missing_ok=True)
+    return size
 
 
 def _import(args: argparse.Namespace) -> int:

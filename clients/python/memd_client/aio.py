@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
@@ -29,6 +29,7 @@ from memd_client.watch import AsyncWatch
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Chunks: TypeAlias = AsyncIterable[bytes]
 T = TypeVar("T")
 
 
@@ -132,7 +133,7 @@ class AsyncClient(ClientBase):
         async for chunk in self._transport.replies(transfers.export(self._scope)):
             yield chunk
 
-    async def import_namespace(self, chunks: AsyncIterable[bytes], *, into: str = "") -> Imported:
+    async def import_namespace(self, chunks: Chunks, *, into: str = "") -> Imported:
         """Take the file of an export in. It may be sent again: what is there is skipped. ``into``: the name of this
         namespace, to take in a file of another one. AlreadyExists at the end when other memories have ids of the file's."""
         return await self._transport.upload(transfers.async_import_requests(self._scope, chunks, into))

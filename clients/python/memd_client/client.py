@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar
 
 import grpc
 
@@ -27,6 +27,7 @@ from memd_client.watch import Watch
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Chunks: TypeAlias = Iterable[bytes]
 T = TypeVar("T")
 
 
@@ -125,7 +126,7 @@ class Client(ClientBase):
         storage only."""
         yield from self._transport.replies(transfers.export(self._scope))
 
-    def import_namespace(self, chunks: Iterable[bytes], *, into: str = "") -> Imported:
+    def import_namespace(self, chunks: Chunks, *, into: str = "") -> Imported:
         """Take the file of an export in. It may be sent again: what is there is skipped. ``into``: the name of this
         namespace, to take in a file of another one. AlreadyExists at the end when other memories have ids of the file's."""
         return self._transport.upload(transfers.import_requests(self._scope, chunks, into))
