@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -69,7 +70,7 @@ from memd.service.transfer import TransferService
 from memd.service.watch import Bell, WatchService
 from memd.serving import EXIT_FATAL, FATAL_DRAIN_S, Endpoints, Stop, drain
 from memd.stores import Stores
-from memd.tasks import Supervisor
+from memd.tasks import Supervisor, survives
 from memd.tiers.episodic import EpisodicTier
 from memd.tiers.procedural import ProceduralTier
 from memd.tiers.replicated import ReplicatedTier
@@ -138,8 +139,11 @@ async def _run(config: Config, environ: Mapping[str, str]) -> int:
         supervisor = Supervisor()
         stack.push_async_callback(supervisor.close)
         await _finish_forgets(parts, supervisor)
-        await _start_consolidation(config, parts, supervisor)
-        _start_background(config, parts.stores, compression, supervisor)
+        consolidator = _consolidator(config, parts)
+        if consolidator is not None:
+            supervisor.every("promote episodes", PROMOTE_INTERVAL_S, consolidator.promote_once)
+            supervisor.every("digest sessions", DIGEST_INTERVAL_S, consolidator.digest_once)
+        _start_background(config, parts.stores, compression, _sweeper(parts.stores, consolidator), supervisor)
         if parts.moves is not None:
             supervisor.every("move search", SEARCH_MOVE_INTERVAL_S, parts.moves.run_once)
         stop.on_signals(lambda: _reload(authenticate))
@@ -298,6 +302,8 @@ def _servicers(
         tiers=config.defaults.tiers,
         uptime_us=lambda: int((perf_counter() - started) * 1e6),
         process=lambda: _process_stats(parts, compression),
+        ports=stores.ports,
+        replica=stores.replica,
     )
     admin = AdminService(
         stores.memories,
@@ -339,7 +345,7 @@ def _followed(tier: Tier, stores: Stores) -> Tier:
 
 def _forget(parts: _Parts) -> ForgetService:
     stores = parts.stores
-    return ForgetService(stores.memories, stores.sessions, stores.tasks, stores.steps, stores.settings)
+    return ForgetService(stores.memories, stores.sessions, stores.tasks, stores.steps, stores.settings, stores.erasure)
 
 
 async def _finish_forgets(parts: _Parts, supervisor: Supervisor) -> None:
@@ -352,14 +358,14 @@ async def _finish_forgets(parts: _Parts, supervisor: Supervisor) -> None:
     supervisor.every("finish forgets", FINISH_INTERVAL_S, forget.resume)
 
 
-async def _start_consolidation(config: Config, parts: _Parts, supervisor: Supervisor) -> None:
-    """Before the first sweep: what expired while nobody was running is still to be consolidated."""
+def _consolidator(config: Config, parts: _Parts) -> Consolidator | None:
+    """None where it is switched off, or sessions are on a server: what they leave is made on embedded storage alone."""
     stores = parts.stores
-    if not stores.embedded:
-        return
+    if not (stores.embedded and config.consolidation.enabled):
+        return None
     stores.local.sessions.consolidation_grace_us = CONSOLIDATE_GRACE_US
     policy = PolicySource(stores.settings, config.defaults)
-    consolidator = Consolidator(
+    return Consolidator(
         stores.local.marks,
         stores.memories,
         RememberService(stores.memories, parts.embedder, stores.settings, policy, parts.clock),
@@ -370,12 +376,19 @@ async def _start_consolidation(config: Config, parts: _Parts, supervisor: Superv
         parts.clock,
         LOCAL_HOLDER,
     )
-    supervisor.every("promote episodes", PROMOTE_INTERVAL_S, consolidator.promote_once)
-    supervisor.every("digest sessions", DIGEST_INTERVAL_S, consolidator.digest_once)
 
 
-def _start_background(config: Config, stores: Stores, compression: _Compression, supervisor: Supervisor) -> None:
-    sweeper = ExpirySweeper(stores.sessions, stores.memories, stores.tasks, stores.steps)
+def _sweeper(stores: Stores, consolidator: Consolidator | None) -> ExpirySweeper:
+    """Every sweep comes after a drain: what expired while nobody was running is consolidated before it goes."""
+    before = None
+    if consolidator is not None:
+        before = partial(survives, "consolidate expired", consolidator.drain_expired)
+    return ExpirySweeper(stores.sessions, stores.memories, stores.tasks, stores.steps, before)
+
+
+def _start_background(
+    config: Config, stores: Stores, compression: _Compression, sweeper: ExpirySweeper, supervisor: Supervisor
+) -> None:
     supervisor.every("sweep", SWEEP_INTERVAL_S, sweeper.run_once)
     for _ in range(COMPRESSIONS_AT_ONCE):
         supervisor.every("compress", 0.0, compression.service.work)

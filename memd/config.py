@@ -1,10 +1,9 @@
 """Configuration: ``memd.toml`` < ``MEMD_*`` environment < flags. Unknown keys are refused, with what was probably meant.
 
 ``[server]``, ``[storage]``, ``[redis]``, ``[postgres]``, ``[replica]``, ``[index]``, ``[embedding]``, ``[tiers.NAME]``,
-``[checkpoints]``, ``[compression]``, ``[summarizer]``,
-``[log]``; the key ``storage.data_dir`` is ``MEMD_STORAGE_DATA_DIR`` in the environment. Durations are
-seconds or ``90s``, ``15m``, ``24h``, ``30d``; a tier's ttl may be ``never``. Every value is frozen, checked here, and handed
-down by constructors.
+``[checkpoints]``, ``[compression]``, ``[consolidation]``, ``[summarizer]``, ``[log]``; the key ``storage.data_dir`` is
+``MEMD_STORAGE_DATA_DIR`` in the environment. Durations are seconds or ``90s``, ``15m``, ``24h``, ``30d``; a tier's ttl may
+be ``never``. Every value is frozen, checked here, and handed down by constructors.
 """
 
 from __future__ import annotations
@@ -170,6 +169,12 @@ class EmbeddingConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ConsolidationConfig:
+    enabled: bool = True
+    """Sessions leave digests, and what was marked or mattered becomes a memory."""
+
+
+@dataclass(frozen=True, slots=True)
 class SummarizerConfig:
     """What makes summaries of working memory. The key of a hosted model comes from the environment alone:
     ``ANTHROPIC_API_KEY`` or ``OPENAI_API_KEY``."""
@@ -201,6 +206,7 @@ class Config:
     """Kind of store of the checkpoints."""
     index: IndexConfig = field(default_factory=IndexConfig)
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
+    consolidation: ConsolidationConfig = field(default_factory=ConsolidationConfig)
     summarizer: SummarizerConfig = field(default_factory=SummarizerConfig)
     log: LogConfig = field(default_factory=LogConfig)
     defaults: DaemonDefaults = field(default_factory=DaemonDefaults)
@@ -287,6 +293,7 @@ _KEYS: Mapping[str, read.Reader] = {
     "compression.keep": read.integer,
     "compression.to": read.number,
     "compression.summary_share": read.number,
+    "consolidation.enabled": read.flag,
     "summarizer.kind": read.one_of(frozenset({EXTRACTIVE, "anthropic", "openai"})),
     "summarizer.model": read.text,
     "summarizer.base_url": read.web_address,
@@ -409,6 +416,7 @@ def _build(values: Mapping[str, Any], environ: Environ) -> Config:
         checkpoints_store=checkpoints_store,
         index=IndexConfig(**section("index")),
         embedding=EmbeddingConfig(**section("embedding")),
+        consolidation=ConsolidationConfig(**section("consolidation")),
         summarizer=SummarizerConfig(**section("summarizer")),
         log=LogConfig(**section("log")),
         defaults=defaults,

@@ -158,6 +158,7 @@ DIGESTS_RECALLED = 2  # the user's last sessions; older ones are in the memories
 CONSOLIDATE_SESSIONS = 64  # looked at in one step: the next namespace's turn comes soon
 CONSOLIDATE_EVENTS = 256  # read at a time of one session: they are held in memory
 CONSOLIDATE_GRACE_US = DAY_US  # how long the sweep spares expired episodes nobody has consolidated yet
+CONSOLIDATE_DRAIN_STEPS = 1_000  # before one sweep: 64,000 sessions; what is left has its turn before the next one
 CONSOLIDATE_LEASE_US = 30 * SECOND_US  # a step takes seconds at most; after a crash somebody else goes on
 NEAR_DUPLICATE_COSINE = 0.92  # a restatement, not a second thing about the same subject
 
@@ -193,6 +194,7 @@ INDEX_SAVE_MIN_ROWS = 2_000  # a smaller index is built from its rows as fast as
 INDEX_SAVE_SHARE = 0.1  # of the entries, changed since the last save: reading that many changes again takes long
 INDEX_SAVE_INTERVAL_S = 60.0  # between two saves of one index: each writes all of it
 SWEEP_ROWS = 2_000  # expired rows deleted in one transaction: it must not delay writers noticeably
+SWEEP_GAP_US = 600 * SECOND_US  # no sweep for so long: the daemon was off or the machine slept, every grace begins anew
 WRITE_QUEUE_DEPTH = 8_192  # writes waiting for the writer thread
 WRITE_BATCH = 512  # requests that share one fsync
 READER_THREADS = 2  # threads that read the store for the event loop; memd is built for two cores
@@ -206,6 +208,7 @@ SESSION_HEADS = 4_096  # sessions whose bookkeeping is kept in memory; the other
 TRIM_SLACK = 64  # events over the cap before they are deleted: one delete for many appends
 EMBED_QUEUE_DEPTH = 1_024  # texts waiting for the model, queries and writes each
 EMBED_QUERIES_BEFORE_WRITE = 16  # queries embedded in a row while a write waits
+REEMBED_BATCH = 64  # texts embedded between two commits: what a killed run loses
 EMBED_WINDOW_OVERLAP_PIECES = 64  # word pieces two neighbouring windows share: a long sentence lies whole in one
 MEMORY_CACHE_ENTRIES = 8_192  # memories read lately, some 2 KB each with what Python adds
 MEMORY_CACHE_BYTES = 8 * 1024 * 1024  # characters of their contents and metadata together
@@ -231,6 +234,7 @@ REDIS_GRACE_US = DAY_US  # a key outlives its TTL this long; expiry itself is a 
 REDIS_REGISTRATION_US = 600 * SECOND_US  # within it a registered session may be opened
 REDIS_INDEX_GRACE_US = HOUR_US  # names in an index younger than this are never taken out of it
 REDIS_RECEIPT_TTL_US = 30 * DAY_US  # how long a Forget that was interrupted finds what it had done
+REDIS_REWRITE_PAUSE_S = 10.0  # between two rewrites of the append-only file: each writes all that Redis holds
 REDIS_BATCH = 256  # keys looked at in one round trip: the answers are small
 
 # -- Postgres

@@ -80,6 +80,14 @@ class SessionPolicy:
     """None: what is over the working caps leaves working memory as it is. Else the caps leave room for it to wait."""
 
 
+class Erasure(Protocol):
+    """What a server keeps of deleted rows in its files, where it must be asked to let go of it."""
+
+    async def erase(self, counts: Mapping[str, int]) -> tuple[str, ...]:
+        """After a Forget that removed ``counts``: ask, without waiting for it to be done. What is out of reach until then and
+        afterwards, in words true to what was asked; a server that refuses or is away is no error."""
+
+
 class SessionStore(Protocol):
     """Working sets, episodes and sessions. All parts of the scope select by equality; ``session_id`` is set."""
 
@@ -155,6 +163,9 @@ class SessionMarks(Protocol):
     ) -> tuple[MarkedSession, ...]:
         """Sessions with events past ``digested`` that have at least ``events`` of them, or were ended, or were idle for
         ``idle_us``, or expire within ``expires_us`` or did; by key, those after ``after``."""
+
+    async def expired(self, limit: int, after: int = 0) -> tuple[MarkedSession, ...]:
+        """Expired sessions with events past ``promoted`` or ``digested``, by key, those after ``after``."""
 
     async def since(self, session: MarkedSession, position: int, limit: int) -> tuple[Event, ...]:
         """The first ``limit`` events after ``position`` up to its ``last_position``, oldest first, ephemeral ones too, also

@@ -6,19 +6,19 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import monotonic
 
 from memd.adapters.counted import CountedSettings
 from memd.adapters.index import IndexFeed
 from memd.adapters.postgres import PostgresSettings, PostgresStores
-from memd.adapters.redis import RedisCheckpoints, RedisLink, RedisSessions, RedisSettings
+from memd.adapters.redis import RedisCheckpoints, RedisErasure, RedisLink, RedisSessions, RedisSettings
 from memd.adapters.replica import Follower, ReplicatedMemories, ReplicatedProcedures, ReplicatedSettings
 from memd.adapters.sqlite import SqliteStores
 from memd.config import Config, RedisConfig
 from memd.domain.errors import ModelMismatch, Unavailable
-from memd.domain.model import Durability, EmbeddingModel, TierName
+from memd.domain.model import Durability, EmbeddingModel, PortStats, ReplicaStats, TierName
 from memd.limits import POSTGRES_START_PAUSE_S, POSTGRES_START_WAIT_S
 from memd.ports import (
     Backups,
@@ -56,6 +56,7 @@ class Stores:
     postgres: PostgresStores | None = None
     redis: RedisLink | None = None
     follower: Follower | None = None
+    erasure: RedisErasure | None = None
 
     @property
     def embedded(self) -> bool:
@@ -109,6 +110,19 @@ class Stores:
             await self.local.replica.clear()
             await self.local.use_model(model)
 
+    def ports(self) -> tuple[PortStats, ...]:
+        """What is kept where, and what a write there is worth."""
+        worth = {"sqlite": Durability.SYNCED}
+        if self.postgres is not None:
+            worth["postgres"] = self.postgres.facts.durability
+        if self.redis is not None:
+            worth["redis"] = self.redis.describe().durability
+        return tuple(PortStats(port, store, worth[store]) for port, store in self.kinds.items())
+
+    def replica(self, namespace: str) -> ReplicaStats | None:
+        """None where the local file is the truth."""
+        return None if self.follower is None else self.follower.position(namespace)
+
     def describe(self) -> Mapping[str, str]:
         """The servers there are and what their commits mean, for an operator."""
         found: dict[str, str] = {}
@@ -141,6 +155,9 @@ async def opened(
     POSTGRES_START_WAIT_S: without it neither schema nor model can be checked."""
     async with contextlib.AsyncExitStack() as stack:
         redis = await _open_redis(config.redis, stack)
+        erasure = _erasure(_kinds(config), redis)
+        if erasure is not None:
+            stack.push_async_callback(erasure.close)
         postgres = await _open_postgres(config, stack)
         data_dir = config.storage.data_dir / REPLICA if postgres else config.storage.data_dir
         local = await asyncio.to_thread(
@@ -156,11 +173,11 @@ async def opened(
         )
         stack.push_async_callback(asyncio.to_thread, local.close)
         if postgres is None:
-            yield _embedded(config, local, redis, data_dir)
+            yield replace(_embedded(config, local, redis, data_dir), erasure=erasure)
             return
         follower = Follower(postgres.changes, local.replica, clock, max_stale_s=config.replica.max_stale_s)
         stack.push_async_callback(follower.close)
-        yield _served(config, local, redis, postgres, follower, data_dir)
+        yield replace(_served(config, local, redis, postgres, follower, data_dir), erasure=erasure)
 
 
 async def _open_redis(config: RedisConfig, stack: contextlib.AsyncExitStack) -> RedisLink | None:
@@ -254,6 +271,13 @@ def _in_redis(
         RedisSessions(redis) if kinds["sessions"] == "redis" else sessions,
         RedisCheckpoints(redis) if kinds["tasks"] == "redis" else tasks,
     )
+
+
+def _erasure(kinds: Mapping[str, str], redis: RedisLink | None) -> RedisErasure | None:
+    if redis is None:
+        return None
+    counts = {"sessions": ("sessions", "events"), "tasks": ("checkpoints",)}
+    return RedisErasure(redis, [name for port, names in counts.items() if kinds[port] == "redis" for name in names])
 
 
 def _counting(kinds: Mapping[str, str], settings: SettingsStore, sessions: SessionStore) -> SettingsStore:

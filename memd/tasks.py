@@ -45,7 +45,7 @@ class Supervisor:
 async def _repeat(name: str, period_s: float, work: Callable[[], Awaitable[Any]]) -> None:
     backoff_s = FIRST_BACKOFF_S
     while True:
-        if await _survives(name, work):
+        if await survives(name, work):
             backoff_s = FIRST_BACKOFF_S
             await asyncio.sleep(period_s)
         else:
@@ -53,7 +53,8 @@ async def _repeat(name: str, period_s: float, work: Callable[[], Awaitable[Any]]
             backoff_s = min(backoff_s * 2, MAX_BACKOFF_S)
 
 
-async def _survives(name: str, work: Callable[[], Awaitable[Any]]) -> bool:
+async def survives(name: str, work: Callable[[], Awaitable[Any]]) -> bool:
+    """Run ``work`` once; False when it failed, which is logged. What comes after it goes on either way."""
     try:
         await work()
     except Unavailable as exc:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import tests.no_fork_handlers  # noqa: F401
 from tests.daemon import Daemon
 
 pytest_plugins = ["tests.servers.fixtures"]

@@ -20,6 +20,8 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 POLL_S = 0.01
 LOG_TAIL_BYTES = 4_000
+CLIENTS_ONLY = {"MEMD_CONSOLIDATION_ENABLED": "false"}
+"""For tests that compare all there is with what clients wrote: no digests, no memories made of events."""
 INHERITED = frozenset({"MEMD_MODEL_DIR", "MEMD_TESTING", "MEMD_TEST_PLANT"})
 """Of MEMD_*: where the models are, and the bug that R26 has planted."""
 

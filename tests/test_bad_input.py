@@ -301,7 +301,7 @@ def test_a_tampered_model_is_not_used_and_everything_else_serves(tmp_path: Path)
 
 
 def test_a_search_by_pgvector_where_there_is_no_postgres(served: Daemon) -> None:
-    with Client(served.address, retry=RetryPolicy(attempts=1)) as client:
+    with Client(served.address) as client:
         with pytest.raises(errors.WrongState, match="needs Postgres"):
             client.update_namespace_settings(index="pgvector")
         with pytest.raises(errors.InvalidArgument, match='"memory" or "pgvector"'):

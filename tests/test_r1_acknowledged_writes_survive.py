@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from memd_client import AsyncClient, MemdError, RetryPolicy
 
-from tests.daemon import Daemon
+from tests.daemon import CLIENTS_ONLY, Daemon
 from tests.faultvfs import Action, Fault, Journal, Record
 from tests.reliability import stack, workload
 from tests.reliability.daemon_target import ClientTarget
@@ -139,7 +139,7 @@ def _image(forks: Forks, place: Path, disk: Disk, rng: random.Random, before: li
 async def test_every_write_a_daemon_acknowledged_survives_its_sigkill(tmp_path: Path) -> None:
     path, rng = tmp_path / "log", random.Random(2)
     log = workload.Log(path)
-    with Daemon(tmp_path / "daemon") as daemon:
+    with Daemon(tmp_path / "daemon", environment=CLIENTS_ONLY) as daemon:
         for kill in range(DAEMON_KILLS):
             await _write_until_killed(daemon, path, log, rng.uniform(0.05, 2 * KILL_WITHIN_S), kill)
             await asyncio.to_thread(daemon.start)

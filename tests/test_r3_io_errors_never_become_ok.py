@@ -17,7 +17,7 @@ from memd_client import Client, MemdError, RetryPolicy
 from memd_client.errors import Unavailable
 
 from memd.serving import EXIT_FATAL
-from tests.daemon import Daemon
+from tests.daemon import CLIENTS_ONLY, Daemon
 from tests.faultvfs import FAULT_VARIABLE, Action, Call, Fault
 from tests.reliability.forks import Forks
 from tests.reliability.pool import each, result
@@ -102,7 +102,7 @@ def test_while_writes_fail_nothing_is_acknowledged(seen: list[Seen]) -> None:
 
 def _faulty(tmp_path: Path, fault: Fault) -> Daemon:
     environment = {"MEMD_TESTING": "1", "MEMD_TEST_VFS": "tests.faultvfs:register", FAULT_VARIABLE: fault.to_json()}
-    return Daemon(tmp_path / "daemon", environment=environment)
+    return Daemon(tmp_path / "daemon", environment={**CLIENTS_ONLY, **environment})
 
 
 @pytest.mark.parametrize("call", ["sync", "write"])

@@ -26,7 +26,7 @@ from memd_client._proto.v1 import (
 from memd_client.errors import RequestIdReused
 from memd_client.types import NamespaceStats
 
-from tests.daemon import Daemon
+from tests.daemon import CLIENTS_ONLY, Daemon
 from tests.reliability.proxy import Key, Mischief, Proxy
 from tests.reliability.size import scaled
 from tests.reliability.writes import CASES
@@ -66,7 +66,7 @@ def test_every_request_with_a_request_id_has_its_case() -> None:
 
 async def test_every_retry_has_one_effect_and_the_same_reply(tmp_path: Path) -> None:
     rng = random.Random(9)
-    with Daemon(tmp_path / "daemon") as daemon:
+    with Daemon(tmp_path / "daemon", environment=CLIENTS_ONLY) as daemon:
         socket = daemon.socket_path.with_name("proxy.sock")
         async with (
             Proxy(daemon.address, socket, lambda: rng.choice(MISCHIEF)) as proxy,

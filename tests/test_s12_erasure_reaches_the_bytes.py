@@ -16,7 +16,7 @@ from pathlib import Path
 
 import apsw
 import pytest
-from memd_client import Client, NewMemory
+from memd_client import Client, Event, EventKind, NewMemory
 
 from tests.daemon import Daemon
 from tests.reliability.size import scaled
@@ -24,6 +24,7 @@ from tests.reliability.size import scaled
 ROUNDS = scaled(20)
 WITHIN_S = 60.0
 POLL_S = 0.1
+CANARY = "canary-summary-quetzal"
 PIECE = 16
 """Bytes of a vector that must not be found: four float32 in a row are no coincidence."""
 
@@ -135,3 +136,29 @@ def test_expired_text_leaves_every_file(running: tuple[Daemon, Client]) -> None:
     client.remember([NewMemory(text, ttl=timedelta(seconds=1))])
     assert remains(daemon.data_dir, [text.encode()])
     wait_until_gone(daemon.data_dir, [text.encode()])
+
+
+def long_session(client: Client) -> str:
+    """A session that was compressed; its summary's text, which is in no event as it stands."""
+    client.observe([Event(f"{CANARY} decided {n}: pier {n} gets lamp {n * 7}.", role="user") for n in range(21)])
+    deadline = time.monotonic() + WITHIN_S
+    while (first := client.working_memory().items[0]).kind != EventKind.SUMMARY:
+        assert time.monotonic() < deadline, "nothing was compressed"
+        time.sleep(POLL_S)
+    return first.content
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_summaries_leave_every_file(running: tuple[Daemon, Client], killed: bool) -> None:
+    daemon, client = running
+    own = client.scoped(user_id="talker", session_id=f"long-{killed}")
+    summary = long_session(own)
+    needles = [CANARY.encode(), summary.splitlines()[0].encode()]
+    seen = remains(daemon.data_dir, [summary[:60].encode()])
+    assert seen, "the summary cannot be seen in the files, so its absence shows nothing"
+    own.forget(everything=True)
+    if killed:
+        daemon.kill()
+        daemon.start()
+    assert own.working_memory().items == ()
+    wait_until_gone(daemon.data_dir, needles)

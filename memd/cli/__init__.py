@@ -38,6 +38,7 @@ COMMANDS: Mapping[str, str] = {
     "import": "memd.cli.transfer",
     "backup": "memd.cli.backup",
     "restore": "memd.cli.backup",
+    "reembed": "memd.cli.reembed",
 }
 
 

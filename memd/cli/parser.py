@@ -22,9 +22,9 @@ Add: TypeAlias = Callable[..., Parser]
 TOP = """\
 A memory for AI agents: a daemon beside the agent, and this command to run it and to look into it.
 
-`memd serve` is the daemon. Every other command is a client of a running daemon (but `memd model`, `memd version` and
-`memd verify --offline`, which need none). The daemon is expected at --address, else at $MEMD_ADDRESS, else at
-$XDG_RUNTIME_DIR/memd/memd.sock or /tmp/memd-UID/memd.sock."""
+`memd serve` is the daemon. Every other command is a client of a running daemon (but `memd model`, `memd version`,
+`memd verify --offline`, `memd restore` and `memd reembed`, which need none). The daemon is expected at --address, else at
+$MEMD_ADDRESS, else at $XDG_RUNTIME_DIR/memd/memd.sock or /tmp/memd-UID/memd.sock."""
 
 TOP_EXAMPLES = """\
 start here:
@@ -90,6 +90,7 @@ def build_parser() -> Parser:
         _verify,
         _transfer,
         _backup,
+        _reembed,
     ):
         declare(add)
     return parser
@@ -437,4 +438,20 @@ def _backup(add: Add) -> None:
     parser.add_argument("name", metavar="NAME", help="of a backup in the data directory, or the path of one")
     parser.add_argument("--data-dir", metavar="DIR", help="the data directory (default: the daemon's default)")
     parser.add_argument("--replace", action="store_true", help="put it in the place of the database that is there")
+    _add_json(parser)
+
+
+def _reembed(add: Add) -> None:
+    parser = add(
+        "reembed",
+        "change the embedding model of a stopped daemon's data",
+        "Embed everything that is stored with another form of the model, which must be installed. No daemon may run on the\n"
+        "data directory: this takes its lock. Interrupted, the data is as it was, and the next run goes on. What lives in\n"
+        "Postgres keeps its model.",
+        "  memd model install --precision fp32 && memd reembed --precision fp32\n"
+        "  memd reembed --precision int8-a1 --data-dir ./data",
+        client=False,
+    )
+    parser.add_argument("--precision", required=True, metavar="NAME", help="form of the model to change to")
+    parser.add_argument("--data-dir", metavar="DIR", help="the data directory (default: the daemon's default)")
     _add_json(parser)

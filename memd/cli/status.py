@@ -70,6 +70,11 @@ def _figures(stats: Stats) -> dict[str, object]:
         "uptime": f"{stats.uptime.total_seconds():,.0f} s",
         "embedding model": stats.embedding_model or "none",
     }
+    figures |= {f"{port.port} in": f"{port.store}, {port.durability}" for port in stats.ports}
+    if stats.replica is not None:
+        away = "" if stats.replica.reachable else ", Postgres is away"
+        age_s = stats.replica.staleness.total_seconds()
+        figures["replica"] = f"at change {stats.replica.seq:,}, {age_s:.1f} s old{away}"
     for part in (stats.namespace, stats.process):
         if part is not None:
             figures.update({name.replace("_", " "): _figure(value) for name, value in plain(part).items()})

@@ -303,6 +303,24 @@ class BackupMade:
 
 
 @dataclass(frozen=True, slots=True)
+class PortStats:
+    """Which store holds what, and what a write there is worth."""
+
+    port: str
+    store: str
+    durability: Durability
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaStats:
+    """How far the copy of a namespace is; ``seq`` 0: none of it is here."""
+
+    seq: int
+    staleness_us: int
+    reachable: bool
+
+
+@dataclass(frozen=True, slots=True)
 class NamespaceStats:
     memories: int = 0
     procedures: int = 0

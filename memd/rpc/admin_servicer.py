@@ -10,7 +10,7 @@ from memd_client._proto.v1 import admin_service_pb2 as ads
 
 from memd.domain.errors import InvalidArgument, PermissionDenied
 from memd.domain.identity import Right
-from memd.domain.model import EmbeddingModel, Scope, TierName
+from memd.domain.model import EmbeddingModel, PortStats, ReplicaStats, Scope, TierName
 from memd.domain.settings import TierSettings
 from memd.rpc import convert_admin
 from memd.rpc.calls import Call
@@ -29,6 +29,8 @@ class DaemonFacts:
     tiers: Mapping[TierName, TierSettings]
     uptime_us: Callable[[], int]
     process: Callable[[], ProcessStats]
+    ports: Callable[[], tuple[PortStats, ...]]
+    replica: Callable[[str], ReplicaStats | None]
 
 
 class AdminServicer:
@@ -52,6 +54,8 @@ class AdminServicer:
             namespace=convert_admin.namespace_stats(stats),
             process=process,
             tiers=[convert_admin.tier(name, facts.tiers[name]) for name in TierName],
+            ports=map(convert_admin.port, facts.ports()),
+            replica=convert_admin.replica(facts.replica(scope.namespace)),
         )
 
     async def GetNamespaceSettings(

@@ -9,7 +9,15 @@ from typing import Any, get_args
 from memd_client._proto.v1 import admin_service_pb2 as ads
 
 from memd.domain.errors import InvalidArgument
-from memd.domain.model import IndexPlace, NamespaceSettings, NamespaceStats, TierName, VerifyReport
+from memd.domain.model import (
+    IndexPlace,
+    NamespaceSettings,
+    NamespaceStats,
+    PortStats,
+    ReplicaStats,
+    TierName,
+    VerifyReport,
+)
 from memd.domain.settings import TierSettings
 from memd.limits import (
     MAX_CHECKPOINT_HISTORY,
@@ -26,7 +34,7 @@ from memd.limits import (
 )
 from memd.ports import SummarizerCounts
 from memd.rpc import checks
-from memd.rpc.convert_common import TO_TIER, duration
+from memd.rpc.convert_common import TO_DURABILITY, TO_TIER, duration
 from memd.service.compression import CompressionCounts
 
 _BOUNDS: Mapping[str, int] = {
@@ -145,6 +153,16 @@ def tier(name: TierName, value: TierSettings) -> ads.TierSettings:
         ttl=None if value.ttl_us is None else duration(value.ttl_us),
         retrieval=value.retrieval,
     )
+
+
+def port(value: PortStats) -> ads.PortStats:
+    return ads.PortStats(port=value.port, store=value.store, durability=TO_DURABILITY[value.durability])
+
+
+def replica(value: ReplicaStats | None) -> ads.ReplicaStats | None:
+    if value is None:
+        return None
+    return ads.ReplicaStats(seq=value.seq, staleness=duration(value.staleness_us), reachable=value.reachable)
 
 
 def namespace_stats(value: NamespaceStats) -> ads.NamespaceStats:

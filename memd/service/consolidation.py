@@ -8,16 +8,18 @@ refuses the Remember. What a crash cuts off is done again and comes to the same 
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
 from memd.domain import ids
-from memd.domain.errors import Forgotten, InvalidArgument, LimitExceeded, ModelUnavailable
+from memd.domain.errors import Forgotten, InvalidArgument, LimitExceeded, MemdError, ModelUnavailable, Unavailable
 from memd.domain.filters import And, Compare, Filter, Not
 from memd.domain.model import Event, Memory, Scope, SourceKind
 from memd.domain.visibility import visible
 from memd.limits import (
+    CONSOLIDATE_DRAIN_STEPS,
     CONSOLIDATE_EVENTS,
     CONSOLIDATE_LEASE_US,
     CONSOLIDATE_SESSIONS,
@@ -43,6 +45,8 @@ from memd.ports import (
     SummaryRequest,
 )
 from memd.service.remember import Draft, RememberService
+
+logger = logging.getLogger(__name__)
 
 WRITER = "memd"
 PROMOTED_IMPORTANCE = 0.7
@@ -81,10 +85,13 @@ class Consolidator:
         self._clock = clock
         self._holder = holder
         self._after = {_PROMOTE: 0, _DIGEST: 0}
+        self._turns = {_PROMOTE: asyncio.Lock(), _DIGEST: asyncio.Lock()}
+        """Of one job a step at a time: the drain comes beside the regular ones."""
 
     async def promote_once(self) -> int:
         """Important and marked events become memories."""
-        return await self._turn(_PROMOTE, await self._marks.unpromoted(CONSOLIDATE_SESSIONS, self._after[_PROMOTE]))
+        due = await self._marks.unpromoted(CONSOLIDATE_SESSIONS, self._after[_PROMOTE])
+        return await self._round(_PROMOTE, due)
 
     async def digest_once(self) -> int:
         """Sessions that went on, rested, ended or expire get their digest."""
@@ -95,24 +102,60 @@ class Consolidator:
             expires_us=_EXPIRES_US,
             after=self._after[_DIGEST],
         )
-        return await self._turn(_DIGEST, due)
+        return await self._round(_DIGEST, due)
+
+    async def drain_expired(self) -> int:
+        """Promote and digest what has expired until nothing more can be done, in CONSOLIDATE_DRAIN_STEPS steps at most; how
+        many sessions were gone on in. Run it before a sweep: expired sessions may have come of time in which nothing ran."""
+        after = total = 0
+        for _ in range(CONSOLIDATE_DRAIN_STEPS):
+            page = await self._marks.expired(CONSOLIDATE_SESSIONS, after)
+            done = await self._turn(_PROMOTE, [one for one in page if one.promoted < one.last_position])
+            done += await self._turn(_DIGEST, [one for one in page if one.digested < one.last_position])
+            total += done
+            if not done and len(page) < CONSOLIDATE_SESSIONS:
+                break
+            if not done:
+                after = page[-1].key
+        return total
+
+    async def _round(self, job: str, sessions: Sequence[MarkedSession]) -> int:
+        """One step of each session, in the order of their keys, going round. After an error of the program the next round
+        begins behind the session that had it."""
+        done = await self._turn(job, sessions)
+        self._after[job] = sessions[-1].key if len(sessions) == CONSOLIDATE_SESSIONS else 0
+        return done
 
     async def _turn(self, job: str, sessions: Sequence[MarkedSession]) -> int:
-        """One step of each session, in the order of their keys, going round; one that cannot be done now does not keep the
-        others from theirs."""
-        self._after[job] = sessions[-1].key if len(sessions) == CONSOLIDATE_SESSIONS else 0
-        if not sessions or await self._leases.claim(_EVERYWHERE, job, self._holder, CONSOLIDATE_LEASE_US) is None:
+        """One step of each; what was done is marked, whatever happens to the others."""
+        if not sessions:
             return 0
+        async with self._turns[job]:
+            if await self._leases.claim(_EVERYWHERE, job, self._holder, CONSOLIDATE_LEASE_US) is None:
+                return 0
+            done: list[tuple[int, int]] = []
+            try:
+                await self._steps(job, sessions, done)
+            finally:
+                await self._mark(job, done)
+        return len(done)
+
+    async def _steps(self, job: str, sessions: Sequence[MarkedSession], done: list[tuple[int, int]]) -> None:
         step = self._promote if job == _PROMOTE else self._digest
-        done = [(one.key, reached) for one in sessions if (reached := await self._attempt(step, one)) is not None]
+        for session in sessions:
+            self._after[job] = session.key  # by a drain too: those before it come a round later
+            reached = await self._attempt(job, step, session)
+            if reached is not None:
+                done.append((session.key, reached))
+
+    async def _mark(self, job: str, done: Sequence[tuple[int, int]]) -> None:
         if done and job == _PROMOTE:
             await self._marks.mark(promoted=done)
         elif done:
             await self._marks.mark(digested=done)
-        return len(done)
 
-    async def _attempt(self, step: _Step, session: MarkedSession) -> int | None:
-        """The position it came to; None when it has to be tried again."""
+    async def _attempt(self, job: str, step: _Step, session: MarkedSession) -> int | None:
+        """The position it came to; None when it has to be tried again. Unavailable when the store is."""
         fence = await self._memories.fence(session.scope.namespace)
         if any(_covers(pending, session.scope) for pending in await self._memories.pending_forgets()):
             return None
@@ -120,6 +163,11 @@ class Consolidator:
             return await step(session, fence)
         except (Forgotten, LimitExceeded, ModelUnavailable):
             return None  # forgotten meanwhile, the namespace or the queue is full, no model: it stays unmarked
+        except Unavailable:
+            raise  # it would be the same for all of them
+        except MemdError as exc:
+            logger.warning("a session waits to be consolidated: %s", exc.message, extra={"fields": {"job": job}})
+            return None
 
     async def _promote(self, session: MarkedSession, fence: int) -> int:
         events = await self._marks.since(session, session.promoted, CONSOLIDATE_EVENTS)

@@ -16,7 +16,16 @@ from memd.domain.filters import Filter
 from memd.domain.model import ForgetReceipt, RequestKey, Scope, Written
 from memd.domain.visibility import EVERYTHING, forgettable, owned
 from memd.limits import MAX_CHECKPOINT_HISTORY
-from memd.ports import ForgetPlan, MemoryStore, PendingForget, SessionStore, SettingsStore, StepLedger, TaskStore
+from memd.ports import (
+    Erasure,
+    ForgetPlan,
+    MemoryStore,
+    PendingForget,
+    SessionStore,
+    SettingsStore,
+    StepLedger,
+    TaskStore,
+)
 
 OUT_OF_REACH = (
     "backups, exports and copies of the data directory made before this receipt",
@@ -33,12 +42,15 @@ class ForgetService:
         tasks: TaskStore,
         steps: StepLedger,
         counts: SettingsStore,
+        erasure: Erasure | None = None,
     ) -> None:
+        """``erasure``: of a server that keeps deleted bytes until it is asked to let go of them."""
         self._memories = memories
         self._sessions = sessions
         self._tasks = tasks
         self._steps = steps
         self._counts = counts
+        self._erasure = erasure
         self._running: set[asyncio.Future[Written[ForgetReceipt]]] = set()
 
     async def forget(
@@ -79,7 +91,7 @@ class ForgetService:
             receipt = replace(receipt, counts={**receipt.counts, **await self._count(plan)})
         elif plan.everything:
             receipt = await self._finish(PendingForget(receipt.receipt_id, plan))
-        return replace(written, value=replace(receipt, out_of_reach=OUT_OF_REACH))
+        return replace(written, value=replace(receipt, out_of_reach=(*OUT_OF_REACH, *receipt.out_of_reach)))
 
     async def _to_the_end(self, work: Coroutine[Any, Any, Written[ForgetReceipt]]) -> Written[ForgetReceipt]:
         """A caller that gives up must not leave it half done: what is then said anew would go with the rest, later."""
@@ -103,7 +115,10 @@ class ForgetService:
                 counts |= await store.forget(
                     plan.scope.namespace, plan.task_ids, all_tasks=plan.all_users, receipt_id=receipt_id
                 )
-        return await self._memories.finish_forget(receipt_id, counts)
+        receipt = await self._memories.finish_forget(receipt_id, counts)
+        if self._erasure is None:
+            return receipt
+        return replace(receipt, out_of_reach=(*receipt.out_of_reach, *await self._erasure.erase(counts)))
 
     async def _count(self, plan: ForgetPlan) -> Mapping[str, int]:
         counts = dict(await self._sessions.count(plan.scope, all_users=plan.all_users))

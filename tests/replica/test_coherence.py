@@ -85,16 +85,16 @@ async def test_a_forget_reaches_every_replica(open_sidecar: OpenSidecar) -> None
 async def test_procedures_and_settings_are_followed(open_sidecar: OpenSidecar) -> None:
     a, b = await open_sidecar("a"), await open_sidecar("b")
     await b.follower.follow(N, 0, REPLICA_WAIT_S)
-    assert (await b.policy.policy(N)).working_max_items == 20
+    assert (await b.policy.policy(N)).episodic_max_items == 1_000
     fence = await a.memories.fence(N)
     one = procedure("deploy")
     await a.procedures.put(one, (vector(),), expected_version=None, fence=fence, writer="w", request=None)
     await a.settings.put_settings(
-        N, NamespaceSettings(working_max_items=3), expected_version=0, writer="w", request=None
+        N, NamespaceSettings(episodic_max_items=3), expected_version=0, writer="w", request=None
     )
     await b.poll()
     assert [found.key for found in b.procedures.fetch(N, [one.procedure_id])] == ["deploy"]
-    assert (await b.policy.policy(N)).working_max_items == 3
+    assert (await b.policy.policy(N)).episodic_max_items == 3
 
 
 async def test_a_sidecar_that_was_away_catches_up_from_the_log(open_sidecar: OpenSidecar) -> None:

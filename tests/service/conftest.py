@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from memd.adapters.sqlite import SqliteStores
 from memd.adapters.summarize.extractive import ExtractiveSummarizer
 from memd.domain.model import Scope, TierName
 from memd.domain.settings import DEFAULT_TIERS, CompressionSettings, DaemonDefaults, TierSettings, check_defaults
+from memd.limits import CONSOLIDATE_GRACE_US
 from memd.ports import Embedder, Tier
 from memd.service.admin import AdminService
 from memd.service.checkpoints import CheckpointService
@@ -32,6 +34,7 @@ from memd.service.procedures import ProcedureService
 from memd.service.recall import RecallReply, RecallRequest, RecallService
 from memd.service.remember import RememberService
 from memd.service.sessions import SessionService
+from memd.tasks import survives
 from memd.tiers.episodic import EpisodicTier
 from memd.tiers.procedural import ProceduralTier
 from memd.tiers.semantic import SemanticTier
@@ -140,6 +143,11 @@ def _house(data_dir: Path, clock: SettableClock, embedder: Embedder, defaults: D
     tiers = _tiers(defaults.tiers, stores, index, embedder, counter)
     remember = RememberService(stores.memories, embedder, stores.settings, policy, clock)
     summarizer = ExtractiveSummarizer(counter)
+    stores.sessions.consolidation_grace_us = CONSOLIDATE_GRACE_US
+    consolidator = Consolidator(
+        stores.marks, stores.memories, remember, index, embedder, summarizer, stores.leases, clock, "test"
+    )
+    drain = partial(survives, "consolidate expired", consolidator.drain_expired)
     return House(
         clock=clock,
         stores=stores,
@@ -155,10 +163,8 @@ def _house(data_dir: Path, clock: SettableClock, embedder: Embedder, defaults: D
         procedures=ProcedureService(stores.procedures, stores.memories, embedder, stores.settings, policy),
         checkpoints=CheckpointService(stores.tasks, policy),
         admin=AdminService(stores.memories, stores.settings, index, policy, stores.backups),
-        sweeper=ExpirySweeper(stores.sessions, stores.memories, stores.tasks, stores.steps),
-        consolidator=Consolidator(
-            stores.marks, stores.memories, remember, index, embedder, summarizer, stores.leases, clock, "test"
-        ),
+        sweeper=ExpirySweeper(stores.sessions, stores.memories, stores.tasks, stores.steps, drain),
+        consolidator=consolidator,
     )
 
 

@@ -4,9 +4,22 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from memd.adapters.embed_onnx import AbsentEmbedder
+from memd.domain.errors import Corruption, ModelUnavailable
 from memd.domain.filters import Compare
 from memd.domain.model import Event, EventKind, Memory, Scope
-from memd.limits import CONSOLIDATE_GRACE_US, DAY_US, DIGEST_EVENTS, DIGEST_IDLE_US
+from memd.limits import (
+    CONSOLIDATE_GRACE_US,
+    CONSOLIDATE_SESSIONS,
+    DAY_US,
+    DIGEST_EVENTS,
+    DIGEST_IDLE_US,
+    SECOND_US,
+    SWEEP_GAP_US,
+)
+from memd.ports import MarkedSession
 from memd.service.observe import UNSCORED
 from tests.service.conftest import SCOPE, Build, House
 from tests.service.writing import say
@@ -129,26 +142,93 @@ class TestDigests:
             assert "March" not in (await house.ask("billing", scope)).context
 
 
-async def test_after_three_days_in_which_nothing_ran_the_user_is_still_known(build: Build) -> None:
-    house = build()
-    for n in range(60):
-        await say(house, f"step {n} of the move to the new data centre is under way")
-    await say(house, decision("We keep Postgres 16 until the audit is over"))
-    await say(house, "remember that I want short answers")
-    house = build()  # the daemon stops before anything was consolidated
-    house.clock.advance(3 * DAY_US)
-    house.stores.sessions.consolidation_grace_us = CONSOLIDATE_GRACE_US * 30
-    await house.sweeper.run_once()
-    assert (await house.sessions.list(Scope("ns", "ada"), size=9)).items == (), "the session has expired"
-    while await house.consolidator.promote_once() + await house.consolidator.digest_once():
-        pass
-    reply = await house.ask("which Postgres do we keep?", Scope("ns", "ada", "", "day3"))
-    assert "We keep Postgres 16" in reply.context.split("## Relevant knowledge")[0], "the digest tells the decision"
-    assert reply.memories[0][0].content == "We keep Postgres 16 until the audit is over"
-    assert "short answers" in (await house.ask("how long should an answer be?", OTHER)).context
-    while await house.sweeper.run_once():
-        pass
-    assert house.stores._connection.execute("SELECT count(*) FROM event").fetchall() == [(0,)], "now it may go"
+def events_kept(house: House) -> int:
+    ((count,),) = house.stores._connection.execute("SELECT count(*) FROM event").fetchall()
+    return int(str(count))
+
+
+class TestThreeDaysInWhichNothingRan:
+    """As the daemon runs it: the sweep is the first thing after the start, with the grace that is shipped."""
+
+    async def test_the_user_is_still_known(self, build: Build) -> None:
+        house = build()
+        for n in range(60):
+            await say(house, f"step {n} of the move to the new data centre is under way")
+        await say(house, decision("We keep Postgres 16 until the audit is over"))
+        await say(house, "remember that I want short answers")
+        house = build()  # the daemon stops before anything was consolidated
+        house.clock.advance(3 * DAY_US)
+        while await house.sweeper.run_once():
+            pass
+        assert (await house.sessions.list(Scope("ns", "ada"), size=9)).items == (), "the session has expired"
+        assert events_kept(house) == 0, "nothing waits for the grace to end"
+        reply = await house.ask("which Postgres do we keep?", Scope("ns", "ada", "", "day3"))
+        assert "We keep Postgres 16" in reply.context.split("## Relevant knowledge")[0], "the digest tells the decision"
+        assert reply.memories[0][0].content == "We keep Postgres 16 until the audit is over"
+        assert "short answers" in (await house.ask("how long should an answer be?", OTHER)).context
+
+    async def test_more_sessions_than_fit_in_a_step_are_all_consolidated(self, build: Build) -> None:
+        house = build()
+        for n in range(CONSOLIDATE_SESSIONS + 6):
+            await say(house, f"remember that room {n} is taken", scope=Scope("ns", "ada", "", f"s{n}"))
+        house = build()
+        house.clock.advance(3 * DAY_US)
+        await house.sweeper.run_once()
+        assert len(await promoted(house)) == CONSOLIDATE_SESSIONS + 6
+        assert events_kept(house) == 0
+
+    async def test_a_consolidation_that_cannot_work_is_waited_for_and_not_for_ever(self, build: Build) -> None:
+        broken = AbsentEmbedder(ModelUnavailable("no model"))
+        house = build()
+        await say(house, "remember that I want short answers")
+        house.clock.advance(3 * DAY_US)
+        house.consolidator._embedder = house.remember._embedder = broken
+        for _ in range(CONSOLIDATE_GRACE_US // SWEEP_GAP_US):
+            await house.sweeper.run_once()
+            house.clock.advance(SWEEP_GAP_US - SECOND_US)
+        assert events_kept(house) == 1, "its grace began when the sweeps did"
+        house.clock.advance(3 * DAY_US)  # the machine sleeps, the daemon with it
+        await house.sweeper.run_once()
+        assert events_kept(house) == 1, "and begins anew"
+        for _ in range(CONSOLIDATE_GRACE_US // SWEEP_GAP_US + 2):
+            house.clock.advance(SWEEP_GAP_US - SECOND_US)
+            await house.sweeper.run_once()
+        assert events_kept(house) == 0
+
+
+class TestOneSessionThatFails:
+    @staticmethod
+    async def _said(house: House) -> None:
+        for n in range(3):
+            await say(house, f"remember that room {n} is taken", scope=Scope("ns", "ada", "", f"s{n}"))
+
+    @staticmethod
+    def _fail_in(house: House, session_id: str, error: Exception) -> None:
+        since = house.stores.marks.since
+
+        async def fail(session: MarkedSession, position: int, limit: int) -> tuple[Event, ...]:
+            if session.scope.session_id == session_id:
+                raise error
+            return await since(session, position, limit)
+
+        house.stores.marks.since = fail  # type: ignore[method-assign]
+
+    async def test_does_not_keep_the_others_of_its_round(self, house: House) -> None:
+        await self._said(house)
+        self._fail_in(house, "s0", Corruption("a row cannot be read"))
+        assert await house.consolidator.promote_once() == 2
+        assert sorted(await promoted(house)) == ["remember that room 1 is taken", "remember that room 2 is taken"]
+
+    async def test_with_an_error_of_the_program_keeps_them_for_a_round(self, house: House) -> None:
+        await self._said(house)
+        self._fail_in(house, "s1", ZeroDivisionError())
+        with pytest.raises(ZeroDivisionError):
+            await house.consolidator.promote_once()
+        assert await house.consolidator.promote_once() == 1
+        assert sorted(await promoted(house)) == ["remember that room 0 is taken", "remember that room 2 is taken"]
+        house.clock.advance(3 * DAY_US)
+        await house.sweeper.run_once()
+        assert events_kept(house) == 3, "the sweep goes on, and spares what waits"
 
 
 class TestForget:

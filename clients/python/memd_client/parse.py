@@ -298,7 +298,13 @@ def stats(m: admin_pb.GetStatsResponse) -> t.Stats:
         namespace=_namespace_stats(m.namespace),
         process=_process_stats(m.process) if m.HasField("process") else None,
         tiers=tuple(map(_tier_settings, m.tiers)),
+        ports=tuple(t.PortStats(one.port, one.store, words.DURABILITY.word(one.durability)) for one in m.ports),
+        replica=_replica(m.replica) if m.HasField("replica") else None,
     )
+
+
+def _replica(m: admin_pb.ReplicaStats) -> t.ReplicaStats:
+    return t.ReplicaStats(m.seq, span(m.staleness), m.reachable)
 
 
 def settings(m: admin_pb.NamespaceSettings, written: t.WriteReceipt | None = None) -> t.NamespaceSettings:

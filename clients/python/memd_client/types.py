@@ -430,6 +430,24 @@ class TierSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PortStats:
+    """Which store holds what, and what a write there is worth."""
+
+    port: str
+    store: str
+    durability: Durability
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaStats:
+    """How far the daemon's copy of the namespace is; ``seq`` 0: none of it is here."""
+
+    seq: int
+    staleness: timedelta
+    reachable: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """What the daemon holds and how it is doing; ``process`` only with the admin right."""
 
@@ -440,6 +458,9 @@ class Stats:
     namespace: NamespaceStats
     process: ProcessStats | None
     tiers: tuple[TierSettings, ...]
+    ports: tuple[PortStats, ...] = ()
+    replica: ReplicaStats | None = None
+    """None where the daemon itself holds the truth."""
 
 
 @dataclass(frozen=True, slots=True)

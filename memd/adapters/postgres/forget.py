@@ -27,12 +27,17 @@ OUT_OF_REACH = (
     "the write-ahead log of Postgres until its segments are recycled, and where it is archived",
     "standbys of Postgres until they have applied the deletion, and base backups and dumps made before",
 )
-_TABLES = {
-    "memories": "memory",
-    "revisions": "memory_revision",
-    "embeddings": "embedding",
-    "procedures": "procedure",
+_TABLES: Mapping[str, tuple[str, ...]] = {
+    "memories": ("memory",),
+    "revisions": ("memory_revision",),
+    "embeddings": ("embedding",),
+    "procedures": ("procedure", "procedure_version", "procedure_outcome"),
+    "events": ("event", "working_summary"),
+    "sessions": ("session",),
+    "checkpoints": ("checkpoint", "task"),
+    "steps": ("step", "step_task"),
 }
+"""By count of a receipt, which tables hold rows that went. Of what is kept elsewhere they are empty: nothing is lost."""
 _SCAN_BATCH = 4_096
 """Rows whose fields are looked at in one round trip."""
 
@@ -88,9 +93,7 @@ class Forgetter:
 
     def erase(self, receipt: ForgetReceipt) -> None:
         """After the commit: let the server reuse the space of what went."""
-        touched = {table for name, table in _TABLES.items() if receipt.counts.get(name)}
-        if "procedure" in touched:
-            touched |= {"procedure_version", "procedure_outcome"}
+        touched = {table for name, tables in _TABLES.items() if receipt.counts.get(name) for table in tables}
         if touched and not receipt.dry_run:
             self._vacuum(touched)
 

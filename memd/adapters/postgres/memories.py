@@ -118,7 +118,9 @@ class PostgresMemories:
         return written
 
     async def finish_forget(self, receipt_id: str, counts: Mapping[str, int]) -> ForgetReceipt:
-        return await self._database.keep(lambda reader: self._forgetter.finish(reader, receipt_id, counts))
+        receipt = await self._database.keep(lambda reader: self._forgetter.finish(reader, receipt_id, counts))
+        self._forgetter.erase(receipt)
+        return receipt
 
     async def pending_forgets(self) -> tuple[PendingForget, ...]:
         return await self._database.read_all(self._forgetter.pending)

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Self, TypeVar
@@ -22,7 +22,7 @@ from redis.exceptions import NoScriptError
 from memd.adapters.redis import probe
 from memd.adapters.redis.address import parse
 from memd.adapters.redis.breaker import Breaker
-from memd.adapters.redis.client import make_client
+from memd.adapters.redis.client import Client, make_client
 from memd.adapters.redis.errors import FOREIGN, Failure, failure
 from memd.adapters.redis.persistence import RedisFacts
 from memd.adapters.redis.scripts import Script
@@ -108,6 +108,10 @@ class RedisLink:
             pipelined = partial(self._pipeline, many[start : start + REDIS_BATCH])
             replies += await self._attempts(pipelined, repeatable=True)
         return replies
+
+    async def on_primaries(self, ask: Callable[[Client, Mapping[str, Any]], Awaitable[T]]) -> list[T]:
+        """As ``probe.on_primaries``; ``ask`` may be repeated."""
+        return await self._attempts(lambda: probe.on_primaries(self._client, ask), repeatable=True)
 
     async def now_us(self) -> int:
         """The time that counts for stored times."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
 
 from redis.asyncio import RedisCluster
 from redis.exceptions import (
@@ -25,6 +25,7 @@ from memd.adapters.redis.errors import FOREIGN
 from memd.adapters.redis.persistence import SETTINGS, RedisFacts, read_facts, weakest
 from memd.domain.errors import ConfigError
 
+T = TypeVar("T")
 FLOOR = (7, 0)
 """The oldest Redis whose scripts may write after reading the clock and whose CONFIG GET takes several names."""
 
@@ -54,11 +55,20 @@ async def ping(client: Client) -> None:
 
 
 async def _ask(client: Client, address: Address) -> list[tuple[Mapping[str, str], Mapping[str, str] | None]]:
-    """INFO and CONFIG GET of the server, or of each primary of the cluster."""
+    """INFO and CONFIG GET of each."""
+    return await on_primaries(client, _both)
+
+
+async def on_primaries(client: Client, ask: Callable[[Client, Mapping[str, Any]], Awaitable[T]]) -> list[T]:
+    """Answers of the server, or of each primary of the cluster; ``ask`` hands its mapping on to ``execute_command``."""
     targets: list[dict[str, Any]] = [{}]
     if isinstance(client, RedisCluster):
         targets = [{"target_nodes": node} for node in client.get_primaries()]
-    return [(await _info(client, target), await _config(client, target)) for target in targets]
+    return [await ask(client, target) for target in targets]
+
+
+async def _both(client: Client, target: Mapping[str, Any]) -> tuple[Mapping[str, str], Mapping[str, str] | None]:
+    return await _info(client, target), await _config(client, target)
 
 
 async def _info(client: Client, target: Mapping[str, Any]) -> Mapping[str, str]:

@@ -20,6 +20,7 @@ from typing import Any
 from memd.adapters.replica.followed import Followed
 from memd.adapters.sqlite.replica import SqliteReplica
 from memd.domain.errors import MemdError, ReplicaStale
+from memd.domain.model import ReplicaStats
 from memd.limits import MAX_NAMESPACES_FOLLOWED, REPLICA_LAGS_AFTER_S, REPLICA_LOADS, REPLICA_NOTE_S, REPLICA_WAIT_S
 from memd.ports import ChangeBatch, ChangeSource, Clock, Freshness, Head
 
@@ -136,6 +137,14 @@ class Follower:
         here = [one for one in self._followed.values() if one.applied is not None]
         oldest_s = max((now_s - one.fresh_s for one in here), default=0.0)
         return FollowerStats(len(self._followed), len(self._followed) - len(here), oldest_s, self._reachable)
+
+    def position(self, namespace: str) -> ReplicaStats:
+        """How far the copy of the namespace is; does not begin to follow it."""
+        one = self._followed.get(namespace)
+        if one is None or one.applied is None:
+            return ReplicaStats(0, 0, self._reachable)
+        stale_s = max(0.0, self._clock.monotonic_s() - one.fresh_s)
+        return ReplicaStats(one.applied.seq, int(stale_s * 1e6), self._reachable)
 
     # -- what keeps it going
 

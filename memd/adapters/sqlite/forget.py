@@ -22,7 +22,8 @@ from memd.domain.model import Durability, ForgetReceipt, Written
 from memd.domain.visibility import EVERYTHING
 from memd.ports import ForgetPlan, PendingForget
 
-OUT_OF_REACH = ("copies of the data directory made before, such as backups and disk snapshots",)
+OUT_OF_REACH = ()
+"""Beyond what is out of reach of every store, which the use case says."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,11 @@ def _batches(
         connection.close(True)
 
 
-def _memory(memory_id: str, version: int, content: str, vectors: bytes, fields: str) -> IndexRow:
+def spoken_text(content: str, fields: str) -> str:
+    """What is embedded and indexed of a memory; ``fields`` as the row has them."""
     speaker = json.loads(fields).get("speaker", "") if '"speaker"' in fields else ""
-    return IndexRow(memory_id, version, spoken(speaker, content), vectors, fields.encode())
+    return spoken(speaker, content)
+
+
+def _memory(memory_id: str, version: int, content: str, vectors: bytes, fields: str) -> IndexRow:
+    return IndexRow(memory_id, version, spoken_text(content, fields), vectors, fields.encode())

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
+import apsw
+
 from memd.adapters.rows.memory import body_json, fields_json, index_row
 from memd.adapters.rows.procedure import metadata_json, procedure_index_row, stored_demotion
 from memd.adapters.sqlite.connection import rows
@@ -26,6 +28,11 @@ LOADING = -1
 _CURRENT = "replica_current_us"
 Reset = Callable[[str], None]
 """Called on the writer thread after the commit that made a namespace's index worthless."""
+
+
+def is_replica(connection: apsw.Connection) -> bool:
+    """Whether the file was ever filled from elsewhere."""
+    return bool(rows(connection, "SELECT 1 FROM meta WHERE key = ?", (_CURRENT,)))
 
 
 class SqliteReplica:

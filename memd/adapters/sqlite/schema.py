@@ -18,6 +18,7 @@ MIGRATIONS = (
     "0003_lifecycle.sql",
     "0004_summaries.sql",
     "0005_learning.sql",
+    "0006_reembed.sql",
 )
 _MODEL = "embedding_model"
 
@@ -62,16 +63,28 @@ def freeze_model(connection: apsw.Connection, model: EmbeddingModel) -> None:
     if have is None:
         value = json.dumps(asdict(model), ensure_ascii=False)
         connection.execute("INSERT INTO meta (key, value) VALUES (?, ?)", (_MODEL, value)).fetchall()
-    elif _identity(have) != _identity(model):
+    elif not same_model(have, model):
         raise ModelMismatch(
             f"the store was written with the embedding model {have.model_id} ({have.digest[:12]}), "
-            f"configured is {model.model_id} ({model.digest[:12]}): configure the old one, or start on a new data directory"
+            f"configured is {model.model_id} ({model.digest[:12]}): configure the old one, or change the store with: "
+            f"memd reembed --precision {model.precision}"
         )
+
+
+def change_model(connection: apsw.Connection, model: EmbeddingModel) -> None:
+    """Freeze to another model, in the transaction that has put its embeddings in the place of the old ones."""
+    forget_model(connection)
+    freeze_model(connection, model)
 
 
 def forget_model(connection: apsw.Connection) -> None:
     """For a replica whose rows are gone."""
     connection.execute("DELETE FROM meta WHERE key = ?", (_MODEL,)).fetchall()
+
+
+def same_model(one: EmbeddingModel, other: EmbeddingModel) -> bool:
+    """Whether their embeddings may be compared."""
+    return _identity(one) == _identity(other)
 
 
 def _identity(model: EmbeddingModel) -> tuple[str, str, int, str]:

@@ -19,6 +19,10 @@ _UNDIGESTED = (
     f"SELECT {_COLUMNS} FROM session WHERE digested < last_position AND pk > ? AND (end_time IS NOT NULL OR dead = 1"
     " OR last_position - digested >= ? OR update_time <= ? OR expire_time <= ?) ORDER BY pk LIMIT ?"
 )
+_EXPIRED = (
+    f"SELECT {_COLUMNS} FROM session WHERE min(promoted, digested) < last_position AND pk > ?"
+    " AND (dead = 1 OR expire_time <= ?) ORDER BY pk LIMIT ?"
+)
 _SINCE = (
     f"SELECT json_group_array({EVENT_JSON}) FROM (SELECT {EVENT_COLUMNS} FROM event"
     " WHERE session_pk = ? AND position > ? AND position <= ? ORDER BY position LIMIT ?)"
@@ -41,6 +45,11 @@ class SqliteSessionMarks:
         now = self._clock.now_us()
         bindings = (after, events, now - idle_us, now + expires_us, limit)
         found = await self._reads.run(lambda connection: rows(connection, _UNDIGESTED, bindings))
+        return tuple(map(_session, found))
+
+    async def expired(self, limit: int, after: int = 0) -> tuple[MarkedSession, ...]:
+        bindings = (after, self._clock.now_us(), limit)
+        found = await self._reads.run(lambda connection: rows(connection, _EXPIRED, bindings))
         return tuple(map(_session, found))
 
     async def since(self, session: MarkedSession, position: int, limit: int) -> tuple[Event, ...]:

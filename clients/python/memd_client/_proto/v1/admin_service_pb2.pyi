@@ -43,6 +43,8 @@ class GetStatsResponse(google.protobuf.message.Message):
     NAMESPACE_FIELD_NUMBER: builtins.int
     PROCESS_FIELD_NUMBER: builtins.int
     TIERS_FIELD_NUMBER: builtins.int
+    PORTS_FIELD_NUMBER: builtins.int
+    REPLICA_FIELD_NUMBER: builtins.int
     version: builtins.str
     embedding_model: builtins.str
     """Model the store is frozen to, for example "all-MiniLM-L6-v2/int8"; empty when no model could be loaded."""
@@ -61,6 +63,14 @@ class GetStatsResponse(google.protobuf.message.Message):
     def tiers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___TierSettings]:
         """Live tier table."""
 
+    @property
+    def ports(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___PortStats]:
+        """Which store holds what, one for each of "sessions", "memories" (with procedures and steps) and "tasks" (checkpoints)."""
+
+    @property
+    def replica(self) -> global___ReplicaStats:
+        """The daemon's copy of the caller's namespace. Unset where the daemon itself holds the truth."""
+
     def __init__(
         self,
         *,
@@ -71,11 +81,69 @@ class GetStatsResponse(google.protobuf.message.Message):
         namespace: global___NamespaceStats | None = ...,
         process: global___ProcessStats | None = ...,
         tiers: collections.abc.Iterable[global___TierSettings] | None = ...,
+        ports: collections.abc.Iterable[global___PortStats] | None = ...,
+        replica: global___ReplicaStats | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["namespace", b"namespace", "process", b"process", "uptime", b"uptime"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["embedding_model", b"embedding_model", "embedding_model_digest", b"embedding_model_digest", "namespace", b"namespace", "process", b"process", "tiers", b"tiers", "uptime", b"uptime", "version", b"version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["namespace", b"namespace", "process", b"process", "replica", b"replica", "uptime", b"uptime"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["embedding_model", b"embedding_model", "embedding_model_digest", b"embedding_model_digest", "namespace", b"namespace", "ports", b"ports", "process", b"process", "replica", b"replica", "tiers", b"tiers", "uptime", b"uptime", "version", b"version"]) -> None: ...
 
 global___GetStatsResponse = GetStatsResponse
+
+@typing.final
+class PortStats(google.protobuf.message.Message):
+    """Where one kind of data is."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PORT_FIELD_NUMBER: builtins.int
+    STORE_FIELD_NUMBER: builtins.int
+    DURABILITY_FIELD_NUMBER: builtins.int
+    port: builtins.str
+    store: builtins.str
+    """"sqlite", "redis" or "postgres"."""
+    durability: memd_client._proto.v1.common_pb2.Durability.ValueType
+    """What a write there is worth now, as write replies say; DURABILITY_UNKNOWN while Redis is away. Of Postgres as it was at
+    the daemon's start.
+    """
+    def __init__(
+        self,
+        *,
+        port: builtins.str = ...,
+        store: builtins.str = ...,
+        durability: memd_client._proto.v1.common_pb2.Durability.ValueType = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["durability", b"durability", "port", b"port", "store", b"store"]) -> None: ...
+
+global___PortStats = PortStats
+
+@typing.final
+class ReplicaStats(google.protobuf.message.Message):
+    """How far a copy is."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SEQ_FIELD_NUMBER: builtins.int
+    STALENESS_FIELD_NUMBER: builtins.int
+    REACHABLE_FIELD_NUMBER: builtins.int
+    seq: builtins.int
+    """Change number the copy is at; 0 while none of the namespace is here."""
+    reachable: builtins.bool
+    """Whether Postgres answered the last time it was asked."""
+    @property
+    def staleness(self) -> google.protobuf.duration_pb2.Duration:
+        """How long ago the copy was last known to have everything."""
+
+    def __init__(
+        self,
+        *,
+        seq: builtins.int = ...,
+        staleness: google.protobuf.duration_pb2.Duration | None = ...,
+        reachable: builtins.bool = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["staleness", b"staleness"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["reachable", b"reachable", "seq", b"seq", "staleness", b"staleness"]) -> None: ...
+
+global___ReplicaStats = ReplicaStats
 
 @typing.final
 class NamespaceStats(google.protobuf.message.Message):
