@@ -66,6 +66,7 @@ from memd.service.recall import RecallService
 from memd.service.remember import RememberService
 from memd.service.sessions import SessionService
 from memd.service.steps import StepService
+from memd.service.transfer import TransferService
 from memd.service.watch import Bell, WatchService
 from memd.serving import EXIT_FATAL, FATAL_DRAIN_S, Endpoints, Stop, drain
 from memd.stores import Stores
@@ -327,7 +328,12 @@ def _servicers(
         SERVICES["CheckpointService"]: CheckpointServicer(
             CheckpointService(stores.tasks, policy), StepService(stores.steps, config.defaults.step_ttl_us)
         ),
-        SERVICES["AdminService"]: AdminServicer(admin, lifecycle, facts),
+        SERVICES["AdminService"]: AdminServicer(
+            admin,
+            lifecycle,
+            TransferService(stores.transfers, stores.memories, stores.settings, embedder, policy),
+            facts,
+        ),
     }
 
 

@@ -63,6 +63,9 @@ MAX_CONCURRENT_CALLS = 1_024  # the process; over it RESOURCE_EXHAUSTED with a r
 MAX_STREAMS = 128  # the process, of the calls: a watch holds its place for hours, and calls must find one
 MAX_STREAM_S = 86_400.0  # of one stream; a watch is then begun anew where it ended
 WATCH_RECHECK_S = 30.0  # a watch that hears nothing keeps its namespace among those the replica follows
+EXPORT_CHUNK_BYTES = 256 * 1024  # of an export: few messages, and little held for a slow reader
+MAX_EXPORT_LINE_BYTES = 1024 * 1024  # the longest memory, every byte of it escaped, with 16 embeddings
+IMPORT_BATCH = 64  # memories of one commit of an import: other writers wait for it, some 20 ms
 STREAM_STALL_S = 30.0  # a reader that takes nothing, or a sender that sends nothing, for this long is cut
 
 # -- time

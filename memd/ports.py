@@ -43,6 +43,7 @@ from memd.domain.model import (
     WorkingSet,
     Written,
 )
+from memd.domain.portable import Header, PortableMemory, TakenIn
 from memd.domain.steps import Step, StepIntent
 
 T = TypeVar("T")
@@ -398,6 +399,35 @@ class Backups(Protocol):
     async def backup(self, name: str) -> BackupMade:
         """One snapshot, while writes go on; whole and synced when it returns. AlreadyExists, StoreFull; InvalidArgument for a
         name that is more than a name."""
+
+
+class Snapshot(Protocol):
+    """The memories of one moment. Blocks; may be used by one thread at a time. Until it is closed the log of the store keeps
+    growing, and what is deleted stays in it."""
+
+    def __iter__(self) -> Snapshot: ...
+
+    def __next__(self) -> PortableMemory: ...
+
+    def close(self) -> None: ...
+
+
+class Transfers(Protocol):
+    """A namespace as the format of ``domain.portable`` has it."""
+
+    async def export(self, namespace: str) -> tuple[Header, NamespaceSettings, Snapshot]:
+        """All of one moment; settings of version 0 are none. Every Forget that the snapshot does not know has the time of
+        its header or a later one."""
+
+    async def take_in(
+        self, namespace: str, memories: Sequence[PortableMemory], *, exported_us: int, writer: str
+    ) -> TakenIn:
+        """One commit, as every write: memories that are not here are stored as they are, with their earlier states. One that
+        is here as it is, or has expired, is skipped; another state, or another owner of its id, is a conflict and left
+        alone; one that was forgotten here at ``exported_us`` or later stays so."""
+
+    async def take_in_settings(self, namespace: str, settings: NamespaceSettings, *, writer: str) -> TakenIn:
+        """The same, for the settings."""
 
 
 class TaskStore(Protocol):

@@ -30,6 +30,7 @@ from memd.ports import (
     SettingsStore,
     StepLedger,
     TaskStore,
+    Transfers,
 )
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,11 @@ class Stores:
     def backups(self) -> Backups | None:
         """None where the truth is on a server, which has backups of its own."""
         return None if self.postgres else self.local.backups
+
+    @property
+    def transfers(self) -> Transfers | None:
+        """None where the truth is on a server."""
+        return None if self.postgres else self.local.transfers
 
     @property
     def no_pgvector(self) -> str:

@@ -30,8 +30,6 @@ UNSERVED = {
     for name in METHODS
     if name.rpartition("/")[2]
     in {
-        "ExportNamespace",
-        "ImportNamespace",
         "Reembed",
     }
 }

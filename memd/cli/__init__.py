@@ -34,6 +34,8 @@ COMMANDS: Mapping[str, str] = {
     "version": "memd.cli.status",
     "model": "memd.cli.model",
     "verify": "memd.cli.verify",
+    "export": "memd.cli.transfer",
+    "import": "memd.cli.transfer",
     "backup": "memd.cli.backup",
     "restore": "memd.cli.backup",
     "reembed": "memd.cli.reembed",

@@ -88,6 +88,7 @@ def build_parser() -> Parser:
         _status,
         _model,
         _verify,
+        _transfer,
         _backup,
         _reembed,
         _lifecycle,
@@ -388,6 +389,30 @@ def _verify(add: Add) -> None:
         "--offline", action="store_true", help="no daemon: take the lock of --data-dir and check the files"
     )
     parser.add_argument("--data-dir", metavar="DIR", help="with --offline: the data directory")
+    _add_json(parser)
+
+
+def _transfer(add: Add) -> None:
+    parser = add(
+        "export",
+        "write the memories of a namespace to a file",
+        "Write the memories of the namespace, all users', with their revisions and embeddings, and its settings as JSON\n"
+        "lines. Procedures, sessions, checkpoints and steps are not in it. Needs the admin right; embedded storage only.",
+        "  memd export home.jsonl\n  memd export - | gzip > home.jsonl.gz",
+        operands=" FILE",
+    )
+    parser.add_argument("file", metavar="FILE", help="must not exist; - is stdout")
+    _add_json(parser)
+    parser = add(
+        "import",
+        "take the file of an export in",
+        "Take the file of an export in. What is there already is skipped, so an import that was interrupted is run again;\n"
+        "other memories under the same ids are left alone, which is said at the end. Needs the admin right; embedded only.",
+        "  memd import home.jsonl\n  zcat home.jsonl.gz | memd import - --into office",
+        operands=" FILE",
+    )
+    parser.add_argument("file", metavar="FILE", help="- is stdin")
+    parser.add_argument("--into", metavar="NAMESPACE", help="take a file of another namespace in, into this one")
     _add_json(parser)
 
 

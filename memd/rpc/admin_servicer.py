@@ -1,14 +1,16 @@
-"""AdminService: check, convert, call, convert. Export, import and re-embedding are not served yet."""
+"""AdminService: check, convert, call, convert. Re-embedding is not served yet."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 
 from memd_client._proto.v1 import admin_service_pb2 as ads
 
+from memd.domain.errors import InvalidArgument, PermissionDenied
 from memd.domain.identity import Right
-from memd.domain.model import EmbeddingModel, PortStats, ReplicaStats, TierName
+from memd.domain.model import EmbeddingModel, PortStats, ReplicaStats, Scope, TierName
 from memd.domain.settings import TierSettings
 from memd.rpc import convert_admin
 from memd.rpc.calls import Call
@@ -16,6 +18,7 @@ from memd.rpc.convert_admin import ProcessStats
 from memd.rpc.convert_common import duration, receipt, timestamp
 from memd.service.admin import AdminService
 from memd.service.lifecycle import LifecycleService
+from memd.service.transfer import TransferService
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +35,12 @@ class DaemonFacts:
 
 
 class AdminServicer:
-    def __init__(self, admin: AdminService, lifecycle: LifecycleService, facts: DaemonFacts) -> None:
+    def __init__(
+        self, admin: AdminService, lifecycle: LifecycleService, transfers: TransferService, facts: DaemonFacts
+    ) -> None:
         self._admin = admin
         self._lifecycle = lifecycle
+        self._transfers = transfers
         self._facts = facts
 
     async def GetStats(self, request: ads.GetStatsRequest, call: Call) -> ads.GetStatsResponse:
@@ -95,3 +101,34 @@ class AdminServicer:
         return ads.BackupResponse(
             bytes=made.bytes, backup_time=timestamp(made.backup_time_us), not_included=made.not_included
         )
+
+    async def ExportNamespace(
+        self, request: ads.ExportNamespaceRequest, call: Call
+    ) -> AsyncGenerator[ads.ExportNamespaceResponse, None]:
+        scope = _whole_namespace(call.scope(request.scope))
+        async with contextlib.aclosing(self._transfers.export(scope.namespace)) as chunks:
+            async for chunk in chunks:
+                yield ads.ExportNamespaceResponse(chunk=chunk)
+
+    async def ImportNamespace(
+        self, requests: AsyncIterator[ads.ImportNamespaceRequest], call: Call
+    ) -> ads.ImportNamespaceResponse:
+        first = await anext(requests, None)
+        if first is None:
+            raise InvalidArgument("the first message must have the scope", field="scope")
+        scope = _whole_namespace(call.scope(first.scope))
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield first.chunk
+            async for request in requests:
+                yield request.chunk
+
+        taken = await self._transfers.import_(scope.namespace, chunks(), into=first.into, writer=call.caller.writer)
+        return ads.ImportNamespaceResponse(imported=taken.imported, skipped=taken.skipped, forgotten=taken.forgotten)
+
+
+def _whole_namespace(scope: Scope) -> Scope:
+    """PermissionDenied for a credential that is fixed to a user or an agent: a transfer is of everybody's."""
+    if scope.user_id or scope.agent_id or scope.session_id:
+        raise PermissionDenied("export and import are of a whole namespace: the scope must name nothing else")
+    return scope

@@ -97,7 +97,7 @@ class AdminService:
 
         VersionConflict unless ``expected_version`` is 0 or current; WrongState for an index that cannot be had.
         """
-        _check(changes)
+        check_settings(changes)
         if changes.index == "pgvector" and self._no_pgvector:
             raise WrongState(self._no_pgvector)
         async with self._updating:
@@ -142,7 +142,7 @@ class AdminService:
         )
 
 
-def _check(settings: NamespaceSettings) -> None:
+def check_settings(settings: NamespaceSettings) -> None:
     for name, (least, most) in _BOUNDS.items():
         value = getattr(settings, name)
         if value is not None and not least <= value <= most:

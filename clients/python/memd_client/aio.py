@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
@@ -16,7 +16,7 @@ import grpc.aio
 from memd_client import errors
 from memd_client.base import ClientBase
 from memd_client.bind import build, documented
-from memd_client.calls import admin, checkpoints, memories, procedures, steps
+from memd_client.calls import admin, checkpoints, memories, procedures, steps, transfers
 from memd_client.calls import sessions as session
 from memd_client.calls.call import Call, following
 from memd_client.connection import CHANNEL_OPTIONS, STUBS, Connection, checked_timeout
@@ -24,11 +24,12 @@ from memd_client.filters import Expr
 from memd_client.retry import pause_s
 from memd_client.step_flow import DEFAULT_LEASE, OnDoubt, StepOptions
 from memd_client.tasks import AsyncResumableTask
-from memd_client.types import Page, Position, Scope
+from memd_client.types import Imported, Page, Position, Scope
 from memd_client.watch import AsyncWatch
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Chunks: TypeAlias = AsyncIterable[bytes]
 T = TypeVar("T")
 
 
@@ -127,6 +128,17 @@ class AsyncClient(ClientBase):
     run_lifecycle = _method(admin.run_lifecycle)
     health = _method(admin.health)
 
+    async def export_namespace(self) -> AsyncIterator[bytes]:
+        """The memories of the namespace, all users', as the lines of a file, in chunks. Needs the admin right; embedded
+        storage only."""
+        async for chunk in self._transport.replies(transfers.export(self._scope)):
+            yield chunk
+
+    async def import_namespace(self, chunks: Chunks, *, into: str = "") -> Imported:
+        """Take the file of an export in. It may be sent again: what is there is skipped. ``into``: the name of this
+        namespace, to take in a file of another one. AlreadyExists at the end when other memories have ids of the file's."""
+        return await self._transport.upload(transfers.async_import_requests(self._scope, chunks, into))
+
     async def close(self) -> None:
         """Close the connection, of all views."""
         await self._transport.close()
@@ -200,6 +212,31 @@ class _Transport:
         if self._channel is None:
             self._connect()
         return getattr(self._stubs[call.service], call.method)(call.request, metadata=self._connection.metadata)
+
+    async def replies(self, call: Call[R]) -> AsyncIterator[R]:
+        """Those of a stream that ends by itself."""
+        stream = self.stream(call)
+        try:
+            async for message in stream:
+                yield call.parse(message)
+        except grpc.aio.AioRpcError as exc:
+            raise errors.from_status(
+                exc.code(), exc.details(), exc.trailing_metadata(), address=self._connection.address
+            ) from exc
+        finally:
+            stream.cancel()
+
+    async def upload(self, requests: AsyncIterator[Any]) -> Imported:
+        """One try, without a deadline."""
+        if self._channel is None:
+            self._connect()
+        rpc = self._stubs["AdminService"].ImportNamespace
+        try:
+            return transfers.imported(await rpc(requests, metadata=self._connection.metadata))
+        except grpc.aio.AioRpcError as exc:
+            raise errors.from_status(
+                exc.code(), exc.details(), exc.trailing_metadata(), address=self._connection.address
+            ) from exc
 
     async def close(self) -> None:
         """No call after this."""

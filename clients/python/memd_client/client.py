@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar
 
 import grpc
 
 from memd_client import errors
 from memd_client.base import ClientBase
 from memd_client.bind import build, documented
-from memd_client.calls import admin, checkpoints, memories, procedures, steps
+from memd_client.calls import admin, checkpoints, memories, procedures, steps, transfers
 from memd_client.calls import sessions as session
 from memd_client.calls.call import Call, following
 from memd_client.connection import CHANNEL_OPTIONS, STUBS, Connection, checked_timeout
@@ -22,11 +22,12 @@ from memd_client.filters import Expr
 from memd_client.retry import pause_s
 from memd_client.step_flow import DEFAULT_LEASE, OnDoubt, StepOptions
 from memd_client.tasks import ResumableTask
-from memd_client.types import Page, Position, Scope
+from memd_client.types import Imported, Page, Position, Scope
 from memd_client.watch import Watch
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Chunks: TypeAlias = Iterable[bytes]
 T = TypeVar("T")
 
 
@@ -121,6 +122,16 @@ class Client(ClientBase):
     run_lifecycle = _method(admin.run_lifecycle)
     health = _method(admin.health)
 
+    def export_namespace(self) -> Iterator[bytes]:
+        """The memories of the namespace, all users', as the lines of a file, in chunks. Needs the admin right; embedded
+        storage only."""
+        yield from self._transport.replies(transfers.export(self._scope))
+
+    def import_namespace(self, chunks: Chunks, *, into: str = "") -> Imported:
+        """Take the file of an export in. It may be sent again: what is there is skipped. ``into``: the name of this
+        namespace, to take in a file of another one. AlreadyExists at the end when other memories have ids of the file's."""
+        return self._transport.upload(transfers.import_requests(self._scope, chunks, into))
+
     def close(self) -> None:
         """Close the connection, of all views."""
         self._transport.close()
@@ -182,6 +193,29 @@ class _Transport:
     def stream(self, call: Call[Any]) -> Any:
         """The stream of its replies, as they come; without a deadline."""
         return getattr(self._stubs[call.service], call.method)(call.request, metadata=self._connection.metadata)
+
+    def replies(self, call: Call[R]) -> Iterator[R]:
+        """Those of a stream that ends by itself."""
+        stream = self.stream(call)
+        try:
+            for message in stream:
+                yield call.parse(message)
+        except grpc.RpcError as exc:
+            raise errors.from_status(
+                exc.code(), exc.details(), exc.trailing_metadata(), address=self._connection.address
+            ) from exc
+        finally:
+            stream.cancel()
+
+    def upload(self, requests: Iterator[Any]) -> Imported:
+        """One try, without a deadline."""
+        rpc = self._stubs["AdminService"].ImportNamespace
+        try:
+            return transfers.imported(rpc(requests, metadata=self._connection.metadata))
+        except grpc.RpcError as exc:
+            raise errors.from_status(
+                exc.code(), exc.details(), exc.trailing_metadata(), address=self._connection.address
+            ) from exc
 
     def close(self) -> None:
         """No call after this."""

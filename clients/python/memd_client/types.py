@@ -483,6 +483,16 @@ class NamespaceSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Imported:
+    """What became of the memories (and the settings) of an export. ``skipped``: there as they are in the file, or expired;
+    ``forgotten``: since the export was made."""
+
+    imported: int
+    skipped: int
+    forgotten: int
+
+
+@dataclass(frozen=True, slots=True)
 class Backup:
     """A copy of the store, as it was at ``backup_time``."""
 

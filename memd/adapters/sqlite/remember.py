@@ -40,7 +40,7 @@ def upsert(
     if wanted.supersedes:
         _close(tx, wanted, writer)
     if stored is None:
-        _insert(tx, replace(wanted, version=1, create_time=tx.now_us, update_time=tx.now_us), draft.embeddings)
+        insert(tx, replace(wanted, version=1, create_time=tx.now_us, update_time=tx.now_us), draft.embeddings)
         return RememberedMemory(wanted.memory_id, 1, True, len(draft.embeddings))
     version = stored.memory.version + 1
     changed = replace(
@@ -74,7 +74,8 @@ def stored_vectors(tx: Transaction, memory_pk: int) -> bytes:
     return bytes(found[0]) if found else b""
 
 
-def _insert(tx: Transaction, new: Memory, embeddings: Sequence[bytes]) -> None:
+def insert(tx: Transaction, new: Memory, embeddings: Sequence[bytes]) -> int:
+    """A row for a memory that is not there; its key."""
     scope = new.scope
     tx.execute("DELETE FROM memory WHERE namespace = ? AND memory_id = ?", (scope.namespace, new.memory_id))  # expired
     tx.execute(
@@ -93,8 +94,10 @@ def _insert(tx: Transaction, new: Memory, embeddings: Sequence[bytes]) -> None:
             new.content,
         ),
     )
-    vectors = _write_vectors(tx, tx.connection.last_insert_rowid(), embeddings)
+    memory_pk = tx.connection.last_insert_rowid()
+    vectors = _write_vectors(tx, memory_pk, embeddings)
     tx.put(scope.namespace, "memory", index_row(new, vectors))
+    return memory_pk
 
 
 def _write_vectors(tx: Transaction, memory_pk: int, embeddings: Sequence[bytes]) -> bytes:

@@ -16,7 +16,7 @@ from memd.domain.model import Durability, NamespaceSettings, RequestKey, Written
 from memd.ports import Clock
 
 STORE = "settings"
-_SELECT = "SELECT version, body FROM namespace_settings WHERE namespace = ?"
+SELECT_SETTINGS = "SELECT version, body FROM namespace_settings WHERE namespace = ?"
 _COUNTS = (
     "SELECT (SELECT count(*) FROM memory WHERE namespace = ?1 AND coalesce(expire_time, ?2 + 1) > ?2),"
     " (SELECT count(*) FROM procedure WHERE namespace = ?1),"
@@ -37,7 +37,7 @@ class SqliteSettings:
         self._clock = clock
 
     async def settings(self, namespace: str) -> NamespaceSettings:
-        return _decode(await self._reads.run(lambda connection: row(connection, _SELECT, (namespace,))))
+        return decode_settings(await self._reads.run(lambda connection: row(connection, SELECT_SETTINGS, (namespace,))))
 
     async def put_settings(
         self,
@@ -52,7 +52,7 @@ class SqliteSettings:
             known = requests.find(tx, STORE, request)
             if known is not None:
                 return Written(NamespaceSettings(**known[1]), known[0], Durability.SYNCED, replayed=True)
-            current = _decode(tx.row(_SELECT, (namespace,))).version
+            current = decode_settings(tx.row(SELECT_SETTINGS, (namespace,))).version
             if expected_version not in (0, current):
                 raise VersionConflict("the settings have another version", current_version=current)
             stored = replace(settings, version=current + 1)
@@ -79,5 +79,5 @@ def write_settings(tx: Transaction, namespace: str, settings: NamespaceSettings)
     )
 
 
-def _decode(found: Row | None) -> NamespaceSettings:
+def decode_settings(found: Row | None) -> NamespaceSettings:
     return NamespaceSettings(**json.loads(found[1])) if found else NamespaceSettings()

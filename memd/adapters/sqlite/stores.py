@@ -30,6 +30,7 @@ from memd.adapters.sqlite.settings import SqliteSettings
 from memd.adapters.sqlite.steps import SqliteSteps
 from memd.adapters.sqlite.tasks import SqliteTasks
 from memd.adapters.sqlite.tombstones import Tombstones
+from memd.adapters.sqlite.transfers import SqliteTransfers
 from memd.adapters.sqlite.watching import SqliteChangeLog
 from memd.adapters.sqlite.writer import Writer
 from memd.domain.model import EmbeddingModel
@@ -46,7 +47,7 @@ class StoreStats:
 
 class SqliteStores:
     """The embedded stores of one directory, each an attribute: sessions and their marks, memories, procedures, settings,
-    tasks, steps, leases; backups of them all; and ``replica``, which fills them where the truth is elsewhere."""
+    tasks, steps, leases; transfers; backups of them all; and ``replica``, which fills them where the truth is elsewhere."""
 
     def __init__(
         self,
@@ -87,6 +88,7 @@ class SqliteStores:
         self.steps = SqliteSteps(self._writer, self._reads, clock)
         self.change_log = SqliteChangeLog(self._reads, clock)
         self.backups = SqliteBackups(directory.path, self._readers, clock)
+        self.transfers = SqliteTransfers(self._writer, self._readers, guard)
         self.replica = SqliteReplica(self._writer, self._reads, guard, cache.resetting(reset))
         self.failed = self._writer.failed
         """Set once a commit has failed in a way that leaves its outcome unknown: the process must stop."""

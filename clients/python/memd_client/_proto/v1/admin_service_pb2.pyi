@@ -639,7 +639,13 @@ class ImportNamespaceRequest(google.protobuf.message.Message):
 
     SCOPE_FIELD_NUMBER: builtins.int
     CHUNK_FIELD_NUMBER: builtins.int
+    INTO_FIELD_NUMBER: builtins.int
     chunk: builtins.bytes
+    """The next piece of the file, cut anywhere; a line has at most MAX_EXPORT_LINE_BYTES."""
+    into: builtins.str
+    """On the first message: the namespace of the call once more, to take in a file of another one, which is FAILED_PRECONDITION
+    otherwise.
+    """
     @property
     def scope(self) -> memd_client._proto.v1.common_pb2.Scope:
         """On the first message."""
@@ -649,27 +655,35 @@ class ImportNamespaceRequest(google.protobuf.message.Message):
         *,
         scope: memd_client._proto.v1.common_pb2.Scope | None = ...,
         chunk: builtins.bytes = ...,
+        into: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["scope", b"scope"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["chunk", b"chunk", "scope", b"scope"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["chunk", b"chunk", "into", b"into", "scope", b"scope"]) -> None: ...
 
 global___ImportNamespaceRequest = ImportNamespaceRequest
 
 @typing.final
 class ImportNamespaceResponse(google.protobuf.message.Message):
+    """Memories, and the settings."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     IMPORTED_FIELD_NUMBER: builtins.int
     SKIPPED_FIELD_NUMBER: builtins.int
+    FORGOTTEN_FIELD_NUMBER: builtins.int
     imported: builtins.int
     skipped: builtins.int
+    """There as they are in the file, or expired."""
+    forgotten: builtins.int
+    """Forgotten since the export was made."""
     def __init__(
         self,
         *,
         imported: builtins.int = ...,
         skipped: builtins.int = ...,
+        forgotten: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["imported", b"imported", "skipped", b"skipped"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["forgotten", b"forgotten", "imported", b"imported", "skipped", b"skipped"]) -> None: ...
 
 global___ImportNamespaceResponse = ImportNamespaceResponse
 

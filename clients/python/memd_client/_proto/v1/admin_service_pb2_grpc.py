@@ -122,14 +122,17 @@ class AdminServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ExportNamespace(self, request, context):
-        """A namespace as versioned JSON lines. Not served yet: UNIMPLEMENTED.
+        """The memories of the caller's namespace with their revisions and embeddings, and its settings, as versioned JSON lines of
+        one moment. Embedded storage only; needs the admin right. Procedures, sessions, checkpoints and steps are not in it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ImportNamespace(self, request_iterator, context):
-        """The reverse of ExportNamespace. Not served yet: UNIMPLEMENTED.
+        """The reverse of ExportNamespace: memories are stored as they were, and found at once. One that was interrupted is run
+        again: what is there as it is in the file is skipped. ALREADY_EXISTS at the end when there were others under the same id;
+        they are left alone. What was forgotten here after the export was made stays forgotten. INVALID_ARGUMENT names the line.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -55,13 +55,18 @@ class AdminServiceStub:
         memd_client._proto.v1.admin_service_pb2.ExportNamespaceRequest,
         memd_client._proto.v1.admin_service_pb2.ExportNamespaceResponse,
     ]
-    """A namespace as versioned JSON lines. Not served yet: UNIMPLEMENTED."""
+    """The memories of the caller's namespace with their revisions and embeddings, and its settings, as versioned JSON lines of
+    one moment. Embedded storage only; needs the admin right. Procedures, sessions, checkpoints and steps are not in it.
+    """
 
     ImportNamespace: grpc.StreamUnaryMultiCallable[
         memd_client._proto.v1.admin_service_pb2.ImportNamespaceRequest,
         memd_client._proto.v1.admin_service_pb2.ImportNamespaceResponse,
     ]
-    """The reverse of ExportNamespace. Not served yet: UNIMPLEMENTED."""
+    """The reverse of ExportNamespace: memories are stored as they were, and found at once. One that was interrupted is run
+    again: what is there as it is in the file is skipped. ALREADY_EXISTS at the end when there were others under the same id;
+    they are left alone. What was forgotten here after the export was made stays forgotten. INVALID_ARGUMENT names the line.
+    """
 
     Backup: grpc.UnaryUnaryMultiCallable[
         memd_client._proto.v1.admin_service_pb2.BackupRequest,
@@ -114,13 +119,18 @@ class AdminServiceAsyncStub:
         memd_client._proto.v1.admin_service_pb2.ExportNamespaceRequest,
         memd_client._proto.v1.admin_service_pb2.ExportNamespaceResponse,
     ]
-    """A namespace as versioned JSON lines. Not served yet: UNIMPLEMENTED."""
+    """The memories of the caller's namespace with their revisions and embeddings, and its settings, as versioned JSON lines of
+    one moment. Embedded storage only; needs the admin right. Procedures, sessions, checkpoints and steps are not in it.
+    """
 
     ImportNamespace: grpc.aio.StreamUnaryMultiCallable[
         memd_client._proto.v1.admin_service_pb2.ImportNamespaceRequest,
         memd_client._proto.v1.admin_service_pb2.ImportNamespaceResponse,
     ]
-    """The reverse of ExportNamespace. Not served yet: UNIMPLEMENTED."""
+    """The reverse of ExportNamespace: memories are stored as they were, and found at once. One that was interrupted is run
+    again: what is there as it is in the file is skipped. ALREADY_EXISTS at the end when there were others under the same id;
+    they are left alone. What was forgotten here after the export was made stays forgotten. INVALID_ARGUMENT names the line.
+    """
 
     Backup: grpc.aio.UnaryUnaryMultiCallable[
         memd_client._proto.v1.admin_service_pb2.BackupRequest,
@@ -185,7 +195,9 @@ class AdminServiceServicer(metaclass=abc.ABCMeta):
         request: memd_client._proto.v1.admin_service_pb2.ExportNamespaceRequest,
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[memd_client._proto.v1.admin_service_pb2.ExportNamespaceResponse], collections.abc.AsyncIterator[memd_client._proto.v1.admin_service_pb2.ExportNamespaceResponse]]:
-        """A namespace as versioned JSON lines. Not served yet: UNIMPLEMENTED."""
+        """The memories of the caller's namespace with their revisions and embeddings, and its settings, as versioned JSON lines of
+        one moment. Embedded storage only; needs the admin right. Procedures, sessions, checkpoints and steps are not in it.
+        """
 
     @abc.abstractmethod
     def ImportNamespace(
@@ -193,7 +205,10 @@ class AdminServiceServicer(metaclass=abc.ABCMeta):
         request_iterator: _MaybeAsyncIterator[memd_client._proto.v1.admin_service_pb2.ImportNamespaceRequest],
         context: _ServicerContext,
     ) -> typing.Union[memd_client._proto.v1.admin_service_pb2.ImportNamespaceResponse, collections.abc.Awaitable[memd_client._proto.v1.admin_service_pb2.ImportNamespaceResponse]]:
-        """The reverse of ExportNamespace. Not served yet: UNIMPLEMENTED."""
+        """The reverse of ExportNamespace: memories are stored as they were, and found at once. One that was interrupted is run
+        again: what is there as it is in the file is skipped. ALREADY_EXISTS at the end when there were others under the same id;
+        they are left alone. What was forgotten here after the export was made stays forgotten. INVALID_ARGUMENT names the line.
+        """
 
     @abc.abstractmethod
     def Backup(
