@@ -74,8 +74,10 @@ def test_killed_in_the_middle(tmp_path: Path) -> None:
     """Killed at a random moment of compression, again and again; afterwards all is there once."""
     dice = random.Random(6)
     events = 0
-    with Daemon(tmp_path / "daemon") as daemon:
-        for _ in range(scaled(10)):
+    kills = scaled(10)
+    every_event = {"MEMD_TIERS_EPISODIC_MAX_ITEMS": str(21 * kills + 1)}  # or the oldest would go, as configured
+    with Daemon(tmp_path / "daemon", environment=every_event) as daemon:
+        for _ in range(kills):
             with Client(daemon.address, **TALK) as memd:
                 memd.observe(said(events + 1, 21))
                 events += 21
