@@ -37,7 +37,8 @@ class _OfferReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     OFFER_REASON_NO_BETTER: _OfferReason.ValueType  # 3
     """Its own record has fallen, and there is no good version to take its place."""
 
-class OfferReason(_OfferReason, metaclass=_OfferReasonEnumTypeWrapper): ...
+class OfferReason(_OfferReason, metaclass=_OfferReasonEnumTypeWrapper):
+    """Why a version is the one that is offered."""
 
 OFFER_REASON_UNSPECIFIED: OfferReason.ValueType  # 0
 OFFER_REASON_NEWEST: OfferReason.ValueType  # 1
