@@ -11,13 +11,12 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from time import perf_counter
 
 from google.protobuf.descriptor import ServiceDescriptor
 
-from memd import __version__, _core, log, stores, summarizers, testing_hooks
+from memd import __version__, _core, background, log, stores, summarizers, testing_hooks
 from memd.adapters.clock import SystemClock
 from memd.adapters.embed_onnx import AbsentEmbedder, OnnxEmbedder
 from memd.adapters.embed_onnx.cache import FORMS, Form, form_of, model_dir
@@ -27,27 +26,19 @@ from memd.adapters.index_files import IndexFiles
 from memd.adapters.index_routes import RoutedIndex
 from memd.adapters.pack import RustContextPacker
 from memd.adapters.postgres import SearchMoves
-from memd.adapters.summarize.extractive import ExtractiveSummarizer
-from memd.adapters.summarize.fallback import FallbackSummarizer
 from memd.config import Config, EmbeddingConfig
 from memd.domain.errors import ConfigError, InvalidArgument, MemdError, ModelUnavailable, Unavailable
 from memd.domain.model import EmbeddingModel, TierName
 from memd.limits import (
-    COMPRESSIONS_AT_ONCE,
-    CONSOLIDATE_GRACE_US,
-    DIGEST_INTERVAL_S,
     MAX_NAMESPACES_LOADED,
     MEGABYTE,
-    PROMOTE_INTERVAL_S,
-    SEARCH_MOVE_INTERVAL_S,
-    SWEEP_ROWS,
 )
 from memd.metrics import Metrics, rss_bytes
-from memd.ports import Embedder, NamespaceIndex, SummarizerCounts, Tier
+from memd.ports import Embedder, NamespaceIndex, Tier
 from memd.rpc.admin_servicer import AdminServicer, DaemonFacts
 from memd.rpc.calls import Authenticate, Calls
 from memd.rpc.checkpoint_servicer import CheckpointServicer
-from memd.rpc.convert_admin import CompressionStats, ProcessStats
+from memd.rpc.convert_admin import ProcessStats
 from memd.rpc.credentials import TokenFile, as_local_owner
 from memd.rpc.memory_servicer import MemoryServicer
 from memd.rpc.procedure_servicer import ProcedureServicer
@@ -55,10 +46,8 @@ from memd.rpc.server import SERVICES, Health, main_server
 from memd.rpc.session_servicer import SessionServicer
 from memd.service.admin import AdminService
 from memd.service.checkpoints import CheckpointService
-from memd.service.compression import CompressionService
-from memd.service.consolidation import Consolidator
 from memd.service.forget import ForgetService
-from memd.service.lifecycle import ExpirySweeper, LifecycleService
+from memd.service.lifecycle import LifecycleService
 from memd.service.observe import ObserveService
 from memd.service.policy import PolicySource
 from memd.service.procedures import ProcedureService
@@ -70,7 +59,7 @@ from memd.service.transfer import TransferService
 from memd.service.watch import Bell, WatchService
 from memd.serving import EXIT_FATAL, FATAL_DRAIN_S, Endpoints, Stop, drain
 from memd.stores import Stores
-from memd.tasks import Supervisor, survives
+from memd.tasks import Supervisor
 from memd.tiers.episodic import EpisodicTier
 from memd.tiers.procedural import ProceduralTier
 from memd.tiers.replicated import ReplicatedTier
@@ -81,15 +70,10 @@ from memd.tiers.working import WorkingTier
 logger = logging.getLogger(__name__)
 
 EXIT_START_FAILED = 1
-SWEEP_INTERVAL_S = 30.0
 FINISH_INTERVAL_S = 5.0
 """How soon a Forget goes on that the store stopped half way, for example with a full disk."""
-HINTS_PAUSE_S = 1.0
-"""Before hints are asked for again, after they ended: the poll goes on meanwhile."""
 PRELOAD_WAIT_S = 1.0
 """Ready no later than this after the stores, whatever the indexes still have to load: exact scans answer meanwhile."""
-LOCAL_HOLDER = "this data directory"
-"""Of the leases in it: its lock lets one daemon in, and the next one goes on at once."""
 CLOSE_TIMEOUT_S = 5.0
 """A daemon whose store has failed is gone after this, whatever hangs."""
 SWITCH_INTERVAL_S = 0.0005
@@ -127,12 +111,12 @@ async def _run(config: Config, environ: Mapping[str, str]) -> int:
         if model is not None:
             stack.push_async_callback(model.close)
         parts = await stack.enter_async_context(_opened(config, clock, hooks, stop))
-        compression = _compression(parts, model, counter)
+        compression = background.compression(parts.stores, model, counter, clock)
         health = Health()
         await health.set_serving(False)
         metrics = Metrics()
-        consolidator = _consolidator(config, parts)
-        sweeper = _sweeper(parts.stores, consolidator)
+        consolidator = background.consolidator(config, parts.stores, parts.index, parts.embedder, clock)
+        sweeper = background.sweeper(parts.stores, consolidator)
         lifecycle = LifecycleService(sweeper, consolidator)
         calls = Calls(_servicers(config, parts, compression, lifecycle, metrics, started), authenticate, metrics)
         servers = endpoints.bind(main_server(calls, health, reflect=config.server.reflection), health)
@@ -142,12 +126,7 @@ async def _run(config: Config, environ: Mapping[str, str]) -> int:
         supervisor = Supervisor()
         stack.push_async_callback(supervisor.close)
         await _finish_forgets(parts, supervisor)
-        if consolidator is not None:
-            supervisor.every("promote episodes", PROMOTE_INTERVAL_S, consolidator.promote_once)
-            supervisor.every("digest sessions", DIGEST_INTERVAL_S, consolidator.digest_once)
-        _start_background(config, parts.stores, compression, sweeper, supervisor)
-        if parts.moves is not None:
-            supervisor.every("move search", SEARCH_MOVE_INTERVAL_S, parts.moves.run_once)
+        background.start(supervisor, config, parts.stores, parts.moves, compression, consolidator, sweeper)
         stop.on_signals(lambda: _reload(authenticate))
         for server in servers:
             await server.start()
@@ -265,30 +244,10 @@ def _reload(authenticate: Authenticate) -> None:
 # -- what is built on them
 
 
-@dataclass(frozen=True, slots=True)
-class _Compression:
-    """``model``: the hosted one, where there is one."""
-
-    service: CompressionService
-    model: FallbackSummarizer | None
-    counter: _core.TokenCounter
-
-    def stats(self) -> CompressionStats:
-        return CompressionStats(
-            self.service.queue_depth, self.service.counts, self.model.counts if self.model else SummarizerCounts()
-        )
-
-
-def _compression(parts: _Parts, model: FallbackSummarizer | None, counter: _core.TokenCounter) -> _Compression:
-    extractive = ExtractiveSummarizer(counter)
-    service = CompressionService(parts.stores.sessions, model or extractive, extractive, parts.clock)
-    return _Compression(service, model, counter)
-
-
 def _servicers(
     config: Config,
     parts: _Parts,
-    compression: _Compression,
+    compression: background.Compression,
     lifecycle: LifecycleService,
     metrics: Metrics,
     started: float,
@@ -368,46 +327,6 @@ async def _finish_forgets(parts: _Parts, supervisor: Supervisor) -> None:
     supervisor.every("finish forgets", FINISH_INTERVAL_S, forget.resume)
 
 
-def _consolidator(config: Config, parts: _Parts) -> Consolidator | None:
-    """None where it is switched off, or sessions are on a server: what they leave is made on embedded storage alone."""
-    stores = parts.stores
-    if not (stores.embedded and config.consolidation.enabled):
-        return None
-    stores.local.sessions.consolidation_grace_us = CONSOLIDATE_GRACE_US
-    policy = PolicySource(stores.settings, config.defaults)
-    return Consolidator(
-        stores.local.marks,
-        stores.memories,
-        RememberService(stores.memories, parts.embedder, stores.settings, policy, parts.clock),
-        parts.index,
-        parts.embedder,
-        ExtractiveSummarizer(_core.TokenCounter()),
-        stores.local.leases,
-        parts.clock,
-        LOCAL_HOLDER,
-    )
-
-
-def _sweeper(stores: Stores, consolidator: Consolidator | None) -> ExpirySweeper:
-    """Every sweep comes after a drain: what expired while nobody was running is consolidated before it goes."""
-    before = None
-    if consolidator is not None:
-        before = partial(survives, "consolidate expired", consolidator.drain_expired)
-    return ExpirySweeper(stores.sessions, stores.memories, stores.tasks, stores.steps, before)
-
-
-def _start_background(
-    config: Config, stores: Stores, compression: _Compression, sweeper: ExpirySweeper, supervisor: Supervisor
-) -> None:
-    supervisor.every("sweep", SWEEP_INTERVAL_S, sweeper.run_once)
-    for _ in range(COMPRESSIONS_AT_ONCE):
-        supervisor.every("compress", 0.0, compression.service.work)
-    if stores.follower is not None:
-        supervisor.every("follow", config.replica.poll_s, stores.follower.poll)
-        supervisor.every("hints", HINTS_PAUSE_S, stores.follower.listen)
-        supervisor.every("sweep replica", SWEEP_INTERVAL_S, lambda: stores.local.replica.sweep(SWEEP_ROWS))
-
-
 async def _preload(stores: Stores, index: RustNamespaceIndex, moves: SearchMoves | None) -> None:
     """Load the indexes, for at most PRELOAD_WAIT_S; the rest goes on behind the first answers."""
     namespaces = await stores.local.memories.namespaces()
@@ -420,7 +339,7 @@ async def _preload(stores: Stores, index: RustNamespaceIndex, moves: SearchMoves
 # -- what is told about it
 
 
-def _process_stats(parts: _Parts, compression: _Compression) -> ProcessStats:
+def _process_stats(parts: _Parts, compression: background.Compression) -> ProcessStats:
     embed, stores = parts.embedder.stats(), parts.stores.local.stats()
     return ProcessStats(
         rss_bytes=rss_bytes(),
@@ -436,7 +355,7 @@ def _process_stats(parts: _Parts, compression: _Compression) -> ProcessStats:
     )
 
 
-def _gauges(parts: _Parts, compression: _Compression, calls: Calls) -> Callable[[], Mapping[str, float]]:
+def _gauges(parts: _Parts, compression: background.Compression, calls: Calls) -> Callable[[], Mapping[str, float]]:
     loop = asyncio.get_running_loop()
 
     def read() -> Mapping[str, float]:
