@@ -28,8 +28,8 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """``model``: ``model_name`` of what made the embeddings, "" where there are none. ``seq`` and ``epoch``: where the change log stood. ``time_us``: what was forgotten from then on is not known to the
-    export."""
+    """``model``: ``model_name`` of what made the embeddings, "" where there are none. ``seq`` and ``epoch``: where the change
+    log stood. ``time_us``: what was forgotten from then on is not known to the export."""
 
     namespace: str
     model: str
