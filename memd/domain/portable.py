@@ -1,6 +1,6 @@
 """The export format: JSON lines, one object with one telling key a line, in this order.
 
-    {"header": {"format", "namespace", "model_digest", "seq", "epoch", "time_us"}}
+    {"header": {"format", "namespace", "model", "seq", "epoch", "time_us"}}
     {"settings": {...}}                                    where the namespace has its own
     {"memory": {...}, "embeddings": [...], "revisions": n} every memory, each followed by
     {"revision": {...}}                                    its n earlier states, oldest first
@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from memd.domain.errors import InvalidArgument, SchemaTooNew
-from memd.domain.model import Memory, NamespaceSettings, Scope
+from memd.domain.model import EmbeddingModel, Memory, NamespaceSettings, Scope
 from memd.domain.portable_values import MEMORY_CHECKS, Check, number, text, vector
 from memd.limits import MAX_EXPORT_LINE_BYTES, MAX_REVISIONS, MAX_WINDOWS
 
@@ -28,14 +28,19 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """``seq`` and ``epoch``: where the change log stood. ``time_us``: what was forgotten from then on is not known to the
-    export."""
+    """``model``: ``model_name`` of what made the embeddings, "" where there are none. ``seq`` and ``epoch``: where the change
+    log stood. ``time_us``: what was forgotten from then on is not known to the export."""
 
     namespace: str
-    model_digest: str
+    model: str
     seq: int
     epoch: int
     time_us: int
+
+
+def model_name(model: EmbeddingModel | None) -> str:
+    """Embeddings of one name may be mixed. Weights alone do not tell: they are used at several precisions."""
+    return f"{model.model_id} {model.precision} {model.dimensions} {model.digest}" if model else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +182,7 @@ def _header(value: Mapping[str, Any], _namespace: str) -> Header:
         **_checked(
             found,
             "header",
-            {"namespace": text, "model_digest": text, "seq": number, "epoch": number, "time_us": number},
+            {"namespace": text, "model": text, "seq": number, "epoch": number, "time_us": number},
         )
     )
 

@@ -79,10 +79,10 @@ class TransferService:
             )
         return run.taken
 
-    async def embedded(self, memories: Sequence[PortableMemory], model_digest: str) -> list[PortableMemory]:
+    async def embedded(self, memories: Sequence[PortableMemory], made_by: str) -> list[PortableMemory]:
         """With embeddings of this daemon's model: their own where they were made by it."""
         model = self._embedder.model
-        if model is not None and model.digest == model_digest:
+        if model is not None and portable.model_name(model) == made_by:
             return list(memories)
         texts = [spoken(one.memory.speaker, one.memory.content) for one in memories]
         windows = await self._embedder.memories(texts)
@@ -175,7 +175,7 @@ class _Import:
         if not batch or self._header is None:
             return
         await self._service.admit(self._namespace, [one.memory for one in batch])
-        ready = await self._service.embedded(batch, self._header.model_digest)
+        ready = await self._service.embedded(batch, self._header.model)
         self.taken += await self._transfers.take_in(
             self._namespace, ready, exported_us=self._header.time_us, writer=self._writer
         )

@@ -20,7 +20,7 @@ from memd.adapters.sqlite.settings import SELECT_SETTINGS, decode_settings, writ
 from memd.adapters.sqlite.transaction import Transaction
 from memd.adapters.sqlite.writer import Writer
 from memd.domain.model import EmbeddingModel, Memory, NamespaceSettings
-from memd.domain.portable import Header, PortableMemory, TakenIn
+from memd.domain.portable import Header, PortableMemory, TakenIn, model_name
 from memd.ports import Snapshot
 
 # The index (namespace, create_time, pk) has this order, so nothing is sorted.
@@ -56,7 +56,7 @@ class SqliteTransfers:
             connection.close(True)
             raise
         seq, epoch = head or (0, 0)
-        header = Header(namespace, model.digest if model else "", seq, epoch, now_us)
+        header = Header(namespace, model_name(model), seq, epoch, now_us)
         return header, settings, _Snapshot(connection, namespace, model, now_us)
 
     async def take_in(
