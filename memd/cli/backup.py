@@ -10,8 +10,8 @@ from pathlib import Path
 from memd import config
 from memd.adapters.sqlite.backup import DIRECTORY, restore
 from memd.cli.connect import connected
+from memd.cli.flags import VERIFY_TIMEOUT_S
 from memd.cli.output import plain, print_fields, print_json
-from memd.cli.parser import VERIFY_TIMEOUT_S
 
 
 def run(args: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from memd_client import Client, MemdError, RetryPolicy, errors
 
 from memd.cli.errors import CommandError
-from memd.cli.parser import DEFAULT_TIMEOUT_S
+from memd.cli.flags import DEFAULT_TIMEOUT_S
 
 USAGE_ERROR = 2
 # A short lack of something is waited out, a lasting one (no model) is said after a few seconds.

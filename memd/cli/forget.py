@@ -8,8 +8,8 @@ from memd_client import Expr, ForgetReceipt
 
 from memd.cli.connect import connected
 from memd.cli.errors import CommandError
+from memd.cli.flags import BULK_TIMEOUT_S
 from memd.cli.output import print_fields, print_json, print_table
-from memd.cli.parser import BULK_TIMEOUT_S
 from memd.cli.values import USAGE_ERROR, chosen
 
 

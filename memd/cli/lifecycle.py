@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from memd.cli.connect import connected
+from memd.cli.flags import VERIFY_TIMEOUT_S
 from memd.cli.output import plain, print_fields, print_json
-from memd.cli.parser import VERIFY_TIMEOUT_S
 
 
 def run(args: argparse.Namespace) -> int:

