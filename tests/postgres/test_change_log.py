@@ -227,7 +227,7 @@ class TestReload:
 
 def _detach(primary: Postgres, standby: Postgres) -> None:
     """Let the standby have all there is, and nothing that comes."""
-    target = primary.send("SELECT pg_current_wal_lsn()::text")[0][0]
+    target = primary.send("SELECT pg_current_wal_flush_lsn()::text")[0][0]
     replayed = "SELECT 1 WHERE pg_last_wal_replay_lsn() >= $1::text::pg_lsn"
     wait_until(lambda: bool(standby.send(replayed, target)), FOLLOW_TIMEOUT_S, "the standby to follow")
     standby.set(primary_conninfo="")
