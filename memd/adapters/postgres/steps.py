@@ -9,7 +9,7 @@ from memd.adapters.postgres import effects
 from memd.adapters.postgres.database import Database
 from memd.adapters.postgres.transaction import Reader, Transaction
 from memd.adapters.rows.cursors import decode_cursor, encode_cursor
-from memd.adapters.rows.step import STEP_COLUMNS, decode_step, encode_step
+from memd.adapters.rows.step import STEP_COLUMNS, HeldSteps, decode_step, encode_step
 from memd.domain import steps as rules
 from memd.domain.errors import IdempotencyKeyReused, LimitExceeded
 from memd.domain.model import Page, RequestKey, Written
@@ -48,7 +48,7 @@ _SWEEP_TASKS = (
 )
 
 
-class PostgresSteps:
+class PostgresSteps(HeldSteps):
     """``vacuum`` is told which tables content was deleted from on purpose, after the commit."""
 
     def __init__(self, database: Database, vacuum: Callable[[set[str]], None]) -> None:
@@ -73,31 +73,6 @@ class PostgresSteps:
             return _written(tx, step)
 
         return await self._database.write(namespace, operation, store=STORE, request=request)
-
-    async def renew(
-        self, namespace: str, task_id: str, step_id: str, *, token: int, lease_us: int, ttl_us: int
-    ) -> Written[Step]:
-        return await self._change(
-            namespace, task_id, step_id, ttl_us, lambda found, now_us: rules.renew(found, token, lease_us, now_us)
-        )
-
-    async def complete(
-        self, namespace: str, task_id: str, step_id: str, *, token: int, result: bytes, ttl_us: int
-    ) -> Written[Step]:
-        return await self._change(
-            namespace, task_id, step_id, ttl_us, lambda found, now_us: rules.complete(found, token, result, now_us)
-        )
-
-    async def fail(
-        self, namespace: str, task_id: str, step_id: str, *, token: int, reason: str, retryable: bool, ttl_us: int
-    ) -> Written[Step]:
-        return await self._change(
-            namespace,
-            task_id,
-            step_id,
-            ttl_us,
-            lambda found, now_us: rules.fail(found, token, reason, retryable, now_us),
-        )
 
     async def page(self, namespace: str, task_id: str, *, size: int, cursor: str) -> Page[Step]:
         (after,) = decode_cursor(cursor, int) or (0,)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import apsw
 
 from memd.adapters.rows.cursors import decode_cursor, encode_cursor
-from memd.adapters.rows.step import STEP_COLUMNS, decode_step, encode_step
+from memd.adapters.rows.step import STEP_COLUMNS, HeldSteps, decode_step, encode_step
 from memd.adapters.sqlite import effects, requests
 from memd.adapters.sqlite.connection import row, rows
 from memd.adapters.sqlite.reads import ReadPool
@@ -26,7 +26,7 @@ STORE = "steps"
 _LIVE = "step s JOIN step_task t ON t.pk = s.step_task_pk WHERE t.namespace = ? AND t.task_id = ? AND t.expire_time > ?"
 
 
-class SqliteSteps:
+class SqliteSteps(HeldSteps):
     def __init__(self, writer: Writer, reads: ReadPool, clock: Clock) -> None:
         self._writer = writer
         self._reads = reads
@@ -50,31 +50,6 @@ class SqliteSteps:
             return _written(step)
 
         return await self._writer.submit(operation)
-
-    async def renew(
-        self, namespace: str, task_id: str, step_id: str, *, token: int, lease_us: int, ttl_us: int
-    ) -> Written[Step]:
-        return await self._change(
-            namespace, task_id, step_id, ttl_us, lambda found, now_us: rules.renew(found, token, lease_us, now_us)
-        )
-
-    async def complete(
-        self, namespace: str, task_id: str, step_id: str, *, token: int, result: bytes, ttl_us: int
-    ) -> Written[Step]:
-        return await self._change(
-            namespace, task_id, step_id, ttl_us, lambda found, now_us: rules.complete(found, token, result, now_us)
-        )
-
-    async def fail(
-        self, namespace: str, task_id: str, step_id: str, *, token: int, reason: str, retryable: bool, ttl_us: int
-    ) -> Written[Step]:
-        return await self._change(
-            namespace,
-            task_id,
-            step_id,
-            ttl_us,
-            lambda found, now_us: rules.fail(found, token, reason, retryable, now_us),
-        )
 
     async def page(self, namespace: str, task_id: str, *, size: int, cursor: str) -> Page[Step]:
         (after,) = decode_cursor(cursor, int) or (0,)
