@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from redis import exceptions as foreign
@@ -58,6 +60,26 @@ _PREFIXES: tuple[tuple[str, Failure], ...] = (
 )
 FOREIGN = (foreign.RedisError, foreign.RedisClusterException, OSError, TimeoutError)
 """All that a call may raise."""
+
+
+@contextlib.contextmanager
+def closed_is_lost() -> Iterator[None]:
+    """redis-py writes to a connection that was closed a moment ago as if it were open (its issue 4287), and what comes
+    out is a TypeError or an AttributeError of its own inside: here it is the lost connection it means."""
+    try:
+        yield
+    except (AttributeError, TypeError) as error:
+        if _raised_in(error) not in {"redis", "asyncio"}:
+            raise
+        raise foreign.ConnectionError("the connection was closed under a command") from error
+
+
+def _raised_in(error: BaseException) -> str:
+    """The package whose line raised it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
 
 
 def failure(error: BaseException) -> Failure | None:

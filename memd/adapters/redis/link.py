@@ -23,7 +23,7 @@ from memd.adapters.redis import probe
 from memd.adapters.redis.address import parse
 from memd.adapters.redis.breaker import Breaker
 from memd.adapters.redis.client import Client, make_client
-from memd.adapters.redis.errors import FOREIGN, Failure, failure
+from memd.adapters.redis.errors import FOREIGN, Failure, closed_is_lost, failure
 from memd.adapters.redis.persistence import RedisFacts
 from memd.adapters.redis.scripts import Script
 from memd.adapters.redis.settings import RedisSettings
@@ -64,7 +64,8 @@ class RedisLink:
         link = cls(settings, clock)
         try:
             async with asyncio.timeout(settings.connect_timeout_s):
-                link._learned(await probe.first(link._client, link.address))
+                with closed_is_lost():
+                    link._learned(await probe.first(link._client, link.address))
         except FOREIGN as error:
             refused = probe.refused(error, link.address) or await probe.no_such_service(link._client, link.address)
             if refused is not None:
@@ -180,7 +181,8 @@ class RedisLink:
         try:
             self._check()  # what it waited for may have been a server that hangs
             async with asyncio.timeout(self.settings.timeout_s):
-                reply = await operation()
+                with closed_is_lost():
+                    reply = await operation()
         finally:
             self._slots.release()
         if self._breaker.succeeded():
@@ -214,7 +216,8 @@ class RedisLink:
             await asyncio.sleep(self.settings.breaker_cool_down_s * random.uniform(0.75, 1.0))
             try:
                 async with asyncio.timeout(self.settings.timeout_s):
-                    await probe.ping(self._client)
+                    with closed_is_lost():
+                        await probe.ping(self._client)
             except FOREIGN as error:
                 logger.debug("Redis is still away: %s", type(error).__name__)
                 continue
