@@ -85,6 +85,7 @@ MAX_SEQ = 2**63 - 1  # change numbers are signed 64-bit integers in every store
 MAX_EPOCH = 2**31 - 1  # epochs are drawn at random: two stores have the same one with this chance
 MAX_CHANGE_LOG = 100_000  # changes of a namespace kept for replicas; a replica further behind reloads
 MAX_CHANGE_BATCH = 512  # lines of the change log handed to a replica at a time: their rows are held in memory
+MAX_CHANGE_ROUND = 64  # namespaces asked about together: each still gets several lines of MAX_CHANGE_BATCH
 MAX_NAMESPACES_FOLLOWED = 1_024  # kept by a replica: each poll asks for all; the one unused for longest goes first
 MAX_AUDIT_ROWS = 100_000  # of the whole store, oldest go first
 TOMBSTONE_TTL_US = 3_650 * DAY_US  # how old a backup may be and still not bring back what was forgotten
@@ -131,6 +132,7 @@ DEFAULT_MAX_STALE_S = 60.0  # reads go on that long without Postgres: so long ma
 MIN_MAX_STALE_S = 1.0  # a failover takes longer than less
 MAX_MAX_STALE_S = 86_400.0  # what is older than a day is another truth
 REPLICA_LAGS_AFTER_S = 1.0  # rows not known to be current for this long are answered from as DEGRADED: polls were lost
+REPLICA_HINTS_S = 0.015  # between two looks at hints: every write anywhere gives one, and a look costs all replicas CPU
 REPLICA_LOADS = 2  # namespaces loaded at the same time; each holds a connection and a snapshot of Postgres
 REPLICA_NOTE_S = 5.0  # how precisely a restarted daemon without Postgres knows how old its rows are
 REPLICA_VERIFY_ATTEMPTS = 5  # rows are compared with Postgres at one change number; writers may be in between
@@ -251,7 +253,7 @@ POSTGRES_WRITE_ATTEMPTS = 6  # of one transaction that lost to another one, or l
 POSTGRES_RETRY_S = 0.02  # before the second attempt; doubled each time, with jitter
 POSTGRES_UNCLEAR_S = 10.0  # how long the outcome of a commit is asked for whose reply was lost
 INTERNAL_REQUEST_TTL_US = 600 * SECOND_US  # of the id that finds such an outcome where the caller gave none
-POSTGRES_ANNOUNCE_S = 0.005  # hints of as much time go out together: each is a transaction of its own
+POSTGRES_ANNOUNCE_S = 0.005  # between two hints, what comes meanwhile goes together: each is a transaction of its own
 MAX_NOTIFY_BYTES = 7_900  # Postgres takes 8,000 bytes a notification
 
 
