@@ -308,7 +308,8 @@ class MemoryTruth(Protocol):
     async def pending_forgets(self) -> tuple[PendingForget, ...]: ...
 
     async def page(self, namespace: str, where: Filter, *, size: int, cursor: str) -> Page[Memory]:
-        """Memories that match, newest create_time first."""
+        """Memories that match, newest create_time first, those of one create_time by descending id: an order that every
+        copy of the rows has, so that one copy may be asked for the page after another's."""
 
     async def revisions(self, namespace: str, memory_id: str, *, size: int, cursor: str) -> Page[Memory]:
         """Newest first, the current state included."""

@@ -29,6 +29,7 @@ MIGRATIONS = (
     "0005_index_setting.sql",
     "0006_summaries.sql",
     "0007_learning.sql",
+    "0008_page_order.sql",
 )
 APP, KEEPER = "memd_app", "memd_keeper"
 SETTING = "memd.namespace"
