@@ -28,6 +28,7 @@ MIGRATIONS = (
     "0005_index_setting.sql",
     "0006_summaries.sql",
     "0007_learning.sql",
+    "0008_session_marks.sql",
 )
 APP, KEEPER = "memd_app", "memd_keeper"
 SETTING = "memd.namespace"
