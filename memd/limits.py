@@ -161,7 +161,7 @@ CONSOLIDATE_SESSIONS = 64  # looked at in one step: the next namespace's turn co
 CONSOLIDATE_EVENTS = 256  # read at a time of one session: they are held in memory
 CONSOLIDATE_GRACE_US = DAY_US  # how long the sweep spares expired episodes nobody has consolidated yet
 CONSOLIDATE_DRAIN_STEPS = 1_000  # before one sweep: 64,000 sessions; what is left has its turn before the next one
-CONSOLIDATE_LEASE_US = 30 * SECOND_US  # a step takes seconds at most; after a crash somebody else goes on
+CONSOLIDATE_LEASE_US = 10 * SECOND_US  # a step takes less; after a crash somebody else goes on no later than this
 NEAR_DUPLICATE_COSINE = 0.92  # a restatement, not a second thing about the same subject
 
 # -- compression of working memory
@@ -233,6 +233,9 @@ DEFAULT_REDIS_BREAKER_COOL_DOWN_S = 0.5  # how soon after its return Redis is us
 MAX_REDIS_BREAKER_COOL_DOWN_S = 60.0  # nobody wants to wait longer for sessions to come back
 REDIS_PROBE_INTERVAL_S = 10.0  # how old what is said about the server's persistence may be
 REDIS_GRACE_US = DAY_US  # a key outlives its TTL this long; expiry itself is a stored time
+REDIS_WAITING_US = 7 * DAY_US  # the same of what waits to be consolidated: a week in which nobody runs loses nothing
+REDIS_NOTED = 10_000  # sessions appended to since this daemon last said so; what is over it the patrol finds
+REDIS_PATROL = 64  # sessions of all there are looked at with each look for due digests: what nobody noted is found
 REDIS_REGISTRATION_US = 600 * SECOND_US  # within it a registered session may be opened
 REDIS_INDEX_GRACE_US = HOUR_US  # names in an index younger than this are never taken out of it
 REDIS_RECEIPT_TTL_US = 30 * DAY_US  # how long a Forget that was interrupted finds what it had done

@@ -144,7 +144,7 @@ class MarkedSession:
     """A session as background work knows it, live or not. ``key`` is the store's own name of this life of it: a session that
     expired and was opened again has another. ``promoted``, ``digested``: positions up to which that work is done."""
 
-    key: int
+    key: str
     scope: Scope
     create_time: int
     promoted: int
@@ -152,27 +152,50 @@ class MarkedSession:
     last_position: int
 
 
-class SessionMarks(Protocol):
-    """How far background work has come in each session. A session that expired is here until the sweep takes it."""
+@dataclass(frozen=True, slots=True)
+class MarkedPage:
+    """``after``: where to go on; "" at the end. A store looks at a bounded number of sessions for one page, so it may be
+    short, or empty, with more behind it."""
 
-    async def unpromoted(self, limit: int, after: int = 0) -> tuple[MarkedSession, ...]:
-        """Sessions with events past ``promoted``, by key, those after ``after``."""
+    sessions: tuple[MarkedSession, ...]
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """``session`` as it was read when the work began, and the position it has come to."""
+
+    session: MarkedSession
+    position: int
+
+
+class SessionMarks(Protocol):
+    """How far background work has come in each session. A session that expired is here until the sweep takes it. Pages are in
+    the store's own order and go on after ``after``; "" begins."""
+
+    async def unpromoted(self, limit: int, after: str = "") -> MarkedPage:
+        """Sessions with events past ``promoted``."""
 
     async def undigested(
-        self, limit: int, *, events: int, idle_us: int, expires_us: int, after: int = 0
-    ) -> tuple[MarkedSession, ...]:
+        self, limit: int, *, events: int, idle_us: int, expires_us: int, after: str = ""
+    ) -> MarkedPage:
         """Sessions with events past ``digested`` that have at least ``events`` of them, or were ended, or were idle for
-        ``idle_us``, or expire within ``expires_us`` or did; by key, those after ``after``."""
+        ``idle_us``, or expire within ``expires_us`` or did."""
 
-    async def expired(self, limit: int, after: int = 0) -> tuple[MarkedSession, ...]:
-        """Expired sessions with events past ``promoted`` or ``digested``, by key, those after ``after``."""
+    async def expired(self, limit: int, after: str = "") -> MarkedPage:
+        """Expired sessions with events past ``promoted`` or ``digested``."""
 
     async def since(self, session: MarkedSession, position: int, limit: int) -> tuple[Event, ...]:
         """The first ``limit`` events after ``position`` up to its ``last_position``, oldest first, ephemeral ones too, also
         of an expired session; those that were deleted are missing."""
 
-    async def mark(self, promoted: Sequence[tuple[int, int]] = (), digested: Sequence[tuple[int, int]] = ()) -> None:
-        """(key, position) pairs, one commit. A mark never goes back; a session that is gone is passed over."""
+    async def mark(self, promoted: Sequence[Mark] = (), digested: Sequence[Mark] = ()) -> int:
+        """How many were set. Each is a compare-and-set: nothing happens where another has marked that work of the session
+        since it was read, or where it is gone."""
+
+    def spare(self, grace_us: int) -> None:
+        """From now on the sweep leaves expired sessions for so long that are here as ``expired``. Counted from when they
+        expired, but not before the sweeps came regularly: see ``domain.grace``."""
 
 
 # -- memories
@@ -282,7 +305,8 @@ class MemoryTruth(Protocol):
     ) -> Written[tuple[RememberedMemory, ...]]:
         """Upsert all or none. Replacing keeps create_time, adds a revision and grows the version; a draft equal to what
         is stored changes nothing. An id held by another scope is AlreadyExists. ``supersedes`` closes the old memory
-        (valid_to, superseded_by), NotFound when it is not visible to the draft's scope."""
+        (valid_to, superseded_by), NotFound when it is not visible to the draft's scope. VersionConflict where a draft that
+        would change something expected another version."""
 
     async def update(
         self,

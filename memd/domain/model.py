@@ -103,11 +103,13 @@ class Memory:
 class NewMemory:
     """A memory to store: ``memory`` without version and server-set times, and the embeddings of its windows.
 
-    ``embeddings`` are float32 little-endian, one ``bytes`` a window.
+    ``embeddings`` are float32 little-endian, one ``bytes`` a window. ``expected_version``: what is stored must have it, 0 for
+    nothing; None asks nothing.
     """
 
     memory: Memory
     embeddings: tuple[bytes, ...]
+    expected_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

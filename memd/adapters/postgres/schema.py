@@ -30,6 +30,7 @@ MIGRATIONS = (
     "0006_summaries.sql",
     "0007_learning.sql",
     "0008_page_order.sql",
+    "0009_session_marks.sql",
 )
 APP, KEEPER = "memd_app", "memd_keeper"
 SETTING = "memd.namespace"

@@ -79,7 +79,7 @@ class SqliteStores:
         self._readers = Readers(directory.database, vfs)
         self._reads = ReadPool(self._readers)
         self.sessions = SqliteSessions(self._writer, self._reads, clock)
-        self.marks = SqliteSessionMarks(self._writer, self._reads, clock)
+        self.marks = SqliteSessionMarks(self._writer, self._reads, clock, self.sessions.grace)
         self.leases = SqliteLeases(self._writer)
         self.memories = SqliteMemories(self._writer, self._reads, self._readers, clock, tombstones, guard, cache)
         self.procedures = SqliteProcedures(self._writer, self._reads, tombstones, guard)
