@@ -44,6 +44,7 @@ from memd.domain.model import (
     Written,
 )
 from memd.domain.portable import Header, PortableMemory, TakenIn
+from memd.domain.retention import Outdated, RetentionPolicy, Surplus
 from memd.domain.steps import Step, StepIntent
 
 T = TypeVar("T")
@@ -343,6 +344,29 @@ class MemoryTruth(Protocol):
 
     async def sweep(self, max_rows: int) -> int:
         """Delete up to ``max_rows`` expired memories as changes of their namespaces, return how many; bounded time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retained:
+    """A namespace with a retention policy, as it stood at change number ``seq``."""
+
+    namespace: str
+    policy: RetentionPolicy
+    seq: int
+
+
+class Retention(Protocol):
+    """What retention policies let go of, where memories are true."""
+
+    async def policies(self, after: str, limit: int) -> tuple[Retained, ...]:
+        """Namespaces whose policy bounds something, in the order of their names, those after ``after``."""
+
+    async def surplus(self, namespace: str, policy: RetentionPolicy, limit: int) -> Surplus:
+        """Of one snapshot, by the store's clock; at most ``limit`` of the oldest."""
+
+    async def retire(self, namespace: str, outdated: Sequence[Outdated], *, writer: str) -> int:
+        """Delete what is still as it was found, in one commit; how many went. As a Forget of their ids for every reader,
+        index, replica and watcher; but no tombstone keeps a restore or a late writer from storing them anew."""
 
 
 class MemoryStore(MemoryTruth, Protocol):

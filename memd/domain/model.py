@@ -257,6 +257,10 @@ class NamespaceSettings:
     version: int = 0
     index: IndexPlace | None = None
     """Where memories are searched; None is "memory"."""
+    retention_max_age_us: int | None = None
+    retention_max_count: int | None = None
+    retention_keep_if_pinned: bool | None = None
+    """See ``memd.domain.retention``; None is no bound, and True."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,12 +19,14 @@ from memd.adapters.sqlite import SqliteStores
 from memd.domain.model import Durability, Memory, Procedure
 from memd.limits import REPLICA_WAIT_S
 from memd.ports import (
+    ChangeLog,
     IndexChange,
     IndexRow,
     IndexSource,
     MemoryTruth,
     ProcedureTruth,
     ReplicaProcedure,
+    Retention,
     SessionMarks,
     SessionStore,
     SettingsStore,
@@ -69,6 +71,8 @@ class Stores(ABC):
     settings: SettingsStore
     tasks: TaskStore
     steps: StepLedger
+    retention: Retention
+    change_log: ChangeLog
     step_modules: tuple[str, ...] = ("memd.adapters.sqlite.steps", "memd.adapters.postgres.steps")
     """Where the bound on steps is looked up."""
 
@@ -122,6 +126,8 @@ class Embedded(IndexedStores):
         self.settings = stores.settings
         self.tasks = stores.tasks
         self.steps = stores.steps
+        self.retention = stores.retention
+        self.change_log = stores.change_log
 
     async def fetch(self, namespace: str, memory_ids: Sequence[str]) -> list[Memory]:
         return self._stores.memories.fetch(namespace, memory_ids)
@@ -160,6 +166,8 @@ class Served(Stores):
         self.settings = stores.settings
         self.tasks = stores.tasks
         self.steps = stores.steps
+        self.retention = stores.retention
+        self.change_log = stores.change_log
         return self
 
     async def fetch(self, namespace: str, memory_ids: Sequence[str]) -> list[Memory]:
@@ -214,6 +222,8 @@ class Replicated(IndexedStores):
         self.marks = sidecar.postgres.marks
         self.tasks = sidecar.postgres.tasks
         self.steps = sidecar.postgres.steps
+        self.retention = sidecar.postgres.retention
+        self.change_log = sidecar.postgres.change_log
         self.index = sidecar.local.memories
         return self
 

@@ -31,6 +31,7 @@ MIGRATIONS = (
     "0007_learning.sql",
     "0008_page_order.sql",
     "0009_session_marks.sql",
+    "0010_retention.sql",
 )
 APP, KEEPER = "memd_app", "memd_keeper"
 SETTING = "memd.namespace"

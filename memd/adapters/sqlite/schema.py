@@ -20,6 +20,7 @@ MIGRATIONS = (
     "0005_learning.sql",
     "0006_reembed.sql",
     "0007_page_order.sql",
+    "0008_retention.sql",
 )
 _MODEL = "embedding_model"
 

@@ -22,6 +22,7 @@ from memd.adapters.sqlite.model_guard import ModelGuard
 from memd.adapters.sqlite.procedures import SqliteProcedures
 from memd.adapters.sqlite.reads import ReadPool
 from memd.adapters.sqlite.replica import Reset, SqliteReplica
+from memd.adapters.sqlite.retention import SqliteRetention
 from memd.adapters.sqlite.schema import freeze_model, frozen_model, migrate
 from memd.adapters.sqlite.scrub import Scrubber
 from memd.adapters.sqlite.session_marks import SqliteSessionMarks
@@ -47,7 +48,8 @@ class StoreStats:
 
 class SqliteStores:
     """The embedded stores of one directory, each an attribute: sessions and their marks, memories, procedures, settings,
-    tasks, steps, leases; transfers; backups of them all; and ``replica``, which fills them where the truth is elsewhere."""
+    tasks, steps, leases, retention; transfers; backups of them all; and ``replica``, which fills them where the truth is
+    elsewhere."""
 
     def __init__(
         self,
@@ -86,6 +88,7 @@ class SqliteStores:
         self.settings = SqliteSettings(self._writer, self._reads, clock)
         self.tasks = SqliteTasks(self._writer, self._reads, clock)
         self.steps = SqliteSteps(self._writer, self._reads, clock)
+        self.retention = SqliteRetention(self._writer, self._reads, clock)
         self.change_log = SqliteChangeLog(self._reads, clock)
         self.backups = SqliteBackups(directory.path, self._readers, clock)
         self.transfers = SqliteTransfers(self._writer, self._readers, guard)
