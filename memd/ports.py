@@ -794,6 +794,90 @@ class Embedder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Unembedded:
+    """A row that lacks an embedding of the other model: what of it is embedded. The store's own kind has what it needs."""
+
+    text: str
+
+
+class Reembedding(Protocol):
+    """A store on its way to another embedding model: beside those it serves it keeps embeddings of that, each of its row as
+    it is now, and lost with the row. All of it survives a restart. Methods that name the model do nothing, and say False,
+    when that is not (any more) the one the store is on its way to."""
+
+    async def target(self) -> EmbeddingModel | None:
+        """The model the store is on its way to."""
+
+    async def begin(self, model: EmbeddingModel) -> None:
+        """Nothing of an earlier way may be left (``clear``). Again with the same model: nothing. WrongState while it is
+        another."""
+
+    async def give_up(self) -> bool:
+        """Whether it was on its way. What was made for it goes by ``clear``."""
+
+    async def counts(self) -> tuple[int, int]:
+        """Texts that have their embedding, of all. Takes long in a large store."""
+
+    async def lacking(self, most: int) -> Sequence[Unembedded]:
+        """The next rows to be embedded. Fewer than ``most``: there are no others."""
+
+    async def put(
+        self,
+        model: EmbeddingModel,
+        read: Sequence[Unembedded],
+        embedded: Sequence[Sequence[bytes]],
+        index: IndexSink | None,
+    ) -> bool:
+        """Keep the embeddings, but of rows that have changed since they were read: those lack one still. ``index``, on the
+        writer thread after the commit, gets what was put."""
+
+    async def switch(
+        self,
+        model: EmbeddingModel,
+        embed: Callable[[Sequence[str]], Sequence[Sequence[bytes]]],
+        most: int,
+        index: IndexSink,
+        switched: Callable[[], None],
+    ) -> bool:
+        """One commit: the embeddings of ``model`` become the store's, and writes whose fence is older are refused from then
+        on. No write comes between, so that up to ``most`` rows may still lack theirs: blocking, on the writer thread,
+        ``embed`` makes them. False when it is more. After the commit, on that thread, before any later write: ``index`` as in
+        ``put``, then ``switched``."""
+
+    async def clear(self, most: int) -> int:
+        """Delete up to about ``most`` rows of what no model needs any more; how many went. WrongState on the way."""
+
+
+class ModelSwitch(Protocol):
+    """What of a running daemon changes with the model: the embedder and the index, of which a second pair is made beside
+    those that serve."""
+
+    async def prepare(self, model: EmbeddingModel) -> None:
+        """Load the other model. ModelUnavailable when it is not installed."""
+
+    async def embed(self, texts: Sequence[str]) -> Sequence[Sequence[bytes]]:
+        """With the other model, behind queries, never on all threads at once. LimitExceeded as ``Embedder.memories``."""
+
+    def embed_now(self, texts: Sequence[str]) -> Sequence[Sequence[bytes]]:
+        """Blocking, on the calling thread; for few texts."""
+
+    async def build(self) -> None:
+        """Make the other index, of the namespaces that are in memory now; from here on it follows the commits."""
+
+    def put(self, changes: Sequence[IndexChange]) -> None:
+        """Embeddings for the other index alone. On the writer thread."""
+
+    def swap(self) -> None:
+        """The other pair serves from now on. On the writer thread."""
+
+    async def settle(self) -> None:
+        """After ``swap``: let go of the pair of before, once no query uses it."""
+
+    async def abandon(self) -> None:
+        """Let go of the other pair, if there is one that does not serve."""
+
+
+@dataclass(frozen=True, slots=True)
 class SummaryRequest:
     """Events oldest first, after ``earlier``, the summary of what came before them ("" for none)."""
 

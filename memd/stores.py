@@ -34,6 +34,7 @@ from memd.ports import (
     Leases,
     MemoryStore,
     ProcedureStore,
+    Reembedding,
     SessionMarks,
     SessionStore,
     SettingsStore,
@@ -84,6 +85,11 @@ class Stores:
         return None if self.postgres else self.local.transfers
 
     @property
+    def reembedding(self) -> Reembedding | None:
+        """None where the truth is on a server, which keeps its model."""
+        return None if self.postgres else self.local.reembedding
+
+    @property
     def no_pgvector(self) -> str:
         """Why no namespace can have ``index = "pgvector"``; "" where one can."""
         if self.postgres is None:
@@ -106,6 +112,10 @@ class Stores:
     async def frozen_model(self) -> EmbeddingModel | None:
         """The model the stored embeddings were made with."""
         return await (self.postgres or self.local).frozen_model()
+
+    async def superseded_model(self) -> EmbeddingModel | None:
+        """The model the store was last changed from; None for a server."""
+        return None if self.postgres else await self.local.superseded_model()
 
     async def use_model(self, model: EmbeddingModel) -> None:
         """ModelMismatch when the stores have another. A replica made with another one is thrown away."""
