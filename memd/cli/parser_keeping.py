@@ -112,16 +112,20 @@ def _backup(add: Add) -> None:
 def _reembed(add: Add) -> None:
     parser = add(
         "reembed",
-        "change the embedding model of a stopped daemon's data",
-        "Embed everything that is stored with another form of the model, which must be installed. No daemon may run on the\n"
-        "data directory: this takes its lock. Interrupted, the data is as it was, and the next run goes on. What lives in\n"
-        "Postgres keeps its model.",
+        "change the embedding model",
+        "Embed everything that is stored with another form of the model, which must be installed, while the daemon\n"
+        "serves; then it serves with that. It goes on when this command is interrupted, and over a restart. With\n"
+        "--offline change the data of a stopped daemon. What lives in Postgres keeps its model. Needs the admin right.",
         "  memd model install --precision fp32 && memd reembed --precision fp32\n"
-        "  memd reembed --precision int8-a1 --data-dir ./data",
-        client=False,
+        "  memd reembed --cancel\n"
+        "  memd reembed --precision int8-a1 --offline --data-dir ./data",
     )
-    parser.add_argument("--precision", required=True, metavar="NAME", help="form of the model to change to")
-    parser.add_argument("--data-dir", metavar="DIR", help="the data directory (default: the daemon's default)")
+    parser.add_argument("--precision", default="", metavar="NAME", help="form of the model to change to")
+    parser.add_argument(
+        "--cancel", action="store_true", help="leave everything as it was, until the change has happened"
+    )
+    parser.add_argument("--offline", action="store_true", help="no daemon: take the lock of --data-dir and do it there")
+    parser.add_argument("--data-dir", metavar="DIR", help="implies --offline: the data directory")
     add_json(parser)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from memd.domain.errors import MemdError
+from memd.domain.errors import MemdError, Unavailable
 from memd.domain.model import NamespaceSettings
 from memd.limits import SECOND_US
 from memd.ports import Clock
@@ -79,8 +79,13 @@ class JobBoard:
 
     async def _report(self, name: str) -> JobReport:
         waiting = self.jobs[name].waiting
-        known = self._reports[name]
-        return known if waiting is None else replace(known, waiting=await waiting())
+        if waiting is None:
+            return self._reports[name]
+        try:
+            count = await waiting()
+        except Unavailable:  # the store is away: how the others are doing can be told all the same
+            count = 0
+        return replace(self._reports[name], waiting=count)
 
     async def regular(self, job: Job) -> Ran:
         """A step that is taken again ``period_s`` after its end."""

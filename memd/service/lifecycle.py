@@ -97,9 +97,9 @@ def _here(job: Job) -> Job:
 
 
 def consolidation(consolidator: Consolidator | None) -> tuple[Job, ...]:
-    """``consolidator`` None: sessions are on a server, and what they leave behind is not made here."""
+    """``consolidator`` None: consolidation is switched off."""
     if consolidator is None:
-        return tuple(_not_here(name) for name in ("promote", "digest"))
+        return tuple(_switched_off(name) for name in ("promote", "digest"))
     steps = (
         ("promote", PROMOTE_INTERVAL_S, consolidator.promote_once),
         ("digest", DIGEST_INTERVAL_S, consolidator.digest_once),
@@ -109,7 +109,7 @@ def consolidation(consolidator: Consolidator | None) -> tuple[Job, ...]:
 
 def _consolidation(consolidator: Consolidator, name: str, period_s: float, step: Callable[[], Awaitable[int]]) -> Job:
     async def due() -> int:
-        return len(await consolidator.due(name))
+        return len((await consolidator.due(name)).sessions)
 
     async def dry_run(namespace: str, what_if: WhatIf) -> Ran:
         return Ran(await due(), 0)
@@ -117,14 +117,14 @@ def _consolidation(consolidator: Consolidator, name: str, period_s: float, step:
     return Job(name, period_s, partial(_counted, step), dry_run, due)
 
 
-def _not_here(name: str) -> Job:
+def _switched_off(name: str) -> Job:
     async def nothing() -> Ran:
         return Ran(0, 0)
 
     async def dry_run(namespace: str, what_if: WhatIf) -> Ran:
         return await nothing()
 
-    return Job(name, 0.0, nothing, dry_run, refusal=f"{name} is run on embedded storage alone")
+    return Job(name, 0.0, nothing, dry_run, refusal=f"{name} is switched off (consolidation.enabled)")
 
 
 async def _counted(step: Callable[[], Awaitable[int]]) -> Ran:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from memd.adapters.postgres import PostgresSettings, PostgresStores
-from memd.adapters.redis import RedisCheckpoints, RedisLink, RedisSessions, RedisSettings
+from memd.adapters.redis import RedisCheckpoints, RedisLink, RedisSessionMarks, RedisSessions, RedisSettings
 from memd.adapters.rows.memory import index_row
 from memd.adapters.rows.procedure import procedure_index_row
 from memd.adapters.sqlite import SqliteStores
@@ -27,6 +27,7 @@ from memd.ports import (
     ProcedureTruth,
     ReplicaProcedure,
     Retention,
+    SessionMarks,
     SessionStore,
     SettingsStore,
     StepLedger,
@@ -64,6 +65,7 @@ class Stores(ABC):
     """What the contract is about: the ports, what is stored, and a restart."""
 
     sessions: SessionStore
+    marks: SessionMarks
     memories: MemoryTruth
     procedures: ProcedureTruth
     settings: SettingsStore
@@ -117,6 +119,7 @@ class Embedded(IndexedStores):
         stores = SqliteStores.open(self._data_dir, model=MODEL, clock=self.clock, sink=self.changes.extend)
         self._stores = stores
         self.sessions = stores.sessions
+        self.marks = stores.marks
         self.memories = stores.memories
         self.index = stores.memories
         self.procedures = stores.procedures
@@ -157,6 +160,7 @@ class Served(Stores):
         self._stores = stores
         self.durability = stores.facts.durability
         self.sessions = stores.sessions
+        self.marks = stores.marks
         self.memories = stores.memories
         self.procedures = stores.procedures
         self.settings = stores.settings
@@ -215,6 +219,7 @@ class Replicated(IndexedStores):
         self.procedures = sidecar.procedures
         self.settings = sidecar.settings
         self.sessions = sidecar.postgres.sessions
+        self.marks = sidecar.postgres.marks
         self.tasks = sidecar.postgres.tasks
         self.steps = sidecar.postgres.steps
         self.retention = sidecar.postgres.retention
@@ -253,7 +258,8 @@ class WithRedis(Embedded):
     def _start(self) -> None:
         super()._start()
         self._link = RedisLink(self._redis, self.clock)
-        self.sessions = RedisSessions(self._link)
+        self.sessions = sessions = RedisSessions(self._link)
+        self.marks = RedisSessionMarks(sessions)
         self.tasks = RedisCheckpoints(self._link)
 
     async def reopen(self) -> None:

@@ -95,7 +95,7 @@ class House:
         return LifecycleService(self.board(self.consolidator))
 
     def board(self, consolidator: Consolidator | None) -> JobBoard:
-        """``consolidator`` None: as where sessions are on a server."""
+        """``consolidator`` None: as where consolidation is switched off."""
         retained = lifecycle.retention(self.retention, self.stores.settings)
         pruner = CheckpointPruner(self.stores.tasks, self.stores.settings, 5, self.stores.leases, "test")
         compacted = lifecycle.compact(Compactor(self.stores.compaction))
@@ -161,7 +161,7 @@ def _house(data_dir: Path, clock: SettableClock, embedder: Embedder, defaults: D
     tiers = _tiers(defaults.tiers, stores, index, embedder, counter)
     remember = RememberService(stores.memories, embedder, stores.settings, policy, clock)
     summarizer = ExtractiveSummarizer(counter)
-    stores.sessions.consolidation_grace_us = CONSOLIDATE_GRACE_US
+    stores.marks.spare(CONSOLIDATE_GRACE_US)
     consolidator = Consolidator(
         stores.marks, stores.memories, remember, index, embedder, summarizer, stores.leases, clock, "test"
     )

@@ -82,6 +82,9 @@ def event(m: common_pb.Event) -> t.Event:
         original_sha256=m.original_sha256,
         summarized_from=m.summarized_from,
         summarized_through=m.summarized_through,
+        resolved_by=m.resolved_by,
+        body_event_id=m.body_event_id,
+        kept_whole=m.kept_whole,
     )
 
 
@@ -177,7 +180,9 @@ def recall(m: memory_pb.RecallResponse) -> t.Recall:
 
 def observed(m: memory_pb.ObserveResponse) -> t.Observed:
     """The reply to Observe."""
-    events = tuple(t.ObservedEvent(e.event_id, e.merged, e.importance, e.tokens, e.position) for e in m.events)
+    events = tuple(
+        t.ObservedEvent(e.event_id, e.merged, e.importance, e.tokens, e.position, e.extracted) for e in m.events
+    )
     return t.Observed(events, receipt(m.receipt))
 
 
@@ -300,6 +305,7 @@ def stats(m: admin_pb.GetStatsResponse) -> t.Stats:
         tiers=tuple(map(_tier_settings, m.tiers)),
         ports=tuple(t.PortStats(one.port, one.store, words.DURABILITY.word(one.durability)) for one in m.ports),
         replica=_replica(m.replica) if m.HasField("replica") else None,
+        reembedding=reembedding(m.reembedding) if m.HasField("reembedding") else None,
         jobs=tuple(map(_job, m.jobs)),
     )
 
@@ -316,6 +322,11 @@ def _job(m: admin_pb.JobStats) -> t.JobStats:
         last_error=m.last_error,
         next_time=moment(m.next_time) if m.HasField("next_time") else None,
     )
+
+
+def reembedding(m: admin_pb.ReembedResponse) -> t.ReembedProgress:
+    """One message of Reembed."""
+    return t.ReembedProgress(m.embedding_model, m.phase, m.done, m.total)
 
 
 def _replica(m: admin_pb.ReplicaStats) -> t.ReplicaStats:

@@ -152,6 +152,11 @@ class Event:
     summarized_from: int = 0
     """Of a SUMMARY: positions of the first and the last event it stands for."""
     summarized_through: int = 0
+    resolved_by: str = ""
+    """Of something that failed: what resolved it."""
+    body_event_id: str = ""
+    """Of a tool output nearly the same as this later one: ``content`` is what differs."""
+    kept_whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,13 +272,14 @@ class Recall:
 
 @dataclass(frozen=True, slots=True)
 class ObservedEvent:
-    """How one event was stored."""
+    """How one event was stored; ``extracted``: not the whole of it."""
 
     event_id: str
     merged: bool
     importance: float
     tokens: int
     position: int
+    extracted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -479,6 +485,8 @@ class Stats:
     """None where the daemon itself holds the truth."""
     jobs: tuple[JobStats, ...] = ()
     """Background jobs; only with the admin right."""
+    reembedding: ReembedProgress | None = None
+    """None when the store is not on its way to another model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -522,6 +530,17 @@ class Backup:
     backup_time: datetime
     # What the daemon keeps in another store: "sessions", "checkpoints".
     not_included: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReembedProgress:
+    """On the way to another embedding model: ``done`` of ``total`` texts have their embedding. ``phase``: "embedding",
+    "indexing", "switching", and at the end "done" or "cancelled"."""
+
+    embedding_model: str
+    phase: str
+    done: int
+    total: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from memd.adapters.postgres.retention import PostgresRetention
 from memd.adapters.postgres.schema import check_roles, migrate, vector_type
 from memd.adapters.postgres.search_moves import LocalIndex, SearchMoves
 from memd.adapters.postgres.search_tables import SearchTables
+from memd.adapters.postgres.session_marks import PostgresSessionMarks
 from memd.adapters.postgres.sessions import PostgresSessions
 from memd.adapters.postgres.settings import PostgresNamespaceSettings
 from memd.adapters.postgres.steps import PostgresSteps
@@ -32,7 +33,7 @@ from memd.ports import Clock
 
 
 class PostgresStores:
-    """sessions, memories, procedures, settings, tasks, steps, changes, leases and retention over one pool."""
+    """sessions and their marks, memories, procedures, settings, tasks, steps, changes, leases and retention, one pool."""
 
     def __init__(self, database: Database, codec: VectorCodec, guard: ModelGuard, dimensions: int | None) -> None:
         self._database = database
@@ -43,6 +44,7 @@ class PostgresStores:
         self.procedures = PostgresProcedures(database, guard)
         self.settings = PostgresNamespaceSettings(database)
         self.sessions = PostgresSessions(database, self._vacuum.ask)
+        self.marks = PostgresSessionMarks(database, self.sessions.grace)
         self.tasks = PostgresTasks(database, self._vacuum.ask)
         self.steps = PostgresSteps(database, self._vacuum.ask)
         self.leases = PostgresLeases(database)

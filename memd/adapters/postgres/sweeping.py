@@ -1,4 +1,10 @@
-"""Bounded clean-up: what has expired, and bookkeeping past its use. Safe to run in every daemon of a fleet at once."""
+"""Bounded clean-up: what has expired, and bookkeeping past its use.
+
+Every daemon of a fleet runs it, without a lease: it is a few short queries, and goes on whichever daemons fall. Two at the
+same rows do no harm. Bookkeeping, sessions, tasks and steps are chosen with SKIP LOCKED: what one is at, the others pass
+over. Expired memories are locked in one order: the second one waits for the first, finds the rows gone, and takes no change
+number for nothing.
+"""
 
 from __future__ import annotations
 

@@ -39,9 +39,17 @@ class Tombstones:
         owner = (scope.user_id, scope.agent_id, scope.session_id, int(all_users), tx.now_us)
         tx.insert_many(_INSERT, [(scope.namespace, seq, kind, entry_id, *owner) for entry_id in entry_ids or ("",)])
         self._newest = tx.connection.last_insert_rowid()
-        tx.after_commit.append(partial(self._publish, self._newest))
+        tx.after_commit.append(partial(self.publish, self._newest))
 
-    def _publish(self, mark: int) -> None:
+    def pass_mark(self, tx: Transaction) -> int:
+        """A mark of its own, for a change that makes every write void whose fence is older; nothing is buried under it. It is
+        the caller's to ``publish`` it after the commit."""
+        tx.insert_many(_INSERT, [("", 0, "", "", "", "", "", 0, tx.now_us)])
+        self._newest = tx.connection.last_insert_rowid()
+        tx.execute("DELETE FROM tombstone WHERE mark = ?", (self._newest,))
+        return self._newest
+
+    def publish(self, mark: int) -> None:
         self.fence = mark
 
     def check(self, tx: Transaction, kind: str, scope: Scope, entry_ids: Sequence[str], fence: int) -> None:
