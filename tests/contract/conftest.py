@@ -13,6 +13,7 @@ import pytest
 
 from memd.adapters.postgres import PostgresSettings, PostgresStores
 from memd.adapters.redis import RedisCheckpoints, RedisLink, RedisSessions, RedisSettings
+from memd.adapters.replica import ReplicatedTransfers
 from memd.adapters.rows.memory import index_row
 from memd.adapters.rows.procedure import procedure_index_row
 from memd.adapters.sqlite import SqliteStores
@@ -29,6 +30,7 @@ from memd.ports import (
     SettingsStore,
     StepLedger,
     TaskStore,
+    Transfers,
 )
 from tests.contract.builders import MODEL
 from tests.postgres.databases import borrow, give_back
@@ -67,6 +69,7 @@ class Stores(ABC):
     settings: SettingsStore
     tasks: TaskStore
     steps: StepLedger
+    transfers: Transfers
     step_modules: tuple[str, ...] = ("memd.adapters.sqlite.steps", "memd.adapters.postgres.steps")
     """Where the bound on steps is looked up."""
 
@@ -119,6 +122,7 @@ class Embedded(IndexedStores):
         self.settings = stores.settings
         self.tasks = stores.tasks
         self.steps = stores.steps
+        self.transfers = stores.transfers
 
     async def fetch(self, namespace: str, memory_ids: Sequence[str]) -> list[Memory]:
         return self._stores.memories.fetch(namespace, memory_ids)
@@ -156,6 +160,7 @@ class Served(Stores):
         self.settings = stores.settings
         self.tasks = stores.tasks
         self.steps = stores.steps
+        self.transfers = stores.transfers
         return self
 
     async def fetch(self, namespace: str, memory_ids: Sequence[str]) -> list[Memory]:
@@ -209,6 +214,7 @@ class Replicated(IndexedStores):
         self.sessions = sidecar.postgres.sessions
         self.tasks = sidecar.postgres.tasks
         self.steps = sidecar.postgres.steps
+        self.transfers = ReplicatedTransfers(sidecar.postgres.transfers, sidecar.follower)
         self.index = sidecar.local.memories
         return self
 

@@ -21,6 +21,7 @@ from memd.adapters.postgres.sessions import PostgresSessions
 from memd.adapters.postgres.settings import PostgresNamespaceSettings
 from memd.adapters.postgres.steps import PostgresSteps
 from memd.adapters.postgres.tasks import PostgresTasks
+from memd.adapters.postgres.transfers import PostgresTransfers
 from memd.adapters.postgres.vacuum import Vacuum
 from memd.adapters.postgres.vectors import VectorCodec
 from memd.adapters.postgres.watching import PostgresChangeLog
@@ -31,7 +32,7 @@ from memd.ports import Clock
 
 
 class PostgresStores:
-    """sessions, memories, procedures, settings, tasks, steps, changes and leases over one pool."""
+    """sessions, memories, procedures, settings, tasks, steps, changes, transfers and leases over one pool."""
 
     def __init__(self, database: Database, codec: VectorCodec, guard: ModelGuard, dimensions: int | None) -> None:
         self._database = database
@@ -47,6 +48,7 @@ class PostgresStores:
         self.leases = PostgresLeases(database)
         self.changes = PostgresChanges(database, codec, dimensions)
         self.change_log = PostgresChangeLog(database)
+        self.transfers = PostgresTransfers(database, codec, guard)
 
     @classmethod
     async def open(
