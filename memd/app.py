@@ -259,11 +259,25 @@ def _servicers(
         SERVICES["AdminService"]: AdminServicer(
             admin,
             lifecycle,
-            TransferService(stores.transfers, stores.memories, stores.settings, embedder, policy),
+            _transfers(parts, policy),
             parts.reembed,
             facts,
         ),
     }
+
+
+def _transfers(parts: _Parts, policy: PolicySource) -> TransferService:
+    stores = parts.stores
+    return TransferService(
+        stores.transfers,
+        stores.memories,
+        stores.procedures,
+        stores.settings,
+        parts.embedder,
+        policy,
+        parts.clock,
+        no_pgvector=stores.no_pgvector,
+    )
 
 
 def _tiers(config: Config, parts: _Parts, counter: _core.TokenCounter) -> tuple[Tier, ...]:

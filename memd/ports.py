@@ -15,7 +15,7 @@ Methods are coroutines to be called on the event loop, unless they say "blocking
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
@@ -43,7 +43,8 @@ from memd.domain.model import (
     WorkingSet,
     Written,
 )
-from memd.domain.portable import Header, PortableMemory, TakenIn
+from memd.domain.portable import Exported, PortableMemory, TakenIn
+from memd.domain.portable_procedures import PortableProcedure
 from memd.domain.retention import Outdated, RetentionPolicy, Surplus
 from memd.domain.steps import Step, StepIntent
 
@@ -468,32 +469,27 @@ class Compaction(Protocol):
         it."""
 
 
-class Snapshot(Protocol):
-    """The memories of one moment. Blocks; may be used by one thread at a time. Until it is closed the log of the store keeps
-    growing, and what is deleted stays in it."""
-
-    def __iter__(self) -> Snapshot: ...
-
-    def __next__(self) -> PortableMemory: ...
-
-    def close(self) -> None: ...
-
-
 class Transfers(Protocol):
     """A namespace as the format of ``domain.portable`` has it."""
 
-    async def export(self, namespace: str) -> tuple[Header, NamespaceSettings, Snapshot]:
-        """All of one moment; settings of version 0 are none. Every Forget that the snapshot does not know has the time of
-        its header or a later one."""
+    def export(self, namespace: str) -> AsyncGenerator[Sequence[Exported], None]:
+        """All of one moment, a few at a time: the header, the settings where the namespace has its own, memories, procedures.
+        Every Forget that it does not know has the time of its header or a later one. Until it is closed the log of the store
+        keeps growing, and what is deleted stays in the files."""
 
     async def take_in(
         self, namespace: str, memories: Sequence[PortableMemory], *, exported_us: int, writer: str
-    ) -> TakenIn:
+    ) -> Written[TakenIn]:
         """One commit, as every write: memories that are not here are stored as they are, with their earlier states. One that
         is here as it is, or has expired, is skipped; another state, or another owner of its id, is a conflict and left
         alone; one that was forgotten here at ``exported_us`` or later stays so."""
 
-    async def take_in_settings(self, namespace: str, settings: NamespaceSettings, *, writer: str) -> TakenIn:
+    async def take_in_procedure(
+        self, namespace: str, procedure: PortableProcedure, *, exported_us: int, writer: str
+    ) -> Written[TakenIn]:
+        """The same, for a procedure with its versions, their records, and the reports that are kept."""
+
+    async def take_in_settings(self, namespace: str, settings: NamespaceSettings, *, writer: str) -> Written[TakenIn]:
         """The same, for the settings."""
 
 

@@ -21,7 +21,13 @@ from memd.adapters.redis import (
     RedisSessions,
     RedisSettings,
 )
-from memd.adapters.replica import Follower, ReplicatedMemories, ReplicatedProcedures, ReplicatedSettings
+from memd.adapters.replica import (
+    Follower,
+    ReplicatedMemories,
+    ReplicatedProcedures,
+    ReplicatedSettings,
+    ReplicatedTransfers,
+)
 from memd.adapters.sqlite import SqliteStores
 from memd.config import Config, RedisConfig
 from memd.domain.errors import ModelMismatch, Unavailable
@@ -80,9 +86,11 @@ class Stores:
         return None if self.postgres else self.local.backups
 
     @property
-    def transfers(self) -> Transfers | None:
-        """None where the truth is on a server."""
-        return None if self.postgres else self.local.transfers
+    def transfers(self) -> Transfers:
+        """Where the truth is."""
+        if self.postgres is None or self.follower is None:
+            return self.local.transfers
+        return ReplicatedTransfers(self.postgres.transfers, self.follower)
 
     @property
     def reembedding(self) -> Reembedding | None:

@@ -13,6 +13,7 @@ import pytest
 
 from memd.adapters.postgres import PostgresSettings, PostgresStores
 from memd.adapters.redis import RedisCheckpoints, RedisLink, RedisSessionMarks, RedisSessions, RedisSettings
+from memd.adapters.replica import ReplicatedTransfers
 from memd.adapters.rows.memory import index_row
 from memd.adapters.rows.procedure import procedure_index_row
 from memd.adapters.sqlite import SqliteStores
@@ -32,6 +33,7 @@ from memd.ports import (
     SettingsStore,
     StepLedger,
     TaskStore,
+    Transfers,
 )
 from tests.contract.builders import MODEL
 from tests.postgres.databases import borrow, give_back
@@ -73,6 +75,7 @@ class Stores(ABC):
     steps: StepLedger
     retention: Retention
     change_log: ChangeLog
+    transfers: Transfers
     step_modules: tuple[str, ...] = ("memd.adapters.sqlite.steps", "memd.adapters.postgres.steps")
     """Where the bound on steps is looked up."""
 
@@ -128,6 +131,7 @@ class Embedded(IndexedStores):
         self.steps = stores.steps
         self.retention = stores.retention
         self.change_log = stores.change_log
+        self.transfers = stores.transfers
 
     async def fetch(self, namespace: str, memory_ids: Sequence[str]) -> list[Memory]:
         return self._stores.memories.fetch(namespace, memory_ids)
@@ -168,6 +172,7 @@ class Served(Stores):
         self.steps = stores.steps
         self.retention = stores.retention
         self.change_log = stores.change_log
+        self.transfers = stores.transfers
         return self
 
     async def fetch(self, namespace: str, memory_ids: Sequence[str]) -> list[Memory]:
@@ -224,6 +229,7 @@ class Replicated(IndexedStores):
         self.steps = sidecar.postgres.steps
         self.retention = sidecar.postgres.retention
         self.change_log = sidecar.postgres.change_log
+        self.transfers = ReplicatedTransfers(sidecar.postgres.transfers, sidecar.follower)
         self.index = sidecar.local.memories
         return self
 

@@ -513,8 +513,8 @@ class NamespaceSettings:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What became of the memories (and the settings) of an export. ``skipped``: there as they are in the file, or expired;
-    ``forgotten``: since the export was made."""
+    """What became of the memories, procedures and settings of an export. ``skipped``: there as they are in the file, or
+    expired; ``forgotten``: since the export was made."""
 
     imported: int
     skipped: int

@@ -19,7 +19,7 @@ from memd.domain.errors import ConfigError, Corruption, SchemaTooNew
 from memd.limits import MAX_BULK_DEADLINE_S, POSTGRES_MIGRATION_LOCK_S
 
 if TYPE_CHECKING:
-    Connection = asyncpg.Connection[asyncpg.Record]
+    from memd.adapters.postgres.connection import Connection
 
 MIGRATIONS = (
     "0001_memories.sql",

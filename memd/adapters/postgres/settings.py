@@ -73,17 +73,25 @@ class PostgresNamespaceSettings:
 
 
 async def _write(tx: Transaction, stored: NamespaceSettings) -> None:
-    body = json.dumps(asdict(stored))
-    if stored.version == 1:  # two first writers: one of them is run again, on a unique key
-        await tx.execute(
-            "INSERT INTO memd.namespace_settings (namespace, version, body) VALUES ($1, 1, $2)", tx.namespace, body
-        )
+    if stored.version == 1:
+        await insert_settings(tx, stored)
         return
     await tx.execute(
         "UPDATE memd.namespace_settings SET version = $2, body = $3 WHERE namespace = $1",
         tx.namespace,
         stored.version,
-        body,
+        json.dumps(asdict(stored)),
+    )
+
+
+async def insert_settings(tx: Transaction, settings: NamespaceSettings) -> None:
+    """Those of a namespace that has none, under the version they have. Of two such writers one is run again, on a unique
+    key."""
+    await tx.execute(
+        "INSERT INTO memd.namespace_settings (namespace, version, body) VALUES ($1, $2, $3)",
+        tx.namespace,
+        settings.version,
+        json.dumps(asdict(settings)),
     )
 
 

@@ -23,6 +23,7 @@ from memd.adapters.postgres.sessions import PostgresSessions
 from memd.adapters.postgres.settings import PostgresNamespaceSettings
 from memd.adapters.postgres.steps import PostgresSteps
 from memd.adapters.postgres.tasks import PostgresTasks
+from memd.adapters.postgres.transfers import PostgresTransfers
 from memd.adapters.postgres.vacuum import Vacuum
 from memd.adapters.postgres.vectors import VectorCodec
 from memd.adapters.postgres.watching import PostgresChangeLog
@@ -33,7 +34,8 @@ from memd.ports import Clock
 
 
 class PostgresStores:
-    """sessions and their marks, memories, procedures, settings, tasks, steps, changes, leases and retention, one pool."""
+    """Over one pool: sessions and their marks, memories, procedures, settings, tasks, steps, changes, leases, retention and
+    transfers."""
 
     def __init__(self, database: Database, codec: VectorCodec, guard: ModelGuard, dimensions: int | None) -> None:
         self._database = database
@@ -51,6 +53,7 @@ class PostgresStores:
         self.retention = PostgresRetention(database)
         self.changes = PostgresChanges(database, codec, dimensions)
         self.change_log = PostgresChangeLog(database)
+        self.transfers = PostgresTransfers(database, codec, guard)
 
     @classmethod
     async def open(
