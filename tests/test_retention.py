@@ -21,7 +21,7 @@ from tests.daemon import CLIENTS_ONLY, Daemon
 from tests.reliability.size import scaled
 
 DAY = timedelta(days=1)
-KILLS = scaled(6)
+KILLS = scaled(10)
 NAMESPACES = ("a", "b", "c", "d")
 EACH = 5
 """Memories that are to go between two kills, in each namespace."""
