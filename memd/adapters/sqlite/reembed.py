@@ -16,10 +16,10 @@ from typing import Any
 
 import apsw
 
+from memd.adapters.rows.memory import spoken_text
 from memd.adapters.sqlite.connection import check_library, connect, row, rows, transaction
 from memd.adapters.sqlite.datadir import DataDir
 from memd.adapters.sqlite.errors import translated
-from memd.adapters.sqlite.loading import spoken_text
 from memd.adapters.sqlite.replica import is_replica
 from memd.adapters.sqlite.schema import change_model, frozen_model, migrate, same_model
 from memd.domain.errors import ModelUnavailable, WrongState
