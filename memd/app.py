@@ -53,7 +53,7 @@ from memd.service.transfer import TransferService
 from memd.service.watch import Bell, WatchService
 from memd.serving import EXIT_FATAL, FATAL_DRAIN_S, Endpoints, Stop, drain
 from memd.stores import Stores
-from memd.tasks import Supervisor
+from memd.tasks import Supervisor, survives
 from memd.tiers.episodic import EpisodicTier
 from memd.tiers.procedural import ProceduralTier
 from memd.tiers.replicated import ReplicatedTier
@@ -118,6 +118,8 @@ async def _run(config: Config, environ: Mapping[str, str]) -> int:
             gauges = _gauges(parts, compression, calls)
             stack.callback(metrics.serve(endpoints.metrics.host, endpoints.metrics.port, gauges))
         supervisor = Supervisor()
+        if consolidator is not None:
+            stack.push_async_callback(survives, "give leases back", consolidator.close)
         stack.push_async_callback(supervisor.close)
         await _finish_forgets(parts, supervisor)
         background.start(supervisor, config, parts.stores, parts.moves, compression, consolidator, sweeper)
@@ -256,11 +258,25 @@ def _servicers(
         SERVICES["AdminService"]: AdminServicer(
             admin,
             lifecycle,
-            TransferService(stores.transfers, stores.memories, stores.settings, embedder, policy),
+            _transfers(parts, policy),
             parts.reembed,
             facts,
         ),
     }
+
+
+def _transfers(parts: _Parts, policy: PolicySource) -> TransferService:
+    stores = parts.stores
+    return TransferService(
+        stores.transfers,
+        stores.memories,
+        stores.procedures,
+        stores.settings,
+        parts.embedder,
+        policy,
+        parts.clock,
+        no_pgvector=stores.no_pgvector,
+    )
 
 
 def _tiers(config: Config, parts: _Parts, counter: _core.TokenCounter) -> tuple[Tier, ...]:

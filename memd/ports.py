@@ -15,7 +15,7 @@ Methods are coroutines to be called on the event loop, unless they say "blocking
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
@@ -43,7 +43,9 @@ from memd.domain.model import (
     WorkingSet,
     Written,
 )
-from memd.domain.portable import Header, PortableMemory, TakenIn
+from memd.domain.portable import Exported, PortableMemory, TakenIn
+from memd.domain.portable_procedures import PortableProcedure
+from memd.domain.retention import Outdated, RetentionPolicy, Surplus
 from memd.domain.steps import Step, StepIntent
 
 T = TypeVar("T")
@@ -144,7 +146,7 @@ class MarkedSession:
     """A session as background work knows it, live or not. ``key`` is the store's own name of this life of it: a session that
     expired and was opened again has another. ``promoted``, ``digested``: positions up to which that work is done."""
 
-    key: int
+    key: str
     scope: Scope
     create_time: int
     promoted: int
@@ -152,27 +154,50 @@ class MarkedSession:
     last_position: int
 
 
-class SessionMarks(Protocol):
-    """How far background work has come in each session. A session that expired is here until the sweep takes it."""
+@dataclass(frozen=True, slots=True)
+class MarkedPage:
+    """``after``: where to go on; "" at the end. A store looks at a bounded number of sessions for one page, so it may be
+    short, or empty, with more behind it."""
 
-    async def unpromoted(self, limit: int, after: int = 0) -> tuple[MarkedSession, ...]:
-        """Sessions with events past ``promoted``, by key, those after ``after``."""
+    sessions: tuple[MarkedSession, ...]
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """``session`` as it was read when the work began, and the position it has come to."""
+
+    session: MarkedSession
+    position: int
+
+
+class SessionMarks(Protocol):
+    """How far background work has come in each session. A session that expired is here until the sweep takes it. Pages are in
+    the store's own order and go on after ``after``; "" begins."""
+
+    async def unpromoted(self, limit: int, after: str = "") -> MarkedPage:
+        """Sessions with events past ``promoted``."""
 
     async def undigested(
-        self, limit: int, *, events: int, idle_us: int, expires_us: int, after: int = 0
-    ) -> tuple[MarkedSession, ...]:
+        self, limit: int, *, events: int, idle_us: int, expires_us: int, after: str = ""
+    ) -> MarkedPage:
         """Sessions with events past ``digested`` that have at least ``events`` of them, or were ended, or were idle for
-        ``idle_us``, or expire within ``expires_us`` or did; by key, those after ``after``."""
+        ``idle_us``, or expire within ``expires_us`` or did."""
 
-    async def expired(self, limit: int, after: int = 0) -> tuple[MarkedSession, ...]:
-        """Expired sessions with events past ``promoted`` or ``digested``, by key, those after ``after``."""
+    async def expired(self, limit: int, after: str = "") -> MarkedPage:
+        """Expired sessions with events past ``promoted`` or ``digested``."""
 
     async def since(self, session: MarkedSession, position: int, limit: int) -> tuple[Event, ...]:
         """The first ``limit`` events after ``position`` up to its ``last_position``, oldest first, ephemeral ones too, also
         of an expired session; those that were deleted are missing."""
 
-    async def mark(self, promoted: Sequence[tuple[int, int]] = (), digested: Sequence[tuple[int, int]] = ()) -> None:
-        """(key, position) pairs, one commit. A mark never goes back; a session that is gone is passed over."""
+    async def mark(self, promoted: Sequence[Mark] = (), digested: Sequence[Mark] = ()) -> int:
+        """How many were set. Each is a compare-and-set: nothing happens where another has marked that work of the session
+        since it was read, or where it is gone."""
+
+    def spare(self, grace_us: int) -> None:
+        """From now on the sweep leaves expired sessions for so long that are here as ``expired``. Counted from when they
+        expired, but not before the sweeps came regularly: see ``domain.grace``."""
 
 
 # -- memories
@@ -282,7 +307,8 @@ class MemoryTruth(Protocol):
     ) -> Written[tuple[RememberedMemory, ...]]:
         """Upsert all or none. Replacing keeps create_time, adds a revision and grows the version; a draft equal to what
         is stored changes nothing. An id held by another scope is AlreadyExists. ``supersedes`` closes the old memory
-        (valid_to, superseded_by), NotFound when it is not visible to the draft's scope."""
+        (valid_to, superseded_by), NotFound when it is not visible to the draft's scope. VersionConflict where a draft that
+        would change something expected another version."""
 
     async def update(
         self,
@@ -308,7 +334,8 @@ class MemoryTruth(Protocol):
     async def pending_forgets(self) -> tuple[PendingForget, ...]: ...
 
     async def page(self, namespace: str, where: Filter, *, size: int, cursor: str) -> Page[Memory]:
-        """Memories that match, newest create_time first."""
+        """Memories that match, newest create_time first, those of one create_time by descending id: an order that every
+        copy of the rows has, so that one copy may be asked for the page after another's."""
 
     async def revisions(self, namespace: str, memory_id: str, *, size: int, cursor: str) -> Page[Memory]:
         """Newest first, the current state included."""
@@ -318,6 +345,29 @@ class MemoryTruth(Protocol):
 
     async def sweep(self, max_rows: int) -> int:
         """Delete up to ``max_rows`` expired memories as changes of their namespaces, return how many; bounded time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retained:
+    """A namespace with a retention policy, as it stood at change number ``seq``."""
+
+    namespace: str
+    policy: RetentionPolicy
+    seq: int
+
+
+class Retention(Protocol):
+    """What retention policies let go of, where memories are true."""
+
+    async def policies(self, after: str, limit: int) -> tuple[Retained, ...]:
+        """Namespaces whose policy bounds something, in the order of their names, those after ``after``."""
+
+    async def surplus(self, namespace: str, policy: RetentionPolicy, limit: int) -> Surplus:
+        """Of one snapshot, by the store's clock; at most ``limit`` of the oldest."""
+
+    async def retire(self, namespace: str, outdated: Sequence[Outdated], *, writer: str) -> int:
+        """Delete what is still as it was found, in one commit; how many went. As a Forget of their ids for every reader,
+        index, replica and watcher; but no tombstone keeps a restore or a late writer from storing them anew."""
 
 
 class MemoryStore(MemoryTruth, Protocol):
@@ -401,32 +451,27 @@ class Backups(Protocol):
         name that is more than a name."""
 
 
-class Snapshot(Protocol):
-    """The memories of one moment. Blocks; may be used by one thread at a time. Until it is closed the log of the store keeps
-    growing, and what is deleted stays in it."""
-
-    def __iter__(self) -> Snapshot: ...
-
-    def __next__(self) -> PortableMemory: ...
-
-    def close(self) -> None: ...
-
-
 class Transfers(Protocol):
     """A namespace as the format of ``domain.portable`` has it."""
 
-    async def export(self, namespace: str) -> tuple[Header, NamespaceSettings, Snapshot]:
-        """All of one moment; settings of version 0 are none. Every Forget that the snapshot does not know has the time of
-        its header or a later one."""
+    def export(self, namespace: str) -> AsyncGenerator[Sequence[Exported], None]:
+        """All of one moment, a few at a time: the header, the settings where the namespace has its own, memories, procedures.
+        Every Forget that it does not know has the time of its header or a later one. Until it is closed the log of the store
+        keeps growing, and what is deleted stays in the files."""
 
     async def take_in(
         self, namespace: str, memories: Sequence[PortableMemory], *, exported_us: int, writer: str
-    ) -> TakenIn:
+    ) -> Written[TakenIn]:
         """One commit, as every write: memories that are not here are stored as they are, with their earlier states. One that
         is here as it is, or has expired, is skipped; another state, or another owner of its id, is a conflict and left
         alone; one that was forgotten here at ``exported_us`` or later stays so."""
 
-    async def take_in_settings(self, namespace: str, settings: NamespaceSettings, *, writer: str) -> TakenIn:
+    async def take_in_procedure(
+        self, namespace: str, procedure: PortableProcedure, *, exported_us: int, writer: str
+    ) -> Written[TakenIn]:
+        """The same, for a procedure with its versions, their records, and the reports that are kept."""
+
+    async def take_in_settings(self, namespace: str, settings: NamespaceSettings, *, writer: str) -> Written[TakenIn]:
         """The same, for the settings."""
 
 

@@ -60,9 +60,9 @@ def _verify(add: Add) -> None:
 def _transfer(add: Add) -> None:
     parser = add(
         "export",
-        "write the memories of a namespace to a file",
-        "Write the memories of the namespace, all users', with their revisions and embeddings, and its settings as JSON\n"
-        "lines. Procedures, sessions, checkpoints and steps are not in it. Needs the admin right; embedded storage only.",
+        "write the memories and procedures of a namespace to a file",
+        "Write the memories of the namespace, all users', with their revisions and embeddings, its procedures with their\n"
+        "records, and its settings as JSON lines. Sessions, checkpoints and steps are not in it. Needs the admin right.",
         "  memd export home.jsonl\n  memd export - | gzip > home.jsonl.gz",
         operands=" FILE",
     )
@@ -72,7 +72,7 @@ def _transfer(add: Add) -> None:
         "import",
         "take the file of an export in",
         "Take the file of an export in. What is there already is skipped, so an import that was interrupted is run again;\n"
-        "other memories under the same ids are left alone, which is said at the end. Needs the admin right; embedded only.",
+        "what is another under the same id is left alone, which is said at the end. Needs the admin right.",
         "  memd import home.jsonl\n  zcat home.jsonl.gz | memd import - --into office",
         operands=" FILE",
     )

@@ -143,7 +143,7 @@ def _house(data_dir: Path, clock: SettableClock, embedder: Embedder, defaults: D
     tiers = _tiers(defaults.tiers, stores, index, embedder, counter)
     remember = RememberService(stores.memories, embedder, stores.settings, policy, clock)
     summarizer = ExtractiveSummarizer(counter)
-    stores.sessions.consolidation_grace_us = CONSOLIDATE_GRACE_US
+    stores.marks.spare(CONSOLIDATE_GRACE_US)
     consolidator = Consolidator(
         stores.marks, stores.memories, remember, index, embedder, summarizer, stores.leases, clock, "test"
     )

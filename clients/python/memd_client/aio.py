@@ -129,14 +129,14 @@ class AsyncClient(ClientBase):
     health = _method(admin.health)
 
     async def export_namespace(self) -> AsyncIterator[bytes]:
-        """The memories of the namespace, all users', as the lines of a file, in chunks. Needs the admin right; embedded
-        storage only."""
+        """The memories and procedures of the namespace, all users', and its settings, as the lines of a file, in chunks.
+        Needs the admin right."""
         async for chunk in self._transport.replies(transfers.export(self._scope)):
             yield chunk
 
     async def import_namespace(self, chunks: Chunks, *, into: str = "") -> Imported:
         """Take the file of an export in. It may be sent again: what is there is skipped. ``into``: the name of this
-        namespace, to take in a file of another one. AlreadyExists at the end when other memories have ids of the file's."""
+        namespace, to take in a file of another one. AlreadyExists at the end when ids of the file's are others' here."""
         return await self._transport.upload(transfers.async_import_requests(self._scope, chunks, into))
 
     async def reembed(self, model: str) -> AsyncIterator[ReembedProgress]:

@@ -123,13 +123,13 @@ class Client(ClientBase):
     health = _method(admin.health)
 
     def export_namespace(self) -> Iterator[bytes]:
-        """The memories of the namespace, all users', as the lines of a file, in chunks. Needs the admin right; embedded
-        storage only."""
+        """The memories and procedures of the namespace, all users', and its settings, as the lines of a file, in chunks.
+        Needs the admin right."""
         yield from self._transport.replies(transfers.export(self._scope))
 
     def import_namespace(self, chunks: Chunks, *, into: str = "") -> Imported:
         """Take the file of an export in. It may be sent again: what is there is skipped. ``into``: the name of this
-        namespace, to take in a file of another one. AlreadyExists at the end when other memories have ids of the file's."""
+        namespace, to take in a file of another one. AlreadyExists at the end when ids of the file's are others' here."""
         return self._transport.upload(transfers.import_requests(self._scope, chunks, into))
 
     def reembed(self, model: str) -> Iterator[ReembedProgress]:

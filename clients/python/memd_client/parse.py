@@ -82,6 +82,9 @@ def event(m: common_pb.Event) -> t.Event:
         original_sha256=m.original_sha256,
         summarized_from=m.summarized_from,
         summarized_through=m.summarized_through,
+        resolved_by=m.resolved_by,
+        body_event_id=m.body_event_id,
+        kept_whole=m.kept_whole,
     )
 
 
@@ -177,7 +180,9 @@ def recall(m: memory_pb.RecallResponse) -> t.Recall:
 
 def observed(m: memory_pb.ObserveResponse) -> t.Observed:
     """The reply to Observe."""
-    events = tuple(t.ObservedEvent(e.event_id, e.merged, e.importance, e.tokens, e.position) for e in m.events)
+    events = tuple(
+        t.ObservedEvent(e.event_id, e.merged, e.importance, e.tokens, e.position, e.extracted) for e in m.events
+    )
     return t.Observed(events, receipt(m.receipt))
 
 

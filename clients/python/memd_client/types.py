@@ -152,6 +152,11 @@ class Event:
     summarized_from: int = 0
     """Of a SUMMARY: positions of the first and the last event it stands for."""
     summarized_through: int = 0
+    resolved_by: str = ""
+    """Of something that failed: what resolved it."""
+    body_event_id: str = ""
+    """Of a tool output nearly the same as this later one: ``content`` is what differs."""
+    kept_whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,13 +272,14 @@ class Recall:
 
 @dataclass(frozen=True, slots=True)
 class ObservedEvent:
-    """How one event was stored."""
+    """How one event was stored; ``extracted``: not the whole of it."""
 
     event_id: str
     merged: bool
     importance: float
     tokens: int
     position: int
+    extracted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -486,8 +492,8 @@ class NamespaceSettings:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What became of the memories (and the settings) of an export. ``skipped``: there as they are in the file, or expired;
-    ``forgotten``: since the export was made."""
+    """What became of the memories, procedures and settings of an export. ``skipped``: there as they are in the file, or
+    expired; ``forgotten``: since the export was made."""
 
     imported: int
     skipped: int

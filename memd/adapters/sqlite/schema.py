@@ -19,7 +19,9 @@ MIGRATIONS = (
     "0004_summaries.sql",
     "0005_learning.sql",
     "0006_reembed.sql",
-    "0007_reembed_online.sql",
+    "0007_page_order.sql",
+    "0008_retention.sql",
+    "0009_reembed_online.sql",
 )
 _MODEL = "embedding_model"
 _SUPERSEDED = "superseded_model"

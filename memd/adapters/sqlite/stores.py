@@ -24,6 +24,7 @@ from memd.adapters.sqlite.procedures import SqliteProcedures
 from memd.adapters.sqlite.reads import ReadPool
 from memd.adapters.sqlite.reembedding import SqliteReembedding
 from memd.adapters.sqlite.replica import Reset, SqliteReplica
+from memd.adapters.sqlite.retention import SqliteRetention
 from memd.adapters.sqlite.schema import freeze_model, frozen_model, migrate, superseded_model
 from memd.adapters.sqlite.scrub import Scrubber
 from memd.adapters.sqlite.session_marks import SqliteSessionMarks
@@ -49,8 +50,8 @@ class StoreStats:
 
 class SqliteStores:
     """The embedded stores of one directory, each an attribute: sessions and their marks, memories, procedures, settings,
-    tasks, steps, leases; transfers; the way to another model; backups of them all; and ``replica``, which fills them where
-    the truth is elsewhere."""
+    tasks, steps, leases, retention; transfers; the way to another model; backups of them all; and ``replica``, which fills
+    them where the truth is elsewhere."""
 
     def __init__(
         self,
@@ -82,13 +83,14 @@ class SqliteStores:
         self._readers = Readers(directory.database, vfs)
         self._reads = ReadPool(self._readers)
         self.sessions = SqliteSessions(self._writer, self._reads, clock)
-        self.marks = SqliteSessionMarks(self._writer, self._reads, clock)
+        self.marks = SqliteSessionMarks(self._writer, self._reads, clock, self.sessions.grace)
         self.leases = SqliteLeases(self._writer)
         self.memories = SqliteMemories(self._writer, self._reads, self._readers, clock, tombstones, guard, cache)
         self.procedures = SqliteProcedures(self._writer, self._reads, tombstones, guard)
         self.settings = SqliteSettings(self._writer, self._reads, clock)
         self.tasks = SqliteTasks(self._writer, self._reads, clock)
         self.steps = SqliteSteps(self._writer, self._reads, clock)
+        self.retention = SqliteRetention(self._writer, self._reads, clock)
         self.change_log = SqliteChangeLog(self._reads, clock)
         self.backups = SqliteBackups(directory.path, self._readers, clock)
         self.reembedding = SqliteReembedding(self._writer, self._reads, tombstones, guard)

@@ -670,7 +670,7 @@ global___ImportNamespaceRequest = ImportNamespaceRequest
 
 @typing.final
 class ImportNamespaceResponse(google.protobuf.message.Message):
-    """Memories, and the settings."""
+    """Memories, procedures, and the settings: each counts as one."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
