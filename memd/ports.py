@@ -810,10 +810,16 @@ class Embedder(Protocol):
         """None while there is no usable model."""
 
     async def query(
-        self, text: str, use: Callable[[bytes], T], *, meanwhile: Callable[[], None] | None = None, cache: bool = True
+        self,
+        text: str,
+        use: Callable[[bytes], T],
+        *,
+        meanwhile: Callable[[], None] | None = None,
+        cache: bool = True,
+        behind: bool = False,
     ) -> T:
         """Embed and run ``use`` on a worker thread. ``meanwhile`` runs before ``use``, on another worker thread while the
-        model runs where one is free."""
+        model runs where one is free. ``behind``: nobody waits for it, it comes after queries as memories do."""
 
     async def memories(self, texts: Sequence[str]) -> list[tuple[bytes, ...]]:
         """One embedding a window of each text."""
