@@ -25,6 +25,8 @@ SETTLE_S = 5.0
 FIRST_FAULT = 0.25
 LAST_FAULT = 0.75
 """Parts of the run between which faults happen."""
+UNDISTURBED = 0.2
+"""Part of the run before them, with some room."""
 
 
 @dataclass
