@@ -40,11 +40,8 @@ class PostgresMemories:
         self._forgetter = Forgetter(vacuum)
 
     async def fence(self, namespace: str) -> int:
-        async def operation(reader: Reader) -> int:
-            found = await reader.row("SELECT seq FROM memd.namespace_head WHERE namespace = $1", namespace)
-            return int(found[0]) if found else 0
-
-        return await self._database.read(namespace, operation)
+        found = await self._database.glance("SELECT seq FROM memd.namespace_head WHERE namespace = $1", namespace)
+        return int(found[0][0]) if found else 0
 
     async def remember(
         self, namespace: str, drafts: Sequence[NewMemory], *, fence: int, writer: str, request: RequestKey | None

@@ -6,7 +6,7 @@ in between, the write stands, and reads say that they are behind.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -31,8 +31,18 @@ from memd.domain.model import (
     Scope,
     Written,
 )
+from memd.domain.portable import Exported, PortableMemory, TakenIn
+from memd.domain.portable_procedures import PortableProcedure
 from memd.limits import REPLICA_WAIT_S
-from memd.ports import ForgetPlan, MemoryChange, MemoryTruth, PendingForget, ProcedureTruth, SettingsStore
+from memd.ports import (
+    ForgetPlan,
+    MemoryChange,
+    MemoryTruth,
+    PendingForget,
+    ProcedureTruth,
+    SettingsStore,
+    Transfers,
+)
 
 T = TypeVar("T")
 
@@ -230,3 +240,29 @@ class ReplicatedSettings:
             return await self._truth.counts(namespace)
         except Unavailable:
             return await self._local.counts(namespace)
+
+
+class ReplicatedTransfers(_Replicated):
+    """Implements ``ports.Transfers``: exported from the truth, and at hand when a batch has been taken in."""
+
+    def __init__(self, truth: Transfers, follower: Follower) -> None:
+        super().__init__(follower)
+        self._truth = truth
+
+    def export(self, namespace: str) -> AsyncGenerator[Sequence[Exported], None]:
+        return self._truth.export(namespace)
+
+    async def take_in(
+        self, namespace: str, memories: Sequence[PortableMemory], *, exported_us: int, writer: str
+    ) -> Written[TakenIn]:
+        taken = await self._truth.take_in(namespace, memories, exported_us=exported_us, writer=writer)
+        return await self._seen(namespace, taken)
+
+    async def take_in_procedure(
+        self, namespace: str, procedure: PortableProcedure, *, exported_us: int, writer: str
+    ) -> Written[TakenIn]:
+        taken = await self._truth.take_in_procedure(namespace, procedure, exported_us=exported_us, writer=writer)
+        return await self._seen(namespace, taken)
+
+    async def take_in_settings(self, namespace: str, settings: NamespaceSettings, *, writer: str) -> Written[TakenIn]:
+        return await self._seen(namespace, await self._truth.take_in_settings(namespace, settings, writer=writer))

@@ -85,7 +85,7 @@ class SqliteMemories:
                 again = tuple(RememberedMemory(*one) for one in known[1])
                 return Written(again, known[0], Durability.SYNCED, replayed=True)
             for draft in drafts:
-                self._guard.check(tx, draft.embeddings)
+                self._guard.check(tx, draft.embeddings, fence)
             done = tuple(upsert(tx, self._tombstones, namespace, draft, fence=fence, writer=writer) for draft in drafts)
             if tx.changes:
                 tx.audit(namespace, writer, "remember", json.dumps({"memories": len(done)}))
@@ -124,7 +124,7 @@ class SqliteMemories:
                 raise _no_memory()
             if expected_version not in (0, stored.memory.version):
                 raise VersionConflict("the memory has another version", current_version=stored.memory.version)
-            self._guard.check(tx, change.embeddings or ())
+            self._guard.check(tx, change.embeddings or (), fence)
             result = stored.memory
             changed = replace(result, **change.values)
             if not same(result, changed) or changed.superseded_by != result.superseded_by:
