@@ -143,8 +143,8 @@ async def test_acknowledged_writes_survive_and_reads_go_on(postgres18: Launcher,
         load = Load([Patient(clients[n % 2], f"agent-{n}") for n in range(AGENTS)], readers)
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as running:
-            for one in (*load.agents, *load.readers):
-                running.create_task(one.run(stop))
+            for run in (*(agent.run for agent in load.agents), *(reader.run for reader in load.readers)):
+                running.create_task(run(stop))
             await load.going()
             for fault in faults:
                 await fault(pair, load)
