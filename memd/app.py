@@ -283,7 +283,8 @@ def _transfers(parts: _Parts, policy: PolicySource) -> TransferService:
 def _tiers(config: Config, parts: _Parts, counter: _core.TokenCounter) -> tuple[Tier, ...]:
     stores, rows = parts.stores, config.defaults.tiers
     recent, query = RecentOnce(stores.sessions), QueryOnce(parts.embedder)
-    semantic = SemanticTier(query, parts.index, stores.memories, rows[TierName.SEMANTIC], counter)
+    elsewhere = parts.index if isinstance(parts.index, RoutedIndex) else None
+    semantic = SemanticTier(query, parts.index, stores.memories, rows[TierName.SEMANTIC], counter, elsewhere)
     procedural = ProceduralTier(query, parts.index, stores.procedures, rows[TierName.PROCEDURAL], counter)
     return (
         WorkingTier(recent, rows[TierName.WORKING]),

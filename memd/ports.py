@@ -788,6 +788,18 @@ class NamespaceIndex(Protocol):
         """How many namespaces are in memory."""
 
 
+class SearchedAway(Protocol):
+    """Namespaces whose memories another server searches: nobody else should wait for it, so no thread is held meanwhile."""
+
+    def away(self, namespace: str) -> bool:
+        """From any thread."""
+
+    async def search_away(
+        self, namespace: str, query: str, embedding: bytes | None, where: Filter, options: SearchOptions
+    ) -> IndexAnswer:
+        """As ``NamespaceIndex.search`` of memories."""
+
+
 @dataclass(frozen=True, slots=True)
 class EmbedderStats:
     threads: int
