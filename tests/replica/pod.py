@@ -13,8 +13,8 @@ from memd._core import TokenCounter
 from memd.adapters.pack import RustContextPacker
 from memd.adapters.redis import RedisLink, RedisSessionMarks, RedisSessions, RedisSettings
 from memd.adapters.summarize.extractive import ExtractiveSummarizer
-from memd.domain.model import Event, EventKind, Memory, Scope, SourceKind
-from memd.domain.settings import DEFAULT_TIERS, TierName
+from memd.domain.model import Event, EventKind, Memory, Scope, SourceKind, TierName
+from memd.domain.settings import DEFAULT_TIERS
 from memd.domain.visibility import EVERYTHING
 from memd.limits import CONSOLIDATE_GRACE_US
 from memd.ports import Clock, Embedder, EmbedderStats

@@ -48,6 +48,8 @@ class Held:
         await self.go_on.wait()
         return await self._summarizer.summarize(request)
 
+    async def close(self) -> None: ...
+
 
 async def told(pod: Pod) -> tuple[Memory, int]:
     """The digest, and how many events it links to."""
@@ -94,7 +96,8 @@ class TestOneThatOutsleptItsLease:
         self, open_pod: OpenPod, clock: ManualClock
     ) -> None:
         one, other = await open_pod("one", clock), await open_pod("other", clock)
-        held = one.consolidator._summarizer = Held(one.consolidator._summarizer)
+        held = Held(one.consolidator._summarizer)
+        one.consolidator._summarizer = held
         await one.say(*numbered(DIGEST_EVENTS))
         asleep = asyncio.ensure_future(one.consolidator.digest_once())
         await held.reached.wait()
@@ -133,7 +136,9 @@ async def test_a_fall_between_a_digest_and_its_mark_tells_nothing_twice(open_pod
         await pod.consolidator.digest_once()
     pod.marks.mark = mark  # type: ignore[method-assign]
     before = await told(pod)
-    assert [await pod.consolidator.digest_once() for _ in range(2)] == [0, 1], "behind the one that failed; then the mark"
+    assert [await pod.consolidator.digest_once() for _ in range(2)] == [0, 1], (
+        "behind the one that failed; then the mark"
+    )
     assert await told(pod) == before
     await pod.say("and the last one")
     await pod.ends.end(ADA)

@@ -19,6 +19,7 @@ MIGRATIONS = (
     "0004_summaries.sql",
     "0005_learning.sql",
     "0006_reembed.sql",
+    "0007_session_erased.sql",
 )
 _MODEL = "embedding_model"
 
