@@ -122,7 +122,7 @@ def test_a_user_who_comes_back_when_all_has_expired_is_still_known(
             daemon.start()
             with Client(daemon.address, user_id="ada", session_id="day-3") as client:
                 until(lambda: "We keep Postgres 16" in recent(client), "the digest does not come")
-                assert [one.session_id for one in client.sessions()] == []
+                assert [one.scope.session_id for one in client.sessions()] == []
                 until(lambda: "We keep Postgres 16" in [one.content for one in client.list()], "nor the decision")
                 assert client.verify().ok
 

@@ -314,7 +314,7 @@ class TestFence:
         before = await left(stores)
         with pytest.raises(Forgotten):
             await self.late_remember(stores, fence, memory_id, scope)
-        assert await ids_left(stores) == before
+        assert await left(stores) == before
         await self.late_remember(stores, await stores.memories.fence("n"), memory_id, scope)
 
     @pytest.mark.parametrize(
@@ -402,7 +402,7 @@ class TestFence:
             await forget(stores, everything(USER))
             results = await asyncio.gather(*writes, return_exceptions=True)
             assert all(result is None or isinstance(result, Forgotten) for result in results)
-            assert await ids_left(stores) == kept
+            assert await left(stores) == kept
 
     async def test_a_fence_outlives_a_failed_forget(self, stores: Stores) -> None:
         await fill(stores)
