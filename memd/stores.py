@@ -21,7 +21,13 @@ from memd.adapters.redis import (
     RedisSessions,
     RedisSettings,
 )
-from memd.adapters.replica import Follower, ReplicatedMemories, ReplicatedProcedures, ReplicatedSettings
+from memd.adapters.replica import (
+    Follower,
+    ReplicatedMemories,
+    ReplicatedProcedures,
+    ReplicatedSettings,
+    ReplicatedTransfers,
+)
 from memd.adapters.sqlite import SqliteStores
 from memd.config import Config, RedisConfig
 from memd.domain.errors import ModelMismatch, Unavailable
@@ -34,6 +40,7 @@ from memd.ports import (
     Leases,
     MemoryStore,
     ProcedureStore,
+    Reembedding,
     SessionMarks,
     SessionStore,
     SettingsStore,
@@ -79,9 +86,16 @@ class Stores:
         return None if self.postgres else self.local.backups
 
     @property
-    def transfers(self) -> Transfers | None:
-        """None where the truth is on a server."""
-        return None if self.postgres else self.local.transfers
+    def transfers(self) -> Transfers:
+        """Where the truth is."""
+        if self.postgres is None or self.follower is None:
+            return self.local.transfers
+        return ReplicatedTransfers(self.postgres.transfers, self.follower)
+
+    @property
+    def reembedding(self) -> Reembedding | None:
+        """None where the truth is on a server, which keeps its model."""
+        return None if self.postgres else self.local.reembedding
 
     @property
     def no_pgvector(self) -> str:
@@ -106,6 +120,10 @@ class Stores:
     async def frozen_model(self) -> EmbeddingModel | None:
         """The model the stored embeddings were made with."""
         return await (self.postgres or self.local).frozen_model()
+
+    async def superseded_model(self) -> EmbeddingModel | None:
+        """The model the store was last changed from; None for a server."""
+        return None if self.postgres else await self.local.superseded_model()
 
     async def use_model(self, model: EmbeddingModel) -> None:
         """ModelMismatch when the stores have another. A replica made with another one is thrown away."""

@@ -122,7 +122,8 @@ class RememberedMemory:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event of a session. ``content`` may be an extract: then ``original_bytes`` and ``original_sha256`` are set.
+    """One event of a session. ``content`` may be an extract, or (``body_event_id``) what differs from a later event's: then
+    ``original_bytes`` and ``original_sha256`` are set. ``kept_whole``: it is to be neither.
 
     A SUMMARY stands for the episodes from ``summarized_from`` to ``summarized_through``, positions in the session.
     """
@@ -148,6 +149,9 @@ class Event:
     metadata: Metadata = field(default_factory=dict)
     summarized_from: int = 0
     summarized_through: int = 0
+    resolved_by: str = ""
+    body_event_id: str = ""
+    kept_whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +161,7 @@ class ObservedEvent:
     importance: float
     tokens: int
     position: int
+    extracted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +265,10 @@ class NamespaceSettings:
     version: int = 0
     index: IndexPlace | None = None
     """Where memories are searched; None is "memory"."""
+    retention_max_age_us: int | None = None
+    retention_max_count: int | None = None
+    retention_keep_if_pinned: bool | None = None
+    """See ``memd.domain.retention``; None is no bound, and True."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,23 +13,27 @@ import pytest
 
 from memd.adapters.postgres import PostgresSettings, PostgresStores
 from memd.adapters.redis import RedisCheckpoints, RedisLink, RedisSessionMarks, RedisSessions, RedisSettings
+from memd.adapters.replica import ReplicatedTransfers
 from memd.adapters.rows.memory import index_row
 from memd.adapters.rows.procedure import procedure_index_row
 from memd.adapters.sqlite import SqliteStores
 from memd.domain.model import Durability, Memory, Procedure
 from memd.limits import REPLICA_WAIT_S
 from memd.ports import (
+    ChangeLog,
     IndexChange,
     IndexRow,
     IndexSource,
     MemoryTruth,
     ProcedureTruth,
     ReplicaProcedure,
+    Retention,
     SessionMarks,
     SessionStore,
     SettingsStore,
     StepLedger,
     TaskStore,
+    Transfers,
 )
 from tests.contract.builders import MODEL
 from tests.postgres.databases import borrow, give_back
@@ -69,6 +73,9 @@ class Stores(ABC):
     settings: SettingsStore
     tasks: TaskStore
     steps: StepLedger
+    retention: Retention
+    change_log: ChangeLog
+    transfers: Transfers
     step_modules: tuple[str, ...] = ("memd.adapters.sqlite.steps", "memd.adapters.postgres.steps")
     """Where the bound on steps is looked up."""
 
@@ -122,6 +129,9 @@ class Embedded(IndexedStores):
         self.settings = stores.settings
         self.tasks = stores.tasks
         self.steps = stores.steps
+        self.retention = stores.retention
+        self.change_log = stores.change_log
+        self.transfers = stores.transfers
 
     async def fetch(self, namespace: str, memory_ids: Sequence[str]) -> list[Memory]:
         return self._stores.memories.fetch(namespace, memory_ids)
@@ -160,6 +170,9 @@ class Served(Stores):
         self.settings = stores.settings
         self.tasks = stores.tasks
         self.steps = stores.steps
+        self.retention = stores.retention
+        self.change_log = stores.change_log
+        self.transfers = stores.transfers
         return self
 
     async def fetch(self, namespace: str, memory_ids: Sequence[str]) -> list[Memory]:
@@ -214,6 +227,9 @@ class Replicated(IndexedStores):
         self.marks = sidecar.postgres.marks
         self.tasks = sidecar.postgres.tasks
         self.steps = sidecar.postgres.steps
+        self.retention = sidecar.postgres.retention
+        self.change_log = sidecar.postgres.change_log
+        self.transfers = ReplicatedTransfers(sidecar.postgres.transfers, sidecar.follower)
         self.index = sidecar.local.memories
         return self
 

@@ -48,7 +48,8 @@ class Held:
         await self.go_on.wait()
         return await self._summarizer.summarize(request)
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        await self._summarizer.close()
 
 
 async def told(pod: Pod) -> tuple[Memory, int]:

@@ -58,7 +58,7 @@ class PostgresSessionMarks:
         return await self._database.read_all(operation)
 
     async def _page(self, sql: str, limit: int, after: str) -> MarkedPage:
-        found = await self._database.read_heads(sql, int(after or 0), limit)
+        found = await self._database.glance(sql, int(after or 0), limit)
         return marked_page([tuple(one) for one in found], limit)
 
     async def since(self, session: MarkedSession, position: int, limit: int) -> tuple[Event, ...]:
