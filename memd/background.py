@@ -11,6 +11,7 @@ from memd.adapters.summarize.extractive import ExtractiveSummarizer
 from memd.adapters.summarize.fallback import FallbackSummarizer
 from memd.config import Config
 from memd.limits import (
+    COMPRESSION_SCAN_INTERVAL_S,
     COMPRESSIONS_AT_ONCE,
     CONSOLIDATE_GRACE_US,
     DIGEST_INTERVAL_S,
@@ -21,6 +22,7 @@ from memd.limits import (
 from memd.ports import Clock, Embedder, NamespaceIndex, SummarizerCounts
 from memd.rpc.convert_admin import CompressionStats
 from memd.service.compression import CompressionService
+from memd.service.compression_scan import CompressionScan
 from memd.service.consolidation import Consolidator
 from memd.service.lifecycle import ExpirySweeper
 from memd.service.policy import PolicySource
@@ -40,6 +42,7 @@ class Compression:
     """``model``: the hosted one, where there is one."""
 
     service: CompressionService
+    scan: CompressionScan
     model: FallbackSummarizer | None
     counter: _core.TokenCounter
 
@@ -50,11 +53,13 @@ class Compression:
 
 
 def compression(
-    stores: Stores, model: FallbackSummarizer | None, counter: _core.TokenCounter, clock: Clock
+    config: Config, stores: Stores, model: FallbackSummarizer | None, counter: _core.TokenCounter, clock: Clock
 ) -> Compression:
     extractive = ExtractiveSummarizer(counter)
     service = CompressionService(stores.sessions, model or extractive, extractive, clock)
-    return Compression(service, model, counter)
+    # a source of its own for each step: what is set now, whoever set it
+    scan = CompressionScan(service, stores.sessions, lambda: PolicySource(stores.settings, config.defaults), clock)
+    return Compression(service, scan, model, counter)
 
 
 def consolidator(
@@ -99,6 +104,7 @@ def start(
     supervisor.every("sweep", SWEEP_INTERVAL_S, sweeper.run_once)
     for _ in range(COMPRESSIONS_AT_ONCE):
         supervisor.every("compress", 0.0, compression.service.work)
+    supervisor.every("look for sessions to compress", COMPRESSION_SCAN_INTERVAL_S, compression.scan.run_once)
     if consolidator is not None:
         supervisor.every("promote episodes", PROMOTE_INTERVAL_S, consolidator.promote_once)
         supervisor.every("digest sessions", DIGEST_INTERVAL_S, consolidator.digest_once)
