@@ -105,7 +105,7 @@ async def _run(config: Config, environ: Mapping[str, str]) -> int:
         if model is not None:
             stack.push_async_callback(model.close)
         parts = await stack.enter_async_context(_opened(config, clock, hooks, stop))
-        compression = background.compression(parts.stores, model, counter, clock)
+        compression = background.compression(config, parts.stores, model, counter, clock)
         health = Health()
         await health.set_serving(False)
         metrics = Metrics()

@@ -206,6 +206,9 @@ MIN_SUMMARY_TOKENS = 64  # shorter ones say nothing; less only where what they r
 WORKING_HOLD = 4  # times the working caps: what waits for its summary stays in working memory up to that
 COMPRESSION_QUEUE = 1_024  # sessions waiting to be compressed; one over it is found again at its next Observe
 COMPRESSION_WATCHED = 16_384  # sessions whose growth since the last look is known; others are looked at
+COMPRESSION_SCAN_SESSIONS = 32  # idle ones looked at in one step: a few milliseconds of reading
+COMPRESSION_SCAN_INTERVAL_S = 1.0  # between two such steps: 100,000 sessions are looked at within an hour
+COMPRESSION_SCAN_PAUSE_S = 600.0  # between two rounds: those who grow need none, it is for what was missed
 COMPRESSIONS_AT_ONCE = 4  # sessions compressed side by side: most of the time a hosted model is waited for
 
 # -- queues and caches

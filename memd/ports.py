@@ -128,6 +128,11 @@ class SessionStore(Protocol):
     async def sessions(self, scope: Scope, *, size: int, cursor: str) -> Page[Session]:
         """Sessions of namespace, user and agent, most recently active first."""
 
+    async def live(self, size: int, cursor: str) -> Page[Scope]:
+        """Sessions of every namespace, for background work: those that may have more than one item in working memory. About
+        ``size``, in an order of the store's own, some perhaps twice; what is there from the first page to the last is on
+        one."""
+
     async def end(self, scope: Scope, request: RequestKey | None) -> Written[Session]:
         """NotFound for an unknown session; ending twice changes nothing."""
 

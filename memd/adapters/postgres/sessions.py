@@ -62,6 +62,10 @@ _SESSIONS = (
     f"SELECT pk, {SESSION_COLUMNS} FROM memd.session WHERE namespace = $1 AND user_id = $2 AND agent_id = $3 AND NOT dead"
     " AND expire_time > $4 AND (update_time, pk) < ($5, $6) ORDER BY update_time DESC, pk DESC LIMIT $7"
 )
+_WITH_ITEMS = (
+    "SELECT pk, namespace, user_id, agent_id, session_id FROM memd.session WHERE pk > $1 AND NOT dead AND expire_time > $2"
+    " AND working_from < last_position ORDER BY pk LIMIT $3"
+)
 _COUNT = (
     "SELECT count(*), coalesce(sum((SELECT count(*) FROM memd.event e WHERE e.session_pk = s.pk)), 0)::bigint"
     " FROM memd.session s WHERE {} AND NOT s.dead AND s.expire_time > ${}"
@@ -204,6 +208,17 @@ class PostgresSessions:
         found = await self._database.read(scope.namespace, operation)
         items = tuple(decode_session(row[1:]) for row in found[:size])
         return Page(items, encode_cursor(items[-1].update_time, found[size - 1][0]) if len(found) > size else "")
+
+    async def live(self, size: int, cursor: str) -> Page[Scope]:
+        (after,) = decode_cursor(cursor, int) or (0,)
+
+        async def operation(reader: Reader) -> Page[Scope]:
+            found = await reader.rows(_WITH_ITEMS, after, reader.now_us, size)
+            return Page(
+                tuple(Scope(*one[1:]) for one in found), encode_cursor(found[-1][0]) if len(found) == size else ""
+            )
+
+        return await self._database.read_all(operation)
 
     async def end(self, scope: Scope, request: RequestKey | None) -> Written[Session]:
         async def operation(tx: Transaction) -> Written[Session]:

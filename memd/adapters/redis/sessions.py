@@ -191,6 +191,14 @@ class RedisSessions:
         more = len(after) > size
         return Page(items, encode_cursor(items[-1].update_time, items[-1].scope.session_id) if more else "")
 
+    async def live(self, size: int, cursor: str) -> Page[Scope]:
+        """By the schedule of the sweep, which has every session; of how many items is not known here."""
+        after, found = await self.link.command("ZSCAN", keys.DUE_SESSIONS, cursor or "0", "COUNT", size)
+        names = {name: None for name, _ in found}
+        live = await self.index.live([Scope(*keys.split(name.decode())) for name in names])
+        more = int(after)
+        return Page(tuple(one.scope for one in live if one.end is None), str(more) if more else "")
+
     async def count(self, scope: Scope, *, all_users: bool) -> Mapping[str, int]:
         sessions = events = 0
         async for batch in self._batches(scope, all_users):

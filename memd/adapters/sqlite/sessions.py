@@ -54,6 +54,10 @@ _SUMMARIZED = (
 _UNSUMMARIZE = "DELETE FROM working_summary WHERE session_pk = ?"
 # Position of the oldest episode within the cap; no row while there are fewer.
 _FLOOR = "SELECT position FROM event WHERE session_pk = ? AND ephemeral = 0 ORDER BY position DESC LIMIT 1 OFFSET ?"
+_WITH_ITEMS = (
+    "SELECT pk, namespace, user_id, agent_id, session_id FROM session WHERE pk > ? AND dead = 0 AND expire_time > ?"
+    " AND working_from < last_position ORDER BY pk LIMIT ?"
+)
 # What nobody has consolidated yet waits for it, but not for ever.
 _SWEEPABLE = "(min(promoted, digested) >= last_position OR expire_time <= ?)"
 
@@ -167,6 +171,12 @@ class SqliteSessions:
         found = await self._reads.run(lambda connection: rows(connection, sql, bindings))
         items = tuple(decode_session(one[1:]) for one in found[:size])
         return Page(items, encode_cursor(items[-1].update_time, found[size - 1][0]) if len(found) > size else "")
+
+    async def live(self, size: int, cursor: str) -> Page[Scope]:
+        (after,) = decode_cursor(cursor, int) or (0,)
+        bindings = after, self._clock.now_us(), size
+        found = await self._reads.run(lambda connection: rows(connection, _WITH_ITEMS, bindings))
+        return Page(tuple(Scope(*one[1:]) for one in found), encode_cursor(found[-1][0]) if len(found) == size else "")
 
     async def end(self, scope: Scope, request: RequestKey | None) -> Written[Session]:
         return await self._writer.submit(lambda tx: self._end(tx, scope, request))
