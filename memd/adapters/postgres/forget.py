@@ -30,8 +30,8 @@ OUT_OF_REACH = (
 _TABLES: Mapping[str, tuple[str, ...]] = {
     "memories": ("memory",),
     "revisions": ("memory_revision",),
-    "embeddings": ("embedding",),
-    "procedures": ("procedure", "procedure_version", "procedure_outcome"),
+    "embeddings": ("embedding", "embedding_next"),
+    "procedures": ("procedure", "procedure_version", "procedure_outcome", "procedure_reembedding"),
     "events": ("event", "working_summary"),
     "sessions": ("session",),
     "checkpoints": ("checkpoint", "task"),
