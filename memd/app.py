@@ -110,8 +110,8 @@ async def _run(config: Config, environ: Mapping[str, str]) -> int:
         await health.set_serving(False)
         metrics = Metrics()
         consolidator = background.consolidator(config, parts.stores, parts.index, parts.embedder, clock)
-        sweeper = background.sweeper(parts.stores, consolidator)
-        lifecycle = LifecycleService(sweeper, consolidator)
+        board = background.jobs(config, parts.stores, consolidator, clock)
+        lifecycle = LifecycleService(board)
         calls = Calls(_servicers(config, parts, compression, lifecycle, metrics, started), authenticate, metrics)
         servers = endpoints.bind(main_server(calls, health, reflect=config.server.reflection), health)
         if endpoints.metrics:
@@ -122,7 +122,7 @@ async def _run(config: Config, environ: Mapping[str, str]) -> int:
             stack.push_async_callback(survives, "give leases back", consolidator.close)
         stack.push_async_callback(supervisor.close)
         await _finish_forgets(parts, supervisor)
-        background.start(supervisor, config, parts.stores, parts.moves, compression, consolidator, sweeper)
+        background.start(supervisor, config, parts.stores, parts.moves, compression, board)
         supervisor.every("reembed", 0.0, parts.reembed.work)
         stop.on_signals(lambda: _reload(authenticate))
         for server in servers:
@@ -247,6 +247,7 @@ def _servicers(
         stores.backups,
         not_in_backups=stores.in_redis,
         no_pgvector=stores.no_pgvector,
+        retention=(stores.postgres or stores.local).retention,
     )
     return {
         SERVICES["MemoryService"]: MemoryServicer(recall, observe, remember, _forget(parts), watch, metrics),

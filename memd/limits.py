@@ -169,6 +169,25 @@ CONSOLIDATE_EVENTS = 256  # read at a time of one session: they are held in memo
 CONSOLIDATE_GRACE_US = DAY_US  # how long the sweep spares expired episodes nobody has consolidated yet
 CONSOLIDATE_DRAIN_STEPS = 1_000  # before one sweep: 64,000 sessions; what is left has its turn before the next one
 CONSOLIDATE_LEASE_US = 10 * SECOND_US  # a step takes less; after a crash somebody else goes on no later than this
+SWEEP_INTERVAL_S = 30.0  # expired rows are out of sight at once: only their bytes wait for it
+RETENTION_INTERVAL_S = 10.0  # between two runs; one look at an index where no namespace has a policy
+RETENTION_NAMESPACES = 64  # that have their turn before the job looks whether there are more
+RETENTION_ROWS = 256  # memories of one namespace deleted in one commit: other writers wait for it, some 20 ms
+RETENTION_ROUNDS = 16  # pages of namespaces in one run: 4,000 memories of one large namespace, then others' jobs
+RETENTION_LEASE_US = 30 * SECOND_US  # a page takes seconds at most; after a crash another daemon goes on
+RETENTION_SAMPLE = 100  # ids that a dry run names
+CHECKPOINTS_INTERVAL_S = 60.0  # every save prunes its own task: only a lowered bound waits for the job
+CHECKPOINT_TASKS = 256  # looked at in one read
+CHECKPOINT_PAGES = 16  # of tasks in one run: 4,096 a minute
+CHECKPOINTS_LEASE_US = 60 * SECOND_US  # a run takes seconds at most; after a crash another daemon goes on
+COMPACT_INTERVAL_S = 60.0  # free space is in nobody's way: the next rows take it
+COMPACT_SHARE = 0.25  # of a file that is free, before any of it is given back
+COMPACT_LEFT = 0.05  # of a file that stays free: the next rows would only make it longer again
+COMPACT_MIN_BYTES = 4 * MEGABYTE  # less is not worth a look
+COMPACT_STEP_BYTES = 512 * 1024  # moved in one commit: other writers wait for it, some 7 ms
+COMPACT_PAUSE_S = 0.05  # between two of them: writers come first
+COMPACT_STEPS = 64  # in one run: 32 MB a minute
+MAX_RETENTION_COUNT = 1_000_000_000  # more is "unbounded", which is said by leaving it unset
 NEAR_DUPLICATE_COSINE = 0.92  # a restatement, not a second thing about the same subject
 
 # -- compression of working memory

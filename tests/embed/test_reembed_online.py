@@ -70,7 +70,7 @@ def memd(*arguments: str) -> subprocess.CompletedProcess[str]:
 def vectors(daemon: Daemon, table: str = "embedding") -> dict[str, bytes]:
     with closing(apsw.Connection(str(daemon.data_dir / "memd.db"), flags=apsw.SQLITE_OPEN_READONLY)) as database:
         sql = f"SELECT content, vectors FROM memory JOIN {table} ON memory_pk = pk"
-        return dict(database.execute(sql).fetchall())
+        return {str(content): bytes(found) for content, found in database.execute(sql).fetchall()}  # type: ignore[arg-type]
 
 
 def test_it_serves_before_during_and_after(daemon: Daemon) -> None:

@@ -33,7 +33,7 @@ _NAME = "memd reembed"
 _TARGET = "reembedding_model"
 _MEMORIES = (
     "SELECT m.pk, m.version, m.content, m.fields FROM memd.memory m WHERE m.pk > $1"
-    " AND NOT EXISTS (SELECT 1 FROM memd.embedding_next r WHERE r.memory_pk = m.pk AND r.version = m.version)"
+    " AND NOT EXISTS (SELECT 1 FROM memd.embedding_next r WHERE r.memory_pk = m.pk AND r.memory_version = m.version)"
     " ORDER BY m.pk LIMIT $2"
 )
 _PROCEDURES = (
@@ -44,7 +44,7 @@ _PROCEDURES = (
 )
 # Only of what is still there as it was read; the lock keeps it until the commit.
 _PUT_MEMORY = (
-    "INSERT INTO memd.embedding_next (namespace, memory_pk, position, vector, version)"
+    "INSERT INTO memd.embedding_next (namespace, memory_pk, position, vector, memory_version)"
     " SELECT m.namespace, m.pk, $3, {}, m.version FROM memd.memory m WHERE m.pk = $1 AND m.version = $2 FOR KEY SHARE"
 )
 _PUT_PROCEDURE = (
@@ -55,7 +55,7 @@ _PUT_PROCEDURE = (
 _COUNTS = (
     "SELECT (SELECT count(*) FROM memd.memory) + (SELECT count(*) FROM memd.procedure_version),"
     " (SELECT count(*) FROM memd.memory m WHERE EXISTS"
-    " (SELECT 1 FROM memd.embedding_next r WHERE r.memory_pk = m.pk AND r.version = m.version))"
+    " (SELECT 1 FROM memd.embedding_next r WHERE r.memory_pk = m.pk AND r.memory_version = m.version))"
     " + (SELECT count(*) FROM memd.procedure_reembedding)"
 )
 _DAEMONS = (

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import apsw
 
-from memd.adapters.rows.memory import spoken_text
+from memd.adapters.rows.memory import stored_index_row
 from memd.adapters.rows.procedure import procedure_index_row
 from memd.adapters.sqlite.connection import row, rows
 from memd.adapters.sqlite.errors import translated
@@ -143,7 +143,7 @@ def _batches(
         with translated():
             batch: list[IndexRow] = []
             for found in connection.execute(sql, bindings):
-                batch.append(_memory(*found) if kind == "memory" else procedure_index_row(*found))
+                batch.append(stored_index_row(*found) if kind == "memory" else procedure_index_row(*found))
                 if len(batch) == LOAD_BATCH:
                     yield batch
                     batch = []
@@ -151,7 +151,3 @@ def _batches(
                 yield batch
     finally:
         connection.close(True)
-
-
-def _memory(memory_id: str, version: int, content: str, vectors: bytes, fields: str) -> IndexRow:
-    return IndexRow(memory_id, version, spoken_text(content, fields), vectors, fields.encode())
