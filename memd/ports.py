@@ -497,14 +497,15 @@ class Transfers(Protocol):
         keeps growing, and what is deleted stays in the files."""
 
     async def take_in(
-        self, namespace: str, memories: Sequence[PortableMemory], *, exported_us: int, writer: str
+        self, namespace: str, memories: Sequence[PortableMemory], *, exported_us: int, fence: int, writer: str
     ) -> Written[TakenIn]:
         """One commit, as every write: memories that are not here are stored as they are, with their earlier states. One that
         is here as it is, or has expired, is skipped; another state, or another owner of its id, is a conflict and left
-        alone; one that was forgotten here at ``exported_us`` or later stays so."""
+        alone; one that was forgotten here at ``exported_us`` or later stays so. ``fence``: a mark taken before it was known
+        which model the embeddings are of; StoreBusy when the store's has changed since."""
 
     async def take_in_procedure(
-        self, namespace: str, procedure: PortableProcedure, *, exported_us: int, writer: str
+        self, namespace: str, procedure: PortableProcedure, *, exported_us: int, fence: int, writer: str
     ) -> Written[TakenIn]:
         """The same, for a procedure with its versions, their records, and the reports that are kept."""
 

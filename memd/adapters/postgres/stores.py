@@ -95,6 +95,10 @@ class PostgresStores:
         """The model the stored embeddings were made with."""
         return await self._guard.frozen()
 
+    async def superseded_model(self) -> EmbeddingModel | None:
+        """The model the database was last changed from."""
+        return await self._guard.superseded()
+
     @property
     def has_pgvector(self) -> bool:
         """Whether the database was made with it."""

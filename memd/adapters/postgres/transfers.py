@@ -83,7 +83,7 @@ class PostgresTransfers:
         ]
 
     async def take_in(
-        self, namespace: str, memories: Sequence[PortableMemory], *, exported_us: int, writer: str
+        self, namespace: str, memories: Sequence[PortableMemory], *, exported_us: int, fence: int, writer: str
     ) -> Written[TakenIn]:
         await self._guard.check([window for one in memories for window in one.embeddings])
 
@@ -110,7 +110,7 @@ class PostgresTransfers:
         return taken
 
     async def take_in_procedure(
-        self, namespace: str, procedure: PortableProcedure, *, exported_us: int, writer: str
+        self, namespace: str, procedure: PortableProcedure, *, exported_us: int, fence: int, writer: str
     ) -> Written[TakenIn]:
         await self._guard.check([window for one in procedure.versions for window in one.embeddings])
 
