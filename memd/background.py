@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,22 +14,25 @@ from memd.config import Config
 from memd.limits import (
     COMPRESSIONS_AT_ONCE,
     CONSOLIDATE_GRACE_US,
-    DIGEST_INTERVAL_S,
-    PROMOTE_INTERVAL_S,
     SEARCH_MOVE_INTERVAL_S,
+    SWEEP_INTERVAL_S,
     SWEEP_ROWS,
 )
 from memd.ports import Clock, Embedder, NamespaceIndex, SummarizerCounts
 from memd.rpc.convert_admin import CompressionStats
+from memd.service import lifecycle
+from memd.service.compaction import Compactor
 from memd.service.compression import CompressionService
 from memd.service.consolidation import Consolidator
+from memd.service.jobs import JobBoard
 from memd.service.lifecycle import ExpirySweeper
 from memd.service.policy import PolicySource
+from memd.service.pruning import CheckpointPruner
 from memd.service.remember import RememberService
+from memd.service.retention import RetentionService
 from memd.stores import Stores
 from memd.tasks import Supervisor, survives
 
-SWEEP_INTERVAL_S = 30.0
 HINTS_PAUSE_S = 1.0
 """Before hints are asked for again, after they ended: the poll goes on meanwhile."""
 LOCAL_HOLDER = "this data directory"
@@ -60,21 +64,21 @@ def compression(
 def consolidator(
     config: Config, stores: Stores, index: NamespaceIndex, embedder: Embedder, clock: Clock
 ) -> Consolidator | None:
-    """None where it is switched off, or sessions are on a server: what they leave is made on embedded storage alone."""
-    if not (stores.embedded and config.consolidation.enabled):
+    """None where it is switched off."""
+    if not config.consolidation.enabled:
         return None
-    stores.local.sessions.consolidation_grace_us = CONSOLIDATE_GRACE_US
+    stores.marks.spare(CONSOLIDATE_GRACE_US)
     policy = PolicySource(stores.settings, config.defaults)
     return Consolidator(
-        stores.local.marks,
+        stores.marks,
         stores.memories,
         RememberService(stores.memories, embedder, stores.settings, policy, clock),
         index,
         embedder,
         ExtractiveSummarizer(_core.TokenCounter()),
-        stores.local.leases,
+        stores.leases,
         clock,
-        LOCAL_HOLDER,
+        secrets.token_hex(8) if stores.postgres else LOCAL_HOLDER,
     )
 
 
@@ -86,22 +90,37 @@ def sweeper(stores: Stores, consolidator: Consolidator | None) -> ExpirySweeper:
     return ExpirySweeper(stores.sessions, stores.memories, stores.tasks, stores.steps, before)
 
 
+def jobs(config: Config, stores: Stores, consolidator: Consolidator | None, clock: Clock) -> JobBoard:
+    """The jobs that RunLifecycle knows."""
+    history = config.defaults.checkpoint_history
+    truth = stores.postgres or stores.local
+    holder = secrets.token_hex(8) if stores.postgres else LOCAL_HOLDER
+    return JobBoard(
+        clock,
+        (
+            *lifecycle.consolidation(consolidator),
+            lifecycle.sweep(sweeper(stores, consolidator)),
+            lifecycle.retention(RetentionService(truth.retention, truth.leases, holder), stores.settings),
+            lifecycle.checkpoints(CheckpointPruner(stores.tasks, stores.settings, history, truth.leases, holder)),
+            lifecycle.compact(Compactor(stores.local.compaction)),
+        ),
+    )
+
+
 def start(
     supervisor: Supervisor,
     config: Config,
     stores: Stores,
     moves: SearchMoves | None,
     compression: Compression,
-    consolidator: Consolidator | None,
-    sweeper: ExpirySweeper,
+    board: JobBoard,
 ) -> None:
     """All of it, until the supervisor is closed."""
-    supervisor.every("sweep", SWEEP_INTERVAL_S, sweeper.run_once)
+    for job in board.jobs.values():
+        if not job.refusal:
+            supervisor.every(job.name, job.period_s, partial(board.regular, job))
     for _ in range(COMPRESSIONS_AT_ONCE):
         supervisor.every("compress", 0.0, compression.service.work)
-    if consolidator is not None:
-        supervisor.every("promote episodes", PROMOTE_INTERVAL_S, consolidator.promote_once)
-        supervisor.every("digest sessions", DIGEST_INTERVAL_S, consolidator.digest_once)
     if moves is not None:
         supervisor.every("move search", SEARCH_MOVE_INTERVAL_S, moves.run_once)
     if stores.follower is not None:

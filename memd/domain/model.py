@@ -103,11 +103,13 @@ class Memory:
 class NewMemory:
     """A memory to store: ``memory`` without version and server-set times, and the embeddings of its windows.
 
-    ``embeddings`` are float32 little-endian, one ``bytes`` a window.
+    ``embeddings`` are float32 little-endian, one ``bytes`` a window. ``expected_version``: what is stored must have it, 0 for
+    nothing; None asks nothing.
     """
 
     memory: Memory
     embeddings: tuple[bytes, ...]
+    expected_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,8 @@ class RememberedMemory:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event of a session. ``content`` may be an extract: then ``original_bytes`` and ``original_sha256`` are set.
+    """One event of a session. ``content`` may be an extract, or (``body_event_id``) what differs from a later event's: then
+    ``original_bytes`` and ``original_sha256`` are set. ``kept_whole``: it is to be neither.
 
     A SUMMARY stands for the episodes from ``summarized_from`` to ``summarized_through``, positions in the session.
     """
@@ -146,6 +149,9 @@ class Event:
     metadata: Metadata = field(default_factory=dict)
     summarized_from: int = 0
     summarized_through: int = 0
+    resolved_by: str = ""
+    body_event_id: str = ""
+    kept_whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +161,7 @@ class ObservedEvent:
     importance: float
     tokens: int
     position: int
+    extracted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +262,10 @@ class NamespaceSettings:
     version: int = 0
     index: IndexPlace | None = None
     """Where memories are searched; None is "memory"."""
+    retention_max_age_us: int | None = None
+    retention_max_count: int | None = None
+    retention_keep_if_pinned: bool | None = None
+    """See ``memd.domain.retention``; None is no bound, and True."""
 
 
 @dataclass(frozen=True, slots=True)

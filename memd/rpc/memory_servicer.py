@@ -56,12 +56,16 @@ class MemoryServicer:
     async def Observe(self, request: ms.ObserveRequest, call: Call) -> ms.ObserveResponse:
         scope = call.session(request.scope)
         checks.count(request.events, "events", 1, MAX_EVENTS_PER_OBSERVE)
+        whole = request.keep_whole
         extract = checks.choice(request.overflow, "overflow", convert_session.EXTRACT)
+        if extract is None and whole:
+            extract = False
         events = [
             convert_session.new_event(event, f"events[{index}]", extract=extract)
             for index, event in enumerate(request.events)
         ]
-        written = await self._observe.observe(scope, events, extract=extract, request=call.request_key(request, scope))
+        key = call.request_key(request, scope)
+        written = await self._observe.observe(scope, events, extract=bool(extract), keep_whole=whole, request=key)
         return convert_session.observed(written)
 
     async def Remember(self, request: ms.RememberRequest, call: Call) -> ms.RememberResponse:

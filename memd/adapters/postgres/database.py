@@ -24,6 +24,7 @@ from memd.adapters.postgres.connection import Connections, drop
 from memd.adapters.postgres.detached import Detached
 from memd.adapters.postgres.errors import CONNECTION_ERRORS, is_lost, is_repeatable, translate, translated
 from memd.adapters.postgres.gate import gate_key
+from memd.adapters.postgres.lookout import Lookout
 from memd.adapters.postgres.schema import APP, KEEPER, SETTING
 from memd.adapters.postgres.transaction import INTERNAL, Reader, Repeat, Transaction
 from memd.domain.errors import MemdError, StoreBusy
@@ -92,6 +93,7 @@ class Database:
         self.connections = connections
         self._clock = clock
         self._detached = Detached()
+        self._lookout = Lookout(connections)
         self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         self._limits = _limits(connections.settings.timeout_s)
 
@@ -174,9 +176,13 @@ class Database:
         """One snapshot of one namespace."""
         return await self._read(_as(APP, namespace), operation)
 
+    async def search(self, namespace: str, settings: str, operation: Read[T]) -> T:
+        """As ``read``, under ``settings`` of its own (``SET LOCAL ...;``) and without the clock: nothing but what the
+        operation asks costs a round trip."""
+        return await self._read(f"{settings} {_as(APP, namespace)}", operation, now_us=0)
+
     async def follow(self, namespace: str, operation: Read[T]) -> T:
-        """As ``read``, for what is asked after every write anywhere: the clock is not, and a lost connection is the
-        caller's to try again."""
+        """As ``read``, without the clock; a lost connection is the caller's to try again."""
         identity = _as(APP, namespace)
         with translated():
             async with self.connections.take() as connection, self.reading(connection, identity, now_us=0) as reader:
@@ -186,8 +192,11 @@ class Database:
         """One snapshot of all namespaces."""
         return await self._read(_as(KEEPER, ""), operation)
 
-    async def read_heads(self, sql: str, *bindings: Any) -> list[asyncpg.Record]:
-        """Rows of all namespaces, for what is asked many times a second: the clock is not."""
+    async def glance(self, sql: str, *bindings: Any) -> list[asyncpg.Record]:
+        """One statement over all namespaces, for what is asked many times a second; see ``Lookout``."""
+        with translated():
+            if not self.connections.facts.pooled:
+                return await self._lookout.rows(sql, *bindings)
         begin = f"BEGIN READ ONLY; {self._limits} {_as(KEEPER, '')}"
         with translated():
             async with self.connections.take() as connection, _undone(connection):
@@ -196,19 +205,19 @@ class Database:
                 await connection.execute("COMMIT")
         return found
 
-    async def _read(self, identity: str, operation: Read[T]) -> T:
+    async def _read(self, identity: str, operation: Read[T], now_us: int | None = None) -> T:
         """A read that lost its connection is run once more: the pool may not have known yet."""
         try:
-            return await self._read_once(identity, operation)
+            return await self._read_once(identity, operation, now_us)
         except _FOREIGN as error:
             if not is_lost(error):
                 _raise(error)
             await self.connections.renew()
         with translated():
-            return await self._read_once(identity, operation)
+            return await self._read_once(identity, operation, now_us)
 
-    async def _read_once(self, identity: str, operation: Read[T]) -> T:
-        async with self.connections.take() as connection, self.reading(connection, identity) as reader:
+    async def _read_once(self, identity: str, operation: Read[T], now_us: int | None) -> T:
+        async with self.connections.take() as connection, self.reading(connection, identity, now_us=now_us) as reader:
             return await operation(reader)
 
     @contextlib.asynccontextmanager
@@ -256,6 +265,7 @@ class Database:
     async def close(self) -> None:
         """What runs is finished first."""
         await self._detached.join()
+        await self._lookout.close()
         await self.connections.close()
 
 

@@ -51,7 +51,7 @@ class PostgresNamespaceSettings:
             if tx.known is not None:
                 again = NamespaceSettings(**tx.known.reply)
                 return Written(again, tx.known.seq, tx.durability, replayed=tx.replayed)
-            current = _decode(await tx.row(f"{_SELECT} FOR UPDATE", namespace)).version
+            current = decode_settings(await tx.row(f"{_SELECT} FOR UPDATE", namespace)).version
             if expected_version not in (0, current):
                 raise VersionConflict("the settings have another version", current_version=current)
             stored = replace(settings, version=current + 1)
@@ -96,8 +96,8 @@ async def insert_settings(tx: Transaction, settings: NamespaceSettings) -> None:
 
 
 async def find_settings(reader: Reader, namespace: str) -> NamespaceSettings:
-    return _decode(await reader.row(_SELECT, namespace))
+    return decode_settings(await reader.row(_SELECT, namespace))
 
 
-def _decode(found: Sequence[Any] | None) -> NamespaceSettings:
+def decode_settings(found: Sequence[Any] | None) -> NamespaceSettings:
     return NamespaceSettings(**json.loads(found[1])) if found else NamespaceSettings()

@@ -7,10 +7,12 @@ in between, the write stands, and reads say that they are behind.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from memd.adapters.replica.comparison import Comparison
 from memd.adapters.replica.follower import LOADING, Follower
+from memd.adapters.rows.cursors import decode_cursor, encode_cursor
 from memd.adapters.sqlite.memories import SqliteMemories
 from memd.adapters.sqlite.procedures import SqliteProcedures
 from memd.adapters.sqlite.settings import SqliteSettings
@@ -117,8 +119,25 @@ class ReplicatedMemories(_Replicated):
         return self._local.digests(scope, limit)
 
     async def page(self, namespace: str, where: Filter, *, size: int, cursor: str) -> Page[Memory]:
+        """The token says how far the rows were that a page was taken from: a sidecar that is asked for the next one has
+        what those had, or answers NotReady."""
+        seq, *after = decode_cursor(cursor, int, int, str) or (0,)
+        here = await self._reached(namespace, seq)
+        page = await self._local.page(namespace, where, size=size, cursor=encode_cursor(*after) if after else "")
+        last = decode_cursor(page.next_cursor, int, str)
+        return replace(page, next_cursor=encode_cursor(here, *last)) if last else page
+
+    async def _reached(self, namespace: str, seq: int) -> int:
+        """Wait until the rows here are at ``seq``; how far they are."""
         await self.ready(namespace)
-        return await self._local.page(namespace, where, size=size, cursor=cursor)
+        await self._follower.follow(namespace, seq, REPLICA_WAIT_S)
+        here = self._follower.position(namespace).seq
+        if here < seq:
+            raise NotReady(
+                "the page before was taken by a daemon that knew of later writes than this one has yet: ask again, or"
+                " begin again with the first page"
+            )
+        return here
 
     async def revisions(self, namespace: str, memory_id: str, *, size: int, cursor: str) -> Page[Memory]:
         return await self._truth.revisions(namespace, memory_id, size=size, cursor=cursor)

@@ -99,15 +99,18 @@ def observe(
     event_id: str = "",
     event_time: datetime | None = None,
     metadata: t.Metadata | None = None,
-    overflow: Overflow | str = Overflow.REFUSE,
+    overflow: Overflow | str | None = None,
+    keep_whole: bool = False,
     request_id: str = "",
     timeout_s: float | None = None,
 ) -> Call[t.Observed]:
     """Append to a session: a text with the keywords that describe it, or ``Event`` objects (the keywords from ``kind``
     to ``metadata`` then do not apply).
 
-    Durable before the reply and seen by the next ``recall``. ``overflow="extract"`` keeps head and tail of an event
-    over the size limit, in place of refusing it. The client's scope needs a ``session_id``.
+    Durable before the reply and seen by the next ``recall``. A long tool output is kept as an extract unless ``keep_whole``.
+    ``overflow`` says what becomes of an event over the size limit: by default an extract of a tool output is kept and
+    anything else refused; ``"extract"`` keeps one of whatever it is, ``"refuse"`` none. The client's scope needs a
+    ``session_id``.
     """
     if isinstance(events, str):
         one = t.Event(
@@ -130,7 +133,8 @@ def observe(
     request = pb.ObserveRequest(
         scope=wire.scope(scope),
         events=[_event(e, f"events[{i}]") for i, e in enumerate(events)],
-        overflow=words.OVERFLOW.number(overflow, "overflow"),
+        overflow=words.OVERFLOW.number(overflow, "overflow") if overflow else pb.ObserveRequest.OVERFLOW_UNSPECIFIED,
+        keep_whole=keep_whole,
         request_id=new_request_id(request_id),
     )
     return _call("Observe", request, parse.observed, timeout_s)

@@ -81,7 +81,10 @@ class AdminServiceStub:
         memd_client._proto.v1.admin_service_pb2.ReembedRequest,
         memd_client._proto.v1.admin_service_pb2.ReembedResponse,
     ]
-    """Moves a store to another embedding model. Not served yet: UNIMPLEMENTED."""
+    """Moves the whole store, all namespaces, to another embedding model while it serves. Begins it, or joins one that is under way
+    to the same model, and tells how far it is until it is over; it goes on when nobody listens, and over restarts.
+    FAILED_PRECONDITION while it is under way to another model. Embedded storage only; needs the admin right.
+    """
 
 class AdminServiceAsyncStub:
     """Looking after a daemon and its namespaces."""
@@ -146,7 +149,10 @@ class AdminServiceAsyncStub:
         memd_client._proto.v1.admin_service_pb2.ReembedRequest,
         memd_client._proto.v1.admin_service_pb2.ReembedResponse,
     ]
-    """Moves a store to another embedding model. Not served yet: UNIMPLEMENTED."""
+    """Moves the whole store, all namespaces, to another embedding model while it serves. Begins it, or joins one that is under way
+    to the same model, and tells how far it is until it is over; it goes on when nobody listens, and over restarts.
+    FAILED_PRECONDITION while it is under way to another model. Embedded storage only; needs the admin right.
+    """
 
 class AdminServiceServicer(metaclass=abc.ABCMeta):
     """Looking after a daemon and its namespaces."""
@@ -229,6 +235,9 @@ class AdminServiceServicer(metaclass=abc.ABCMeta):
         request: memd_client._proto.v1.admin_service_pb2.ReembedRequest,
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[memd_client._proto.v1.admin_service_pb2.ReembedResponse], collections.abc.AsyncIterator[memd_client._proto.v1.admin_service_pb2.ReembedResponse]]:
-        """Moves a store to another embedding model. Not served yet: UNIMPLEMENTED."""
+        """Moves the whole store, all namespaces, to another embedding model while it serves. Begins it, or joins one that is under way
+        to the same model, and tells how far it is until it is over; it goes on when nobody listens, and over restarts.
+        FAILED_PRECONDITION while it is under way to another model. Embedded storage only; needs the admin right.
+        """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
