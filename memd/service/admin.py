@@ -25,6 +25,10 @@ from memd.service.policy import PolicySource
 
 _VERIFY_ATTEMPTS = 3
 _INDEX_PAUSES_S = (0.0, 0.01, 0.1, 0.4, 0.0)
+_ON_SERVERS = (
+    "memories, procedures and steps are on Postgres: back it up with pg_dump, or pg_basebackup and its log"
+    " (docs/moving-data.md says what to do after a restore); nothing was written"
+)
 _BOUNDS: Mapping[str, tuple[float, float]] = {
     "working_max_items": (1, MAX_WORKING_ITEMS),
     "working_max_tokens": (1, MAX_TIER_TOKENS),
@@ -85,7 +89,7 @@ class AdminService:
     async def backup(self, name: str) -> BackupMade:
         """A copy of all namespaces, under a name of the caller's."""
         if self._backups is None:
-            raise WrongState("the rows are on Postgres: back it up with its own tools")
+            raise WrongState(_ON_SERVERS)
         return replace(await self._backups.backup(name), not_included=self._not_in_backups)
 
     async def settings(self, namespace: str) -> NamespaceSettings:
