@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 import apsw
 
 from memd.adapters.sqlite.connection import rows
-from memd.adapters.sqlite.transaction import Transaction
 from memd.domain.model import Scope, SessionEvents
 
 _FIND = (
     "SELECT s.pk, e.position FROM (SELECT pk FROM session WHERE {}) s JOIN event e ON e.session_pk = s.pk"
     " WHERE e.event_id IN (SELECT value FROM json_each(?))"
 )
+_TAKE = "DELETE FROM event WHERE session_pk = ? AND position IN (SELECT value FROM json_each(?))"
+_ANEW = "UPDATE session SET digested = 0, erased = erased + 1, seq = seq + 1 WHERE pk = ?"
 _TOLD = (
     "SELECT count(*) FROM working_summary WHERE session_pk = ?1 AND EXISTS (SELECT 1 FROM working_summary w, json_each(?2)"
     " WHERE w.session_pk = ?1 AND value BETWEEN w.first_position AND w.last_position)"
@@ -49,18 +50,15 @@ def count_events(connection: apsw.Connection, events: Sequence[SessionEvents]) -
     return _counts(connection, found)
 
 
-def take_events(tx: Transaction, events: Sequence[SessionEvents]) -> Mapping[str, int]:
-    """``ports.SessionStore.forget_events``, but for the receipt; heads in memory are stale afterwards."""
-    found = _find(tx.connection, events)
-    counts = _counts(tx.connection, found)
+def take_events(connection: apsw.Connection, events: Sequence[SessionEvents]) -> Mapping[str, int]:
+    """``ports.SessionStore.forget_events``, but for the receipt, in the transaction that is open."""
+    found = _find(connection, events)
+    counts = _counts(connection, found)
     for pk, positions in found.items():
-        if _told(tx.connection, pk, positions):
-            tx.execute("DELETE FROM working_summary WHERE session_pk = ?", (pk,))
-        tx.execute(
-            "DELETE FROM event WHERE session_pk = ? AND position IN (SELECT value FROM json_each(?))", (pk, positions)
-        )
-        tx.execute("UPDATE session SET digested = 0, erased = erased + 1, seq = seq + 1 WHERE pk = ?", (pk,))
-    tx.erases = tx.erases or bool(found)
+        if _told(connection, pk, positions):
+            connection.execute("DELETE FROM working_summary WHERE session_pk = ?", (pk,)).fetchall()
+        connection.execute(_TAKE, (pk, positions)).fetchall()
+        connection.execute(_ANEW, (pk,)).fetchall()
     return counts
 
 

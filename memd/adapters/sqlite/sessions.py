@@ -239,9 +239,10 @@ class SqliteSessions:
         known = effects.find(tx, STORE, receipt_id)
         if known is not None:
             return known
-        counts = take_events(tx, events)
+        counts = take_events(tx.connection, events)
         effects.save(tx, STORE, receipt_id, counts)
         self._heads.drop_all()
+        tx.erases = True
         return counts
 
     async def sweep(self, max_rows: int) -> int:
