@@ -124,6 +124,7 @@ async def _run(config: Config, environ: Mapping[str, str]) -> int:
         await _finish_forgets(parts, supervisor)
         background.start(supervisor, config, parts.stores, parts.moves, compression, board)
         supervisor.every("reembed", 0.0, parts.reembed.work)
+        background.watch_model(supervisor, parts.stores, stop.on_model_changed)
         stop.on_signals(lambda: _reload(authenticate))
         for server in servers:
             await server.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -37,6 +38,8 @@ from memd.tasks import Supervisor, survives
 
 HINTS_PAUSE_S = 1.0
 """Before hints are asked for again, after they ended: the poll goes on meanwhile."""
+MODEL_WATCH_S = 1.0
+"""How soon a daemon sees that the database was re-embedded: until then its writes of memories are refused."""
 LOCAL_HOLDER = "this data directory"
 """Of the leases in it: its lock lets one daemon in, and the next one goes on at once."""
 
@@ -133,3 +136,17 @@ def start(
         supervisor.every("follow", config.replica.poll_s, stores.follower.poll)
         supervisor.every("hints", HINTS_PAUSE_S, stores.follower.listen)
         supervisor.every("sweep replica", SWEEP_INTERVAL_S, lambda: stores.local.replica.sweep(SWEEP_ROWS))
+
+
+def watch_model(supervisor: Supervisor, stores: Stores, changed: Callable[[str], None]) -> None:
+    """Tell when a database has got another embedding model: a daemon has one."""
+    postgres = stores.postgres
+    if postgres is None:
+        return
+
+    async def look() -> None:
+        model = await postgres.changed_model()
+        if model is not None:
+            changed(model.model_id)
+
+    supervisor.every("watch the model", MODEL_WATCH_S, look)

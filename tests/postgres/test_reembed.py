@@ -1,4 +1,4 @@
-"""Another embedding model for a database: all of it or nothing, whenever it is killed, beside daemons until the last step."""
+"""Another embedding model for a database: all of it or nothing, whenever it is killed, beside daemons that write."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import asyncio
 import multiprocessing
 import random
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import asyncpg
 import pytest
 
 from memd.adapters.postgres import PostgresSettings, PostgresStores
 from memd.adapters.postgres.reembed import reembed
-from memd.domain.errors import ModelMismatch, WrongState
+from memd.domain.errors import ModelMismatch, StoreBusy
 from memd.domain.model import EmbeddingModel, Reembedded
 from memd.domain.spoken import spoken
 from memd.domain.visibility import forgettable
 from memd.limits import REEMBED_BATCH
-from memd.ports import ForgetPlan
+from memd.ports import ForgetPlan, Head, MemoryChange
 from tests.contract.builders import MODEL, USER, draft, procedure, vector
 from tests.postgres.conftest import OpenStores
 from tests.reliability.size import scaled
@@ -74,38 +74,84 @@ async def beside(url: str) -> int:
         await connection.close()
 
 
-async def test_daemons_serve_until_everything_is_embedded(url: str, open_at: OpenStores) -> None:
+async def test_daemons_write_until_the_last_step_and_no_embedding_after_it(url: str, open_at: OpenStores) -> None:
     stores = await open_at(url)
+    await stores.use_model(MODEL)
     await fill(stores)
-    with pytest.raises(WrongState, match="stop them all"):
-        await run(url)
-    assert await of_other(stores) == set()
-    await stores.memories.remember("n", [draft("m1", "changed")], fence=0, writer="w", request=None)
-    gone = ForgetPlan(USER, forgettable(USER), memory_ids=("m2",))
-    await stores.memories.forget(gone, writer="w", request=None)
-    assert await beside(url) == MEMORIES  # without what was forgotten
-    await stores.close()
-    assert await run(url) == Reembedded(OTHER, 1, MEMORIES + 1)
+    embedder = Interrupting(stores)
+    done = await reembed(PostgresSettings(url), embedder, lambda done, total: None)
+    assert (done.embedded, done.resumed) == (MEMORIES + 4, 0), "m1 twice, m2 not to the end"
     assert await beside(url) == 0
+    changed = await stores.changed_model()
+    assert changed == OTHER
+    late = stores.memories.remember("n", [draft("late")], fence=0, writer="w", request=None)
+    with pytest.raises(StoreBusy, match="another embedding model"):
+        await late
+    with pytest.raises(StoreBusy):
+        await stores.procedures.put(
+            procedure("late"), (vector(),), expected_version=None, fence=0, writer="w", request=None
+        )
+    await stores.memories.update(
+        "n",
+        "m3",
+        forgettable(USER),
+        MemoryChange({"tags": ("x",)}),
+        expected_version=0,
+        fence=0,
+        writer="w",
+        request=None,
+    )
+    async for batch in stores.changes.snapshot("n"):
+        assert not any(one.embeddings for one in (*batch.memories, *batch.procedures)), "never those of another model"
+    followed = await stores.changes.changes("n", Head(0, 0))
+    assert followed is None or not any(one.embeddings for one in followed.memories)
     with pytest.raises(ModelMismatch, match="memd reembed --precision fp32"):
         await open_at(url)
-    stores = await open_at(url, model=OTHER)
-    assert await stores.superseded_model() == MODEL
-    assert await of_other(stores) == {f"m{n}" for n in range(MEMORIES)} - {"m2"} | {"key"}
-    assert await of_other(stores, "other") == {"m0"}
-    await stores.memories.remember("n", [draft("after")], fence=0, writer="w", request=None)
-    await stores.close()
+    new = await open_at(url, model=OTHER)
+    assert await new.superseded_model() == MODEL
+    assert await of_other(new) == {f"m{n}" for n in range(MEMORIES)} - {"m2"} | {"key"}
+    assert await of_other(new, "other") == {"m0"}
     assert await run(url) == Reembedded(OTHER, 0, 0)
-    assert (await run(url, MODEL)).embedded == MEMORIES + 3
+    assert (await run(url, MODEL)).embedded == MEMORIES + 2
 
 
-async def test_nothing_of_a_third_model_is_mixed_in(url: str, open_at: OpenStores) -> None:
+class Interrupting(TextEmbedder):
+    """Changes and forgets what it embeds the first time."""
+
+    def __init__(self, stores: PostgresStores) -> None:
+        super().__init__(OTHER)
+        self._stores = stores
+
+    async def memories(self, texts: Sequence[str]) -> list[tuple[bytes, ...]]:
+        made = await super().memories(texts)
+        if self.calls == 1:
+            memories = self._stores.memories
+            await memories.remember("n", [draft("m1", "changed")], fence=0, writer="w", request=None)
+            gone = ForgetPlan(USER, forgettable(USER), memory_ids=("m2",))
+            await memories.forget(gone, writer="w", request=None)
+        return made
+
+
+async def test_interrupted_it_goes_on_and_nothing_of_a_third_model_is_mixed_in(url: str, open_at: OpenStores) -> None:
+    class Interrupted(Exception): ...
+
+    def after_one_batch(done: int, total: int) -> None:
+        if done:
+            raise Interrupted
+
     stores = await open_at(url)
     await fill(stores)
-    with pytest.raises(WrongState):
-        await run(url, THIRD)
-    await stores.close()
-    assert (await run(url)).resumed == 0
+    with pytest.raises(Interrupted):
+        await reembed(PostgresSettings(url), TextEmbedder(OTHER), after_one_batch)
+    assert await of_other(stores) == set()
+    assert await beside(url) == REEMBED_BATCH
+    gone = ForgetPlan(USER, forgettable(USER), memory_ids=("m2",))
+    await stores.memories.forget(gone, writer="w", request=None)
+    assert await beside(url) == REEMBED_BATCH - 1, "what is forgotten takes it along"
+    assert (await run(url)).resumed == REEMBED_BATCH - 1
+    with pytest.raises(Interrupted):
+        await reembed(PostgresSettings(url), TextEmbedder(MODEL), after_one_batch)
+    assert (await run(url, THIRD)).resumed == 0
 
 
 def run_until_killed(url: str, after_s: float) -> None:

@@ -29,10 +29,11 @@ class ModelGuard:
         self._model = model
         self._frozen = False
 
-    async def check(self, embeddings: Sequence[bytes]) -> None:
-        """Before a transaction that stores embeddings: the first ones freeze the database to their model."""
+    async def check(self, embeddings: Sequence[bytes]) -> str:
+        """Before a transaction that stores embeddings: the first ones freeze the database to their model. For the
+        transaction to know (``Transaction.model``)."""
         if not embeddings:
-            return
+            return ""
         model = self._model or await self.frozen()
         if model is None:
             raise WrongState("there is no embedding model to store embeddings of")
@@ -40,6 +41,7 @@ class ModelGuard:
             raise InvalidArgument(f"an embedding must have {model.dimensions} dimensions", field="embeddings")
         if not self._frozen:
             await self.use(model)
+        return stored(model)
 
     async def use(self, model: EmbeddingModel) -> None:
         """Freeze to a model; ModelMismatch when the database has another."""
@@ -75,7 +77,7 @@ async def freeze(connection: Connection, model: EmbeddingModel) -> None:
     await connection.execute(
         "INSERT INTO memd.meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING",
         MODEL,
-        json.dumps(asdict(model), ensure_ascii=False),
+        stored(model),
     )
     have = await frozen_model(connection)
     assert have is not None
@@ -85,6 +87,17 @@ async def freeze(connection: Connection, model: EmbeddingModel) -> None:
             f"configured is {model.model_id} ({model.digest[:12]}): configure the old one, or change the database with: "
             f"memd reembed --precision {model.precision} --postgres URL"
         )
+
+
+def stored(model: EmbeddingModel) -> str:
+    """As memd.meta has it."""
+    return json.dumps(asdict(model), ensure_ascii=False)
+
+
+def readable(model: EmbeddingModel) -> str:
+    """SQL that is true while the database is of ``model``, looked at once a statement: embeddings read under it are never
+    those of another one, whenever it changes."""
+    return f"(SELECT value::json ->> 'digest' FROM memd.meta WHERE key = '{MODEL}') = '{bytes.fromhex(model.digest).hex()}'"
 
 
 def identity(model: EmbeddingModel) -> tuple[str, str, int, str]:

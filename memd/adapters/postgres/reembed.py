@@ -1,41 +1,45 @@
-"""Another embedding model for a database: made beside the daemons that serve, put in place while none does.
+"""Another embedding model for a database, beside the daemons that serve.
 
-The new embeddings are made in batches beside the old ones, each batch in a transaction of its own; daemons may run and write
-meanwhile, for what has changed since is known by its version. The last transaction, in which the tables of embeddings change
-names and the model is written down, needs every daemon stopped: a sidecar has one model, and a copy of the old one's
-embeddings. They make their copies anew when they start, and search tables of pgvector too.
+The new embeddings are made in batches beside the old ones, each batch in a transaction of its own; what is written meanwhile
+is known by its version, what is forgotten takes them along. The last transaction embeds the last few while writes wait, lets
+the tables of embeddings change names, and writes the model down. From then on a daemon with the old model stores no
+embeddings (``Transaction.model``), reads none (``model_guard.readable``), and sees within a second that it has to start anew.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any
+
+import asyncpg
 
 from memd.adapters.postgres.connection import PostgresSettings, connect, probe
 from memd.adapters.postgres.errors import translated
-from memd.adapters.postgres.model_guard import MODEL, SUPERSEDED, frozen_model, identity
+from memd.adapters.postgres.model_guard import MODEL, SUPERSEDED, frozen_model, identity, stored
 from memd.adapters.postgres.schema import KEEPER, check_roles, get_meta, migrate, put_meta, vector_type
 from memd.adapters.postgres.vectors import VectorCodec
 from memd.adapters.rows.memory import spoken_text
-from memd.domain.errors import ModelUnavailable, WrongState
+from memd.domain.errors import ModelUnavailable
 from memd.domain.model import EmbeddingModel, Reembedded
-from memd.limits import MAX_BULK_DEADLINE_S, REEMBED_BATCH
+from memd.limits import MAX_BULK_DEADLINE_S, MAX_REEMBED_HELD_ROWS, REEMBED_BATCH, REEMBED_HELD_ROWS
 from memd.ports import Embedder
 
 if TYPE_CHECKING:
-    import asyncpg
-
     Connection = asyncpg.Connection[asyncpg.Record]
 
-_NAME = "memd reembed"
 _TARGET = "reembedding_model"
+_PAUSE_S = 0.2
+_LOCK_MS = 2_000
+"""How long writes may wait for the change to be alone."""
+_LOCK = "LOCK TABLE memd.memory, memd.procedure, memd.procedure_version IN SHARE ROW EXCLUSIVE MODE"
 _MEMORIES = (
     "SELECT m.pk, m.version, m.content, m.fields FROM memd.memory m WHERE m.pk > $1"
     " AND NOT EXISTS (SELECT 1 FROM memd.embedding_next r WHERE r.memory_pk = m.pk AND r.memory_version = m.version)"
     " ORDER BY m.pk LIMIT $2"
 )
+_NEWEST = "SELECT coalesce(max(pk), 0) FROM memd.memory"
 _PROCEDURES = (
     "SELECT v.procedure_pk, v.version, coalesce(nullif(v.trigger, ''), p.key) FROM memd.procedure_version v"
     " JOIN memd.procedure p ON p.pk = v.procedure_pk LEFT JOIN memd.procedure_reembedding r"
@@ -58,10 +62,6 @@ _COUNTS = (
     " (SELECT 1 FROM memd.embedding_next r WHERE r.memory_pk = m.pk AND r.memory_version = m.version))"
     " + (SELECT count(*) FROM memd.procedure_reembedding)"
 )
-_DAEMONS = (
-    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'memd'"
-    " AND pid <> pg_backend_pid()"
-)
 _INDEXES = (
     "SELECT quote_ident(indexname) FROM pg_indexes WHERE schemaname = 'memd' AND tablename = 'embedding'"
     " AND indexname LIKE 'embedding\\_hnsw\\_%'"
@@ -80,13 +80,12 @@ _CLEAR = f"TRUNCATE memd.embedding_next, memd.procedure_reembedding; DELETE FROM
 
 
 async def reembed(settings: PostgresSettings, embedder: Embedder, progress: Callable[[int, int], None]) -> Reembedded:
-    """Change the database to the embedder's model; run again after an interruption, it goes on. WrongState when everything
-    is embedded and daemons are connected: they have to be stopped for the rest. ModelUnavailable; ConfigError and StoreBusy
-    as when a daemon starts."""
+    """Change the database to the embedder's model; run again after an interruption, it goes on. ModelUnavailable; ConfigError
+    and StoreBusy as when a daemon starts."""
     if embedder.model is None:
         raise ModelUnavailable("there is no model to embed with")
     settings.check()
-    connection = await connect(settings, session={"application_name": _NAME})
+    connection = await connect(settings)
     try:
         await probe(connection, settings)
         await migrate(connection)
@@ -122,14 +121,17 @@ class _Run:
         ((self._total, resumed),) = await self._as_keeper(_COUNTS)
         self._done = resumed
         self._progress(self._done, self._total)
+        held = REEMBED_HELD_ROWS
         await self._embed()
-        while not await self._switched():
+        while not await self._tried(held):
+            await asyncio.sleep(_PAUSE_S)
             await self._embed()
+            held = min(held * 2, MAX_REEMBED_HELD_ROWS)
         return Reembedded(self._model, self._done - resumed, resumed)
 
     async def _aim(self) -> None:
         """Note what is being made; what an earlier run made of a third model goes."""
-        wanted = _json(self._model)
+        wanted = stored(self._model)
         if await get_meta(self._connection, _TARGET) == wanted:
             return
         async with self._connection.transaction():
@@ -137,19 +139,25 @@ class _Run:
             await put_meta(self._connection, _TARGET, wanted)
 
     async def _embed(self) -> None:
+        ((end,),) = await self._as_keeper(_NEWEST)
         last = 0
-        while found := await self._as_keeper(_MEMORIES, last, REEMBED_BATCH):
+        while last < end and (found := await self._as_keeper(_MEMORIES, last, REEMBED_BATCH)):
             last = found[-1][0]
-            embedded = await self._embedder.memories([spoken_text(content, fields) for _, _, content, fields in found])
-            await self._put_memories(found, embedded)
-            self._tell(len(found))
+            await self._embed_memories(found)
         while found := await self._as_keeper(_PROCEDURES, REEMBED_BATCH):
-            embedded = await self._embedder.memories([text for _, _, text in found])
-            rows = [(pk, version, b"".join(made)) for (pk, version, _), made in zip(found, embedded, strict=True)]
-            async with self._connection.transaction():
-                await self._connection.execute(f"SET LOCAL ROLE {KEEPER}")
-                await self._connection.executemany(_PUT_PROCEDURE, rows)
-            self._tell(len(found))
+            await self._embed_procedures(found)
+
+    async def _embed_memories(self, found: Sequence[tuple[Any, ...]]) -> None:
+        embedded = await self._embedder.memories([spoken_text(content, fields) for _, _, content, fields in found])
+        await self._put_memories(found, embedded)
+        self._tell(len(found))
+
+    async def _embed_procedures(self, found: Sequence[tuple[Any, ...]]) -> None:
+        embedded = await self._embedder.memories([text for _, _, text in found])
+        rows = [(pk, version, b"".join(made)) for (pk, version, _), made in zip(found, embedded, strict=True)]
+        async with self._keeper():
+            await self._connection.executemany(_PUT_PROCEDURE, rows)
+        self._tell(len(found))
 
     async def _put_memories(self, found: Sequence[tuple[Any, ...]], embedded: Sequence[Sequence[bytes]]) -> None:
         rows = [
@@ -157,56 +165,56 @@ class _Run:
             for (pk, version, *_), windows in zip(found, embedded, strict=True)
             for position, window in enumerate(windows)
         ]
-        async with self._connection.transaction():
-            await self._connection.execute(f"SET LOCAL ROLE {KEEPER}")
+        async with self._keeper():
             await self._connection.execute(
                 "DELETE FROM memd.embedding_next WHERE memory_pk = ANY($1::bigint[])", [one[0] for one in found]
             )
             await self._connection.executemany(_PUT_MEMORY.format(self._codec.parameter(4)), rows)
 
-    async def _switched(self) -> bool:
-        """One transaction: all of it, or False where something was written since it was embedded."""
-        daemons = await self._connection.fetchval(_DAEMONS)
-        if daemons:
-            raise WrongState(
-                f"everything is embedded, but daemons have {daemons} connections to the database: stop them all, run this"
-                " again (it takes seconds), and start them with the other model"
-            )
+    async def _tried(self, most: int) -> bool:
+        """``_switched``; False also where somebody reads for long: writes must not wait for that."""
+        try:
+            return await self._switched(most)
+        except asyncpg.LockNotAvailableError:
+            return False
+
+    async def _switched(self, most: int) -> bool:
+        """One transaction: all of it, or False where more than ``most`` rows of a kind were written since the last look."""
         async with self._connection.transaction():
-            await self._connection.execute(
-                "LOCK TABLE memd.memory, memd.procedure, memd.procedure_version IN SHARE ROW EXCLUSIVE MODE"
-            )
-            if await self._lacking():
+            await self._connection.execute(f"SET LOCAL lock_timeout = {_LOCK_MS}; {_LOCK}")
+            memories = await self._as_keeper(_MEMORIES, 0, most + 1)
+            procedures = await self._as_keeper(_PROCEDURES, most + 1)
+            if max(len(memories), len(procedures)) > most:
                 return False
-            for (index,) in await self._connection.fetch(_INDEXES):
-                await self._connection.execute(f"DROP INDEX memd.{index}")
-            await self._connection.execute(f"SET LOCAL ROLE {KEEPER}")
-            await self._connection.execute(_TAKE_OVER, timeout=MAX_BULK_DEADLINE_S)
-            await self._connection.execute("RESET ROLE")
-            before = await get_meta(self._connection, MODEL)
-            await self._connection.execute(f"{_RENAME}; {_CLEAR}", timeout=MAX_BULK_DEADLINE_S)
-            if before is not None:
-                await put_meta(self._connection, SUPERSEDED, before)
-            await put_meta(self._connection, MODEL, _json(self._model))
+            await self._embed_memories(memories)
+            await self._embed_procedures(procedures)
+            await self._rename()
         return True
 
-    async def _lacking(self) -> bool:
-        await self._connection.execute(f"SET LOCAL ROLE {KEEPER}")
-        found = await self._connection.fetch(_MEMORIES, 0, 1, timeout=MAX_BULK_DEADLINE_S)
-        found = found or await self._connection.fetch(_PROCEDURES, 1, timeout=MAX_BULK_DEADLINE_S)
-        await self._connection.execute("RESET ROLE")
-        return bool(found)
+    async def _rename(self) -> None:
+        for (index,) in await self._connection.fetch(_INDEXES):
+            await self._connection.execute(f"DROP INDEX memd.{index}")
+        async with self._keeper():
+            await self._connection.execute(_TAKE_OVER, timeout=MAX_BULK_DEADLINE_S)
+        before = await get_meta(self._connection, MODEL)
+        await self._connection.execute(f"{_RENAME}; {_CLEAR}", timeout=MAX_BULK_DEADLINE_S)
+        if before is not None:
+            await put_meta(self._connection, SUPERSEDED, before)
+        await put_meta(self._connection, MODEL, stored(self._model))
 
-    async def _as_keeper(self, sql: str, *bindings: int) -> list[tuple[Any, ...]]:
+    @contextlib.asynccontextmanager
+    async def _keeper(self) -> AsyncIterator[None]:
+        """A transaction, or a part of one, that sees the rows of all namespaces."""
         async with self._connection.transaction():
             await self._connection.execute(f"SET LOCAL ROLE {KEEPER}")
+            yield
+            await self._connection.execute("RESET ROLE")
+
+    async def _as_keeper(self, sql: str, *bindings: int) -> list[tuple[Any, ...]]:
+        async with self._keeper():
             return [tuple(one) for one in await self._connection.fetch(sql, *bindings, timeout=MAX_BULK_DEADLINE_S)]
 
     def _tell(self, more: int) -> None:
         self._done += more
         self._total = max(self._total, self._done)
         self._progress(self._done, self._total)
-
-
-def _json(model: EmbeddingModel) -> str:
-    return json.dumps(asdict(model), ensure_ascii=False)
