@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,26 +13,33 @@ from memd.adapters.summarize.extractive import ExtractiveSummarizer
 from memd.adapters.summarize.fallback import FallbackSummarizer
 from memd.config import Config
 from memd.limits import (
+    COMPRESSION_SCAN_INTERVAL_S,
     COMPRESSIONS_AT_ONCE,
     CONSOLIDATE_GRACE_US,
-    DIGEST_INTERVAL_S,
-    PROMOTE_INTERVAL_S,
     SEARCH_MOVE_INTERVAL_S,
+    SWEEP_INTERVAL_S,
     SWEEP_ROWS,
 )
 from memd.ports import Clock, Embedder, NamespaceIndex, SummarizerCounts
 from memd.rpc.convert_admin import CompressionStats
+from memd.service import lifecycle
+from memd.service.compaction import Compactor
 from memd.service.compression import CompressionService
+from memd.service.compression_scan import CompressionScan
 from memd.service.consolidation import Consolidator
+from memd.service.jobs import JobBoard
 from memd.service.lifecycle import ExpirySweeper
 from memd.service.policy import PolicySource
+from memd.service.pruning import CheckpointPruner
 from memd.service.remember import RememberService
+from memd.service.retention import RetentionService
 from memd.stores import Stores
 from memd.tasks import Supervisor, survives
 
-SWEEP_INTERVAL_S = 30.0
 HINTS_PAUSE_S = 1.0
 """Before hints are asked for again, after they ended: the poll goes on meanwhile."""
+MODEL_WATCH_S = 1.0
+"""How soon a daemon sees that the database was re-embedded: until then its writes of memories are refused."""
 LOCAL_HOLDER = "this data directory"
 """Of the leases in it: its lock lets one daemon in, and the next one goes on at once."""
 
@@ -40,6 +49,7 @@ class Compression:
     """``model``: the hosted one, where there is one."""
 
     service: CompressionService
+    scan: CompressionScan
     model: FallbackSummarizer | None
     counter: _core.TokenCounter
 
@@ -50,31 +60,33 @@ class Compression:
 
 
 def compression(
-    stores: Stores, model: FallbackSummarizer | None, counter: _core.TokenCounter, clock: Clock
+    config: Config, stores: Stores, model: FallbackSummarizer | None, counter: _core.TokenCounter, clock: Clock
 ) -> Compression:
     extractive = ExtractiveSummarizer(counter)
     service = CompressionService(stores.sessions, model or extractive, extractive, clock)
-    return Compression(service, model, counter)
+    # a source of its own for each step: what is set now, whoever set it
+    scan = CompressionScan(service, stores.sessions, lambda: PolicySource(stores.settings, config.defaults), clock)
+    return Compression(service, scan, model, counter)
 
 
 def consolidator(
     config: Config, stores: Stores, index: NamespaceIndex, embedder: Embedder, clock: Clock
 ) -> Consolidator | None:
-    """None where it is switched off, or sessions are on a server: what they leave is made on embedded storage alone."""
-    if not (stores.embedded and config.consolidation.enabled):
+    """None where it is switched off."""
+    if not config.consolidation.enabled:
         return None
-    stores.local.sessions.consolidation_grace_us = CONSOLIDATE_GRACE_US
+    stores.marks.spare(CONSOLIDATE_GRACE_US)
     policy = PolicySource(stores.settings, config.defaults)
     return Consolidator(
-        stores.local.marks,
+        stores.marks,
         stores.memories,
         RememberService(stores.memories, embedder, stores.settings, policy, clock),
         index,
         embedder,
         ExtractiveSummarizer(_core.TokenCounter()),
-        stores.local.leases,
+        stores.leases,
         clock,
-        LOCAL_HOLDER,
+        secrets.token_hex(8) if stores.postgres else LOCAL_HOLDER,
     )
 
 
@@ -86,25 +98,55 @@ def sweeper(stores: Stores, consolidator: Consolidator | None) -> ExpirySweeper:
     return ExpirySweeper(stores.sessions, stores.memories, stores.tasks, stores.steps, before)
 
 
+def jobs(config: Config, stores: Stores, consolidator: Consolidator | None, clock: Clock) -> JobBoard:
+    """The jobs that RunLifecycle knows."""
+    history = config.defaults.checkpoint_history
+    truth = stores.postgres or stores.local
+    holder = secrets.token_hex(8) if stores.postgres else LOCAL_HOLDER
+    return JobBoard(
+        clock,
+        (
+            *lifecycle.consolidation(consolidator),
+            lifecycle.sweep(sweeper(stores, consolidator)),
+            lifecycle.retention(RetentionService(truth.retention, truth.leases, holder), stores.settings),
+            lifecycle.checkpoints(CheckpointPruner(stores.tasks, stores.settings, history, truth.leases, holder)),
+            lifecycle.compact(Compactor(stores.local.compaction)),
+        ),
+    )
+
+
 def start(
     supervisor: Supervisor,
     config: Config,
     stores: Stores,
     moves: SearchMoves | None,
     compression: Compression,
-    consolidator: Consolidator | None,
-    sweeper: ExpirySweeper,
+    board: JobBoard,
 ) -> None:
     """All of it, until the supervisor is closed."""
-    supervisor.every("sweep", SWEEP_INTERVAL_S, sweeper.run_once)
+    for job in board.jobs.values():
+        if not job.refusal:
+            supervisor.every(job.name, job.period_s, partial(board.regular, job))
     for _ in range(COMPRESSIONS_AT_ONCE):
         supervisor.every("compress", 0.0, compression.service.work)
-    if consolidator is not None:
-        supervisor.every("promote episodes", PROMOTE_INTERVAL_S, consolidator.promote_once)
-        supervisor.every("digest sessions", DIGEST_INTERVAL_S, consolidator.digest_once)
+    supervisor.every("look for sessions to compress", COMPRESSION_SCAN_INTERVAL_S, compression.scan.run_once)
     if moves is not None:
         supervisor.every("move search", SEARCH_MOVE_INTERVAL_S, moves.run_once)
     if stores.follower is not None:
         supervisor.every("follow", config.replica.poll_s, stores.follower.poll)
         supervisor.every("hints", HINTS_PAUSE_S, stores.follower.listen)
         supervisor.every("sweep replica", SWEEP_INTERVAL_S, lambda: stores.local.replica.sweep(SWEEP_ROWS))
+
+
+def watch_model(supervisor: Supervisor, stores: Stores, changed: Callable[[str], None]) -> None:
+    """Tell when a database has got another embedding model: a daemon has one."""
+    postgres = stores.postgres
+    if postgres is None:
+        return
+
+    async def look() -> None:
+        model = await postgres.changed_model()
+        if model is not None:
+            changed(model.model_id)
+
+    supervisor.every("watch the model", MODEL_WATCH_S, look)

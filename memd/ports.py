@@ -15,7 +15,7 @@ Methods are coroutines to be called on the event loop, unless they say "blocking
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
@@ -39,11 +39,14 @@ from memd.domain.model import (
     RequestKey,
     Scope,
     Session,
+    SessionEvents,
     TierName,
     WorkingSet,
     Written,
 )
-from memd.domain.portable import Header, PortableMemory, TakenIn
+from memd.domain.portable import Exported, PortableMemory, TakenIn
+from memd.domain.portable_procedures import PortableProcedure
+from memd.domain.retention import Outdated, RetentionPolicy, Surplus
 from memd.domain.steps import Step, StepIntent
 
 T = TypeVar("T")
@@ -125,6 +128,11 @@ class SessionStore(Protocol):
     async def sessions(self, scope: Scope, *, size: int, cursor: str) -> Page[Session]:
         """Sessions of namespace, user and agent, most recently active first."""
 
+    async def live(self, size: int, cursor: str) -> Page[Scope]:
+        """Sessions of every namespace, for background work: those that may have more than one item in working memory. About
+        ``size``, in an order of the store's own, some perhaps twice; what is there from the first page to the last is on
+        one."""
+
     async def end(self, scope: Scope, request: RequestKey | None) -> Written[Session]:
         """NotFound for an unknown session; ending twice changes nothing."""
 
@@ -135,6 +143,13 @@ class SessionStore(Protocol):
     async def count(self, scope: Scope, *, all_users: bool) -> Mapping[str, int]:
         """The same counts without deleting; the namespace's for ``all_users``."""
 
+    async def forget_events(
+        self, namespace: str, events: Sequence[SessionEvents], *, receipt_id: str
+    ) -> Mapping[str, int]:
+        """Delete the events, live or expired, and of a session whose summaries tell one of them all summaries. Its digest
+        is due anew, from its beginning, and a ``compress`` on its way changes nothing. Idempotent per receipt: the counts
+        ``events`` and ``summaries`` of the first run again. ``receipt_id`` "" only counts."""
+
     async def sweep(self, max_rows: int) -> int:
         """Delete up to ``max_rows`` expired rows, return how many; bounded time."""
 
@@ -144,7 +159,7 @@ class MarkedSession:
     """A session as background work knows it, live or not. ``key`` is the store's own name of this life of it: a session that
     expired and was opened again has another. ``promoted``, ``digested``: positions up to which that work is done."""
 
-    key: int
+    key: str
     scope: Scope
     create_time: int
     promoted: int
@@ -152,27 +167,50 @@ class MarkedSession:
     last_position: int
 
 
-class SessionMarks(Protocol):
-    """How far background work has come in each session. A session that expired is here until the sweep takes it."""
+@dataclass(frozen=True, slots=True)
+class MarkedPage:
+    """``after``: where to go on; "" at the end. A store looks at a bounded number of sessions for one page, so it may be
+    short, or empty, with more behind it."""
 
-    async def unpromoted(self, limit: int, after: int = 0) -> tuple[MarkedSession, ...]:
-        """Sessions with events past ``promoted``, by key, those after ``after``."""
+    sessions: tuple[MarkedSession, ...]
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """``session`` as it was read when the work began, and the position it has come to."""
+
+    session: MarkedSession
+    position: int
+
+
+class SessionMarks(Protocol):
+    """How far background work has come in each session. A session that expired is here until the sweep takes it. Pages are in
+    the store's own order and go on after ``after``; "" begins."""
+
+    async def unpromoted(self, limit: int, after: str = "") -> MarkedPage:
+        """Sessions with events past ``promoted``."""
 
     async def undigested(
-        self, limit: int, *, events: int, idle_us: int, expires_us: int, after: int = 0
-    ) -> tuple[MarkedSession, ...]:
+        self, limit: int, *, events: int, idle_us: int, expires_us: int, after: str = ""
+    ) -> MarkedPage:
         """Sessions with events past ``digested`` that have at least ``events`` of them, or were ended, or were idle for
-        ``idle_us``, or expire within ``expires_us`` or did; by key, those after ``after``."""
+        ``idle_us``, or expire within ``expires_us`` or did."""
 
-    async def expired(self, limit: int, after: int = 0) -> tuple[MarkedSession, ...]:
-        """Expired sessions with events past ``promoted`` or ``digested``, by key, those after ``after``."""
+    async def expired(self, limit: int, after: str = "") -> MarkedPage:
+        """Expired sessions with events past ``promoted`` or ``digested``."""
 
     async def since(self, session: MarkedSession, position: int, limit: int) -> tuple[Event, ...]:
         """The first ``limit`` events after ``position`` up to its ``last_position``, oldest first, ephemeral ones too, also
         of an expired session; those that were deleted are missing."""
 
-    async def mark(self, promoted: Sequence[tuple[int, int]] = (), digested: Sequence[tuple[int, int]] = ()) -> None:
-        """(key, position) pairs, one commit. A mark never goes back; a session that is gone is passed over."""
+    async def mark(self, promoted: Sequence[Mark] = (), digested: Sequence[Mark] = ()) -> int:
+        """How many were set. Each is a compare-and-set: nothing happens where another has marked that work of the session
+        since it was read, or where it is gone."""
+
+    def spare(self, grace_us: int) -> None:
+        """From now on the sweep leaves expired sessions for so long that are here as ``expired``. Counted from when they
+        expired, but not before the sweeps came regularly: see ``domain.grace``."""
 
 
 # -- memories
@@ -188,7 +226,10 @@ class MemoryChange:
 
 @dataclass(frozen=True, slots=True)
 class ForgetPlan:
-    """What a Forget is to remove. Exactly one of ``memory_ids``, ``filter`` and ``everything``.
+    """What a Forget is to remove. Exactly one of ``memory_ids``, ``event_ids``, ``filter`` and ``everything``.
+
+    ``event_ids``: of the session of the scope; every memory that was made of one of them goes. With any memory but a digest
+    go the events it was made of, and the digests that tell them.
 
     ``everything``: every memory ``visible`` lets through, procedures of the user (of the agent where set; none where a
     session is set), all of the namespace for ``all_users``.
@@ -198,6 +239,7 @@ class ForgetPlan:
     visible: Filter
     """Visibility of the scope, including what is superseded; a memory outside it is never touched."""
     memory_ids: tuple[str, ...] = ()
+    event_ids: tuple[str, ...] = ()
     filter: Filter | None = None
     everything: bool = False
     all_users: bool = False
@@ -207,10 +249,11 @@ class ForgetPlan:
 
 @dataclass(frozen=True, slots=True)
 class PendingForget:
-    """A Forget whose memories are gone and whose other stores are not known to be done."""
+    """A Forget whose memories are gone and whose other stores are not known to be done. ``events``: see ForgetReceipt."""
 
     receipt_id: str
     plan: ForgetPlan
+    events: tuple[SessionEvents, ...] = ()
 
 
 INDEX_KINDS = ("memory", "procedure")
@@ -282,7 +325,8 @@ class MemoryTruth(Protocol):
     ) -> Written[tuple[RememberedMemory, ...]]:
         """Upsert all or none. Replacing keeps create_time, adds a revision and grows the version; a draft equal to what
         is stored changes nothing. An id held by another scope is AlreadyExists. ``supersedes`` closes the old memory
-        (valid_to, superseded_by), NotFound when it is not visible to the draft's scope."""
+        (valid_to, superseded_by), NotFound when it is not visible to the draft's scope. VersionConflict where a draft that
+        would change something expected another version."""
 
     async def update(
         self,
@@ -300,7 +344,8 @@ class MemoryTruth(Protocol):
 
     async def forget(self, plan: ForgetPlan, *, writer: str, request: RequestKey | None) -> Written[ForgetReceipt]:
         """One commit: rows, revisions, embeddings, procedures where everything goes, a content-free tombstone, the audit
-        row with the receipt. ``everything`` leaves a PendingForget until ``finish_forget``."""
+        row with the receipt. ``everything``, and events to be taken out of sessions, leave a PendingForget until
+        ``finish_forget``."""
 
     async def finish_forget(self, receipt_id: str, counts: Mapping[str, int]) -> ForgetReceipt:
         """Add the other stores' counts and mark the receipt done. Idempotent."""
@@ -308,7 +353,8 @@ class MemoryTruth(Protocol):
     async def pending_forgets(self) -> tuple[PendingForget, ...]: ...
 
     async def page(self, namespace: str, where: Filter, *, size: int, cursor: str) -> Page[Memory]:
-        """Memories that match, newest create_time first."""
+        """Memories that match, newest create_time first, those of one create_time by descending id: an order that every
+        copy of the rows has, so that one copy may be asked for the page after another's."""
 
     async def revisions(self, namespace: str, memory_id: str, *, size: int, cursor: str) -> Page[Memory]:
         """Newest first, the current state included."""
@@ -318,6 +364,29 @@ class MemoryTruth(Protocol):
 
     async def sweep(self, max_rows: int) -> int:
         """Delete up to ``max_rows`` expired memories as changes of their namespaces, return how many; bounded time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retained:
+    """A namespace with a retention policy, as it stood at change number ``seq``."""
+
+    namespace: str
+    policy: RetentionPolicy
+    seq: int
+
+
+class Retention(Protocol):
+    """What retention policies let go of, where memories are true."""
+
+    async def policies(self, after: str, limit: int) -> tuple[Retained, ...]:
+        """Namespaces whose policy bounds something, in the order of their names, those after ``after``."""
+
+    async def surplus(self, namespace: str, policy: RetentionPolicy, limit: int) -> Surplus:
+        """Of one snapshot, by the store's clock; at most ``limit`` of the oldest."""
+
+    async def retire(self, namespace: str, outdated: Sequence[Outdated], *, writer: str) -> int:
+        """Delete what is still as it was found, in one commit; how many went. As a Forget of their ids for every reader,
+        index, replica and watcher; but no tombstone keeps a restore or a late writer from storing them anew."""
 
 
 class MemoryStore(MemoryTruth, Protocol):
@@ -401,33 +470,56 @@ class Backups(Protocol):
         name that is more than a name."""
 
 
-class Snapshot(Protocol):
-    """The memories of one moment. Blocks; may be used by one thread at a time. Until it is closed the log of the store keeps
-    growing, and what is deleted stays in it."""
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Of a file of rows: its size, and how much of it is free."""
 
-    def __iter__(self) -> Snapshot: ...
+    bytes: int
+    free_bytes: int
 
-    def __next__(self) -> PortableMemory: ...
 
-    def close(self) -> None: ...
+class Compaction(Protocol):
+    """A file of rows that keeps the space of what was deleted for what comes next."""
+
+    async def space(self) -> Space: ...
+
+    async def give_back(self, max_bytes: int) -> int:
+        """One commit that makes the file shorter by about so much, where that is free; by how much. Other writers wait for
+        it."""
 
 
 class Transfers(Protocol):
     """A namespace as the format of ``domain.portable`` has it."""
 
-    async def export(self, namespace: str) -> tuple[Header, NamespaceSettings, Snapshot]:
-        """All of one moment; settings of version 0 are none. Every Forget that the snapshot does not know has the time of
-        its header or a later one."""
+    def export(self, namespace: str) -> AsyncGenerator[Sequence[Exported], None]:
+        """All of one moment, a few at a time: the header, the settings where the namespace has its own, memories, procedures.
+        Every Forget that it does not know has the time of its header or a later one. Until it is closed the log of the store
+        keeps growing, and what is deleted stays in the files."""
 
     async def take_in(
-        self, namespace: str, memories: Sequence[PortableMemory], *, exported_us: int, writer: str
-    ) -> TakenIn:
+        self, namespace: str, memories: Sequence[PortableMemory], *, exported_us: int, fence: int, writer: str
+    ) -> Written[TakenIn]:
         """One commit, as every write: memories that are not here are stored as they are, with their earlier states. One that
         is here as it is, or has expired, is skipped; another state, or another owner of its id, is a conflict and left
-        alone; one that was forgotten here at ``exported_us`` or later stays so."""
+        alone; one that was forgotten here at ``exported_us`` or later stays so. ``fence``: a mark taken before it was known
+        which model the embeddings are of; StoreBusy when the store's has changed since."""
 
-    async def take_in_settings(self, namespace: str, settings: NamespaceSettings, *, writer: str) -> TakenIn:
+    async def take_in_procedure(
+        self, namespace: str, procedure: PortableProcedure, *, exported_us: int, fence: int, writer: str
+    ) -> Written[TakenIn]:
+        """The same, for a procedure with its versions, their records, and the reports that are kept."""
+
+    async def take_in_settings(self, namespace: str, settings: NamespaceSettings, *, writer: str) -> Written[TakenIn]:
         """The same, for the settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskHistory:
+    """How many versions of its checkpoint a task has."""
+
+    namespace: str
+    task_id: str
+    versions: int
 
 
 class TaskStore(Protocol):
@@ -459,6 +551,13 @@ class TaskStore(Protocol):
         self, namespace: str, task_ids: Sequence[str], *, all_tasks: bool, receipt_id: str
     ) -> Mapping[str, int]:
         """As SessionStore.forget, count ``checkpoints``."""
+
+    async def histories(self, *, size: int, cursor: str) -> Page[TaskHistory]:
+        """Tasks of all namespaces, about ``size`` of them: a page may have fewer, or none, and not be the last. What is
+        stored throughout is on one of the pages at least."""
+
+    async def prune(self, namespace: str, task_id: str, keep: int) -> int:
+        """Delete the versions older than the newest ``keep``; how many went."""
 
     async def sweep(self, max_rows: int) -> int: ...
 
@@ -709,6 +808,18 @@ class NamespaceIndex(Protocol):
         """How many namespaces are in memory."""
 
 
+class SearchedAway(Protocol):
+    """Namespaces whose memories another server searches: nobody else should wait for it, so no thread is held meanwhile."""
+
+    def away(self, namespace: str) -> bool:
+        """From any thread."""
+
+    async def search_away(
+        self, namespace: str, query: str, embedding: bytes | None, where: Filter, options: SearchOptions
+    ) -> IndexAnswer:
+        """As ``NamespaceIndex.search`` of memories."""
+
+
 @dataclass(frozen=True, slots=True)
 class EmbedderStats:
     threads: int
@@ -731,10 +842,16 @@ class Embedder(Protocol):
         """None while there is no usable model."""
 
     async def query(
-        self, text: str, use: Callable[[bytes], T], *, meanwhile: Callable[[], None] | None = None, cache: bool = True
+        self,
+        text: str,
+        use: Callable[[bytes], T],
+        *,
+        meanwhile: Callable[[], None] | None = None,
+        cache: bool = True,
+        behind: bool = False,
     ) -> T:
         """Embed and run ``use`` on a worker thread. ``meanwhile`` runs before ``use``, on another worker thread while the
-        model runs where one is free."""
+        model runs where one is free. ``behind``: nobody waits for it, it comes after queries as memories do."""
 
     async def memories(self, texts: Sequence[str]) -> list[tuple[bytes, ...]]:
         """One embedding a window of each text."""
@@ -742,6 +859,90 @@ class Embedder(Protocol):
     def stats(self) -> EmbedderStats: ...
 
     def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Unembedded:
+    """A row that lacks an embedding of the other model: what of it is embedded. The store's own kind has what it needs."""
+
+    text: str
+
+
+class Reembedding(Protocol):
+    """A store on its way to another embedding model: beside those it serves it keeps embeddings of that, each of its row as
+    it is now, and lost with the row. All of it survives a restart. Methods that name the model do nothing, and say False,
+    when that is not (any more) the one the store is on its way to."""
+
+    async def target(self) -> EmbeddingModel | None:
+        """The model the store is on its way to."""
+
+    async def begin(self, model: EmbeddingModel) -> None:
+        """Nothing of an earlier way may be left (``clear``). Again with the same model: nothing. WrongState while it is
+        another."""
+
+    async def give_up(self) -> bool:
+        """Whether it was on its way. What was made for it goes by ``clear``."""
+
+    async def counts(self) -> tuple[int, int]:
+        """Texts that have their embedding, of all. Takes long in a large store."""
+
+    async def lacking(self, most: int) -> Sequence[Unembedded]:
+        """The next rows to be embedded. Fewer than ``most``: there are no others."""
+
+    async def put(
+        self,
+        model: EmbeddingModel,
+        read: Sequence[Unembedded],
+        embedded: Sequence[Sequence[bytes]],
+        index: IndexSink | None,
+    ) -> bool:
+        """Keep the embeddings, but of rows that have changed since they were read: those lack one still. ``index``, on the
+        writer thread after the commit, gets what was put."""
+
+    async def switch(
+        self,
+        model: EmbeddingModel,
+        embed: Callable[[Sequence[str]], Sequence[Sequence[bytes]]],
+        most: int,
+        index: IndexSink,
+        switched: Callable[[], None],
+    ) -> bool:
+        """One commit: the embeddings of ``model`` become the store's, and writes whose fence is older are refused from then
+        on. No write comes between, so that up to ``most`` rows may still lack theirs: blocking, on the writer thread,
+        ``embed`` makes them. False when it is more. After the commit, on that thread, before any later write: ``index`` as in
+        ``put``, then ``switched``."""
+
+    async def clear(self, most: int) -> int:
+        """Delete up to about ``most`` rows of what no model needs any more; how many went. WrongState on the way."""
+
+
+class ModelSwitch(Protocol):
+    """What of a running daemon changes with the model: the embedder and the index, of which a second pair is made beside
+    those that serve."""
+
+    async def prepare(self, model: EmbeddingModel) -> None:
+        """Load the other model. ModelUnavailable when it is not installed."""
+
+    async def embed(self, texts: Sequence[str]) -> Sequence[Sequence[bytes]]:
+        """With the other model, behind queries, never on all threads at once. LimitExceeded as ``Embedder.memories``."""
+
+    def embed_now(self, texts: Sequence[str]) -> Sequence[Sequence[bytes]]:
+        """Blocking, on the calling thread; for few texts."""
+
+    async def build(self) -> None:
+        """Make the other index, of the namespaces that are in memory now; from here on it follows the commits."""
+
+    def put(self, changes: Sequence[IndexChange]) -> None:
+        """Embeddings for the other index alone. On the writer thread."""
+
+    def swap(self) -> None:
+        """The other pair serves from now on. On the writer thread."""
+
+    async def settle(self) -> None:
+        """After ``swap``: let go of the pair of before, once no query uses it."""
+
+    async def abandon(self) -> None:
+        """Let go of the other pair, if there is one that does not serve."""
 
 
 @dataclass(frozen=True, slots=True)

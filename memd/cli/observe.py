@@ -20,16 +20,18 @@ def run(args: argparse.Namespace) -> int:
     """Append the text, or every line of stdin, and print the event ids."""
     if not args.session:
         raise CommandError("observe needs --session: events belong to one", USAGE_ERROR)
-    overflow = Overflow.EXTRACT if args.extract else Overflow.REFUSE
+    overflow = Overflow.EXTRACT if args.extract else None
     seen: list[ObservedEvent] = []
     with connected(args) as client:
         for texts in batches(args.text, BATCH):
-            observed = client.observe([_event(text, args) for text in texts], overflow=overflow).events
+            events = [_event(text, args) for text in texts]
+            observed = client.observe(events, overflow=overflow, keep_whole=args.whole).events
             seen += observed
             if not args.json:
                 for event in observed:
                     merged = ", merged into an equal one" if event.merged else ""
-                    print(f"{event.event_id}  {event.tokens} tokens{merged}", flush=True)
+                    extracted = ", an extract" if event.extracted else ""
+                    print(f"{event.event_id}  {event.tokens} tokens{merged}{extracted}", flush=True)
     if args.json:
         print_json(seen)
     return 0

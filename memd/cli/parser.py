@@ -218,6 +218,7 @@ def _observe(add: Add) -> None:
     parser.add_argument("--resolves", default="", metavar="EVENT", help="the error event that this resolves")
     parser.add_argument("--ephemeral", action="store_true", help="working memory only, never an episode")
     parser.add_argument("--extract", action="store_true", help="keep head and tail of too long a text, not refuse it")
+    parser.add_argument("--whole", action="store_true", help="keep a long tool output whole, not an extract of it")
     add_json(parser)
 
 

@@ -73,6 +73,15 @@ class EmbeddingModel:
 
 
 @dataclass(frozen=True, slots=True)
+class Reembedded:
+    """A store is of ``model`` now: texts ``embedded`` by this run, and ``resumed``, those that earlier ones had left."""
+
+    model: EmbeddingModel
+    embedded: int
+    resumed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """One unit of the semantic tier. The scope's session is provenance."""
 
@@ -103,11 +112,13 @@ class Memory:
 class NewMemory:
     """A memory to store: ``memory`` without version and server-set times, and the embeddings of its windows.
 
-    ``embeddings`` are float32 little-endian, one ``bytes`` a window.
+    ``embeddings`` are float32 little-endian, one ``bytes`` a window. ``expected_version``: what is stored must have it, 0 for
+    nothing; None asks nothing.
     """
 
     memory: Memory
     embeddings: tuple[bytes, ...]
+    expected_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +131,8 @@ class RememberedMemory:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event of a session. ``content`` may be an extract: then ``original_bytes`` and ``original_sha256`` are set.
+    """One event of a session. ``content`` may be an extract, or (``body_event_id``) what differs from a later event's: then
+    ``original_bytes`` and ``original_sha256`` are set. ``kept_whole``: it is to be neither.
 
     A SUMMARY stands for the episodes from ``summarized_from`` to ``summarized_through``, positions in the session.
     """
@@ -146,6 +158,9 @@ class Event:
     metadata: Metadata = field(default_factory=dict)
     summarized_from: int = 0
     summarized_through: int = 0
+    resolved_by: str = ""
+    body_event_id: str = ""
+    kept_whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,17 +170,21 @@ class ObservedEvent:
     importance: float
     tokens: int
     position: int
+    extracted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class WorkingSet:
     """Items oldest first, within the caps, after the summaries of what was there before them; ``seq`` is the session's
-    change number. ``create_time`` and the last summary tell whether it was compressed, cleared or forgotten since."""
+    change number. ``create_time``, ``erased`` and the last summary tell whether it was compressed, cleared or forgotten
+    since."""
 
     items: tuple[Event, ...]
     tokens: int
     seq: int
     create_time: int = field(default=0, compare=False)
+    erased: int = field(default=0, compare=False)
+    """How often a Forget took events out of the session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +274,10 @@ class NamespaceSettings:
     version: int = 0
     index: IndexPlace | None = None
     """Where memories are searched; None is "memory"."""
+    retention_max_age_us: int | None = None
+    retention_max_count: int | None = None
+    retention_keep_if_pinned: bool | None = None
+    """See ``memd.domain.retention``; None is no bound, and True."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,12 +308,23 @@ class Page(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
+class SessionEvents:
+    """Some events of a session; where the scope names no agent, of every agent's session of that id."""
+
+    scope: Scope
+    event_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ForgetReceipt:
+    """``events``: what the forgotten memories were made of, to be taken out of the sessions."""
+
     receipt_id: str
     counts: Mapping[str, int]
     forget_time: int
     out_of_reach: tuple[str, ...]
     dry_run: bool
+    events: tuple[SessionEvents, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

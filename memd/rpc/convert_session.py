@@ -25,15 +25,18 @@ from memd.rpc.convert_common import (
 )
 
 UNSET_IMPORTANCE = -1.0
-EXTRACT: Mapping[int, bool] = {
-    ms.ObserveRequest.OVERFLOW_UNSPECIFIED: False,
+EXTRACT: Mapping[int, bool | None] = {
+    ms.ObserveRequest.OVERFLOW_UNSPECIFIED: None,
     ms.ObserveRequest.OVERFLOW_REFUSE: False,
     ms.ObserveRequest.OVERFLOW_EXTRACT: True,
 }
 
 
-def new_event(message: pb.Event, path: str, *, extract: bool) -> Event:
-    """An event to observe: importance UNSET_IMPORTANCE and event_time 0 where the caller left them open."""
+def new_event(message: pb.Event, path: str, *, extract: bool | None) -> Event:
+    """An event to observe: importance UNSET_IMPORTANCE and event_time 0 where the caller left them open. ``extract``: whether
+    it may be over MAX_EVENT_BYTES, to be kept as an extract; None: where it is a tool's output."""
+    if extract is None:
+        extract = message.kind == pb.EVENT_KIND_TOOL_CALL or bool(message.tool_name)
     importance = (
         checks.ratio(message.importance, f"{path}.importance") if message.HasField("importance") else UNSET_IMPORTANCE
     )
@@ -94,6 +97,12 @@ def _put_links(target: pb.Event, value: Event) -> None:
         target.outcome = TO_OUTCOME[value.outcome]
     if value.resolves:
         target.resolves = value.resolves
+    if value.resolved_by:
+        target.resolved_by = value.resolved_by
+    if value.body_event_id:
+        target.body_event_id = value.body_event_id
+    if value.kept_whole:
+        target.kept_whole = True
     if value.summarized_through:
         target.summarized_from = value.summarized_from
         target.summarized_through = value.summarized_through
@@ -102,7 +111,12 @@ def _put_links(target: pb.Event, value: Event) -> None:
 def observed(written: Written[tuple[ObservedEvent, ...]]) -> ms.ObserveResponse:
     events = [
         ms.ObservedEvent(
-            event_id=e.event_id, merged=e.merged, importance=e.importance, tokens=e.tokens, position=e.position
+            event_id=e.event_id,
+            merged=e.merged,
+            importance=e.importance,
+            tokens=e.tokens,
+            position=e.position,
+            extracted=e.extracted,
         )
         for e in written.value
     ]

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 from memd.domain import importance
 from memd.domain.errors import InvalidArgument
-from memd.domain.extract import head_and_tail
+from memd.domain.extract import head_and_tail, is_tool_output, of_tool_output
 from memd.domain.ids import event_id
 from memd.domain.model import Event, ObservedEvent, RequestKey, Scope, Written
-from memd.limits import EVENT_EXTRACT_BYTES, MAX_EVENT_BYTES
+from memd.limits import EVENT_EXTRACT_BYTES, MAX_EVENT_BYTES, TOOL_OUTPUT_BYTES
 from memd.ports import Clock, SessionPolicy, SessionStore, TokenCounter
 from memd.service.policy import PolicySource
 
@@ -41,23 +41,52 @@ class ObserveService:
         self._told = told
 
     async def observe(
-        self, scope: Scope, events: Sequence[Event], *, extract: bool = False, request: RequestKey | None = None
+        self,
+        scope: Scope,
+        events: Sequence[Event],
+        *,
+        extract: bool = False,
+        keep_whole: bool = False,
+        request: RequestKey | None = None,
     ) -> Written[tuple[ObservedEvent, ...]]:
         """Append ``events`` in order, all or none. From the caller may be unset: event_id "", importance UNSCORED,
-        event_time 0. Content over MAX_EVENT_BYTES is InvalidArgument, or with ``extract`` kept as head and tail."""
-        ready = await self._ready(events, extract=extract)
+        event_time 0. A tool's output over TOOL_OUTPUT_BYTES becomes an extract unless ``keep_whole``. Other content over
+        MAX_EVENT_BYTES is InvalidArgument, or with ``extract`` becomes one too."""
+        ready = await self._ready(events, extract=extract, keep_whole=keep_whole)
         policy = self._settings.known_policy(scope.namespace) or await self._settings.policy(scope.namespace)
         written = await self._sessions.append(scope, ready, policy, request)
         if self._told is not None:
             self._told(scope, written.value, policy)
-        return written
+        return _with_extracted(written, ready)
 
-    async def _ready(self, events: Sequence[Event], *, extract: bool) -> list[Event]:
+    async def _ready(self, events: Sequence[Event], *, extract: bool, keep_whole: bool = False) -> list[Event]:
         """The events with everything the server adds."""
         now_us = self._clock.now_us()
-        kept = [_kept(event, index, extract) for index, event in enumerate(events)]
+        kept = [
+            event if _short(event.content) else await self._kept(event, index, extract, keep_whole)
+            for index, event in enumerate(events)
+        ]
         tokens = await self._count([event.content for event in kept])
         return [_completed(event, count, now_us) for event, count in zip(kept, tokens, strict=True)]
+
+    async def _kept(self, event: Event, index: int, extract: bool, keep_whole: bool) -> Event:
+        """A long event, as it is to be stored."""
+        data = event.content.encode()
+        tool = is_tool_output(event)
+        if len(data) <= (TOOL_OUTPUT_BYTES if tool and not keep_whole else MAX_EVENT_BYTES):
+            return replace(event, kept_whole=tool and len(data) > TOOL_OUTPUT_BYTES)
+        if tool and (extract or not keep_whole):
+            cut = await asyncio.to_thread(of_tool_output, event.content, self._counter.count_batch)
+        elif extract:
+            cut = head_and_tail(data, EVENT_EXTRACT_BYTES)
+        else:
+            raise InvalidArgument(
+                f"content has {len(data):,} bytes, at most {MAX_EVENT_BYTES:,}; send OVERFLOW_EXTRACT to keep an extract",
+                field=f"events[{index}].content",
+            )
+        return replace(
+            event, content=cut.content, original_bytes=cut.original_bytes, original_sha256=cut.original_sha256
+        )
 
     async def _count(self, texts: list[str]) -> list[int]:
         if sum(map(len, texts)) <= _COUNT_INLINE_CHARS:
@@ -65,20 +94,19 @@ class ObserveService:
         return await asyncio.to_thread(self._counter.count_batch, texts)
 
 
-def _kept(event: Event, index: int, extract: bool) -> Event:
-    """The event, its content within MAX_EVENT_BYTES."""
-    if len(event.content) <= MAX_EVENT_BYTES // 4:  # a character has at most four bytes
-        return event
-    data = event.content.encode()
-    if len(data) <= MAX_EVENT_BYTES:
-        return event
-    if not extract:
-        raise InvalidArgument(
-            f"content has {len(data):,} bytes, at most {MAX_EVENT_BYTES:,}; send OVERFLOW_EXTRACT to keep head and tail",
-            field=f"events[{index}].content",
-        )
-    cut = head_and_tail(data, EVENT_EXTRACT_BYTES)
-    return replace(event, content=cut.content, original_bytes=cut.original_bytes, original_sha256=cut.original_sha256)
+def _short(content: str) -> bool:
+    """Whether the content is under every bound, without counting its bytes."""
+    return len(content) <= TOOL_OUTPUT_BYTES // 4  # a character has at most four bytes
+
+
+def _with_extracted(
+    written: Written[tuple[ObservedEvent, ...]], ready: Sequence[Event]
+) -> Written[tuple[ObservedEvent, ...]]:
+    """Told of each event whether it was cut. A repeated request is cut as the first one was."""
+    if not any(event.original_bytes for event in ready):
+        return written
+    told = [replace(one, extracted=event.original_bytes > 0) for one, event in zip(written.value, ready, strict=True)]
+    return replace(written, value=tuple(told))
 
 
 def _completed(event: Event, tokens: int, now_us: int) -> Event:

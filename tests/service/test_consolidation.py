@@ -54,12 +54,12 @@ async def test_what_is_marked_is_known_in_another_session(house: House) -> None:
 
 async def test_nothing_is_promoted_twice(house: House) -> None:
     await say(house, decision("We deploy on Thursdays only"))
-    (session,) = await house.stores.marks.unpromoted(9)
+    (session,) = (await house.stores.marks.unpromoted(9)).sessions
     await house.consolidator.promote_once()
     assert await house.consolidator.promote_once() == 0, "it is marked as done"
     before = await stored(house)
     house.stores._connection.execute("UPDATE session SET promoted = 0").fetchall()  # a crash before the mark
-    assert [one.key for one in await house.stores.marks.unpromoted(9)] == [session.key]
+    assert [one.key for one in (await house.stores.marks.unpromoted(9)).sessions] == [session.key]
     await house.consolidator.promote_once()
     assert await stored(house) == before
 

@@ -11,7 +11,7 @@ import pytest
 from memd._core import TokenCounter
 from memd.domain.errors import InvalidArgument, RequestIdReused
 from memd.domain.model import Event, EventKind, Outcome
-from memd.limits import EVENT_EXTRACT_BYTES, MAX_EVENT_BYTES
+from memd.limits import EVENT_EXTRACT_BYTES, MAX_EVENT_BYTES, TOOL_EXTRACT_TOKENS, TOOL_OUTPUT_BYTES
 from tests.service.conftest import SCOPE, House
 from tests.service.writing import request, say, turn
 
@@ -82,6 +82,37 @@ async def test_too_long_is_refused_or_kept_as_head_and_tail(house: House) -> Non
     assert cut.original_bytes == len(long.encode())
     assert cut.original_sha256 == hashlib.sha256(long.encode()).digest()
     assert cut.tokens == TokenCounter().count(cut.content)
+
+
+def output(content: str, **more: object) -> Event:
+    return replace(turn(content, role="tool"), kind=EventKind.TOOL_CALL, tool_name="build", **more)  # type: ignore[arg-type]
+
+
+async def test_a_long_tool_output_is_an_extract_unless_the_caller_insists(house: House) -> None:
+    long = "\n".join(f"line {n} of the build" for n in range(2_000))
+    short = output("x" * TOOL_OUTPUT_BYTES)
+    written = await say(house, output(long), short, turn(long))
+    again = await say(house, output(long, event_id="whole"), keep_whole=True, request=request("r1"))
+    assert [one.extracted for one in (*written.value, *again.value)] == [True, False, False, False]
+    cut, same, said, whole = (await house.sessions.episodes(SCOPE, size=10)).items[::-1]
+    assert cut.tokens == written.value[0].tokens <= TOOL_EXTRACT_TOKENS
+    assert (cut.original_bytes, cut.original_sha256) == (len(long), hashlib.sha256(long.encode()).digest())
+    assert (same.content, same.original_bytes, same.kept_whole) == (short.content, 0, False)
+    assert (said.content, said.original_bytes) == (long, 0)
+    assert (whole.content, whole.original_bytes, whole.kept_whole) == (long, 0, True)
+
+
+async def test_a_tool_output_over_the_limit_is_an_extract_and_refused_only_as_a_whole(house: House) -> None:
+    huge = output("y" * (MAX_EVENT_BYTES + 1))
+    with pytest.raises(InvalidArgument):
+        await say(house, huge, keep_whole=True)
+    first = await say(house, huge, request=request("r1"))
+    again = await say(house, huge, request=request("r1"))
+    assert again.replayed
+    assert again.value == first.value
+    assert first.value[0].extracted
+    (kept,) = await stored(house)
+    assert kept.original_bytes == MAX_EVENT_BYTES + 1
 
 
 async def test_a_retry_has_one_effect(house: House) -> None:

@@ -82,6 +82,9 @@ def event(m: common_pb.Event) -> t.Event:
         original_sha256=m.original_sha256,
         summarized_from=m.summarized_from,
         summarized_through=m.summarized_through,
+        resolved_by=m.resolved_by,
+        body_event_id=m.body_event_id,
+        kept_whole=m.kept_whole,
     )
 
 
@@ -177,7 +180,9 @@ def recall(m: memory_pb.RecallResponse) -> t.Recall:
 
 def observed(m: memory_pb.ObserveResponse) -> t.Observed:
     """The reply to Observe."""
-    events = tuple(t.ObservedEvent(e.event_id, e.merged, e.importance, e.tokens, e.position) for e in m.events)
+    events = tuple(
+        t.ObservedEvent(e.event_id, e.merged, e.importance, e.tokens, e.position, e.extracted) for e in m.events
+    )
     return t.Observed(events, receipt(m.receipt))
 
 
@@ -300,7 +305,28 @@ def stats(m: admin_pb.GetStatsResponse) -> t.Stats:
         tiers=tuple(map(_tier_settings, m.tiers)),
         ports=tuple(t.PortStats(one.port, one.store, words.DURABILITY.word(one.durability)) for one in m.ports),
         replica=_replica(m.replica) if m.HasField("replica") else None,
+        reembedding=reembedding(m.reembedding) if m.HasField("reembedding") else None,
+        jobs=tuple(map(_job, m.jobs)),
     )
+
+
+def _job(m: admin_pb.JobStats) -> t.JobStats:
+    return t.JobStats(
+        job=m.job,
+        runs=m.runs,
+        failures=m.failures,
+        done=m.done,
+        waiting=m.waiting,
+        last_time=moment(m.last_time) if m.HasField("last_time") else None,
+        last_duration=span(m.last_duration),
+        last_error=m.last_error,
+        next_time=moment(m.next_time) if m.HasField("next_time") else None,
+    )
+
+
+def reembedding(m: admin_pb.ReembedResponse) -> t.ReembedProgress:
+    """One message of Reembed."""
+    return t.ReembedProgress(m.embedding_model, m.phase, m.done, m.total)
 
 
 def _replica(m: admin_pb.ReplicaStats) -> t.ReplicaStats:
@@ -327,6 +353,9 @@ def settings(m: admin_pb.NamespaceSettings, written: t.WriteReceipt | None = Non
         compress_keep=count("compress_keep"),
         compress_to=m.compress_to if m.HasField("compress_to") else None,
         summary_share=m.summary_share if m.HasField("summary_share") else None,
+        retention_max_age=span(m.retention_max_age) if m.HasField("retention_max_age") else None,
+        retention_max_count=count("retention_max_count"),
+        retention_keep_if_pinned=m.retention_keep_if_pinned if m.HasField("retention_keep_if_pinned") else None,
         receipt=written,
     )
 

@@ -152,6 +152,11 @@ class Event:
     summarized_from: int = 0
     """Of a SUMMARY: positions of the first and the last event it stands for."""
     summarized_through: int = 0
+    resolved_by: str = ""
+    """Of something that failed: what resolved it."""
+    body_event_id: str = ""
+    """Of a tool output nearly the same as this later one: ``content`` is what differs."""
+    kept_whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,13 +272,14 @@ class Recall:
 
 @dataclass(frozen=True, slots=True)
 class ObservedEvent:
-    """How one event was stored."""
+    """How one event was stored; ``extracted``: not the whole of it."""
 
     event_id: str
     merged: bool
     importance: float
     tokens: int
     position: int
+    extracted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -448,6 +454,22 @@ class ReplicaStats:
 
 
 @dataclass(frozen=True, slots=True)
+class JobStats:
+    """A background job since the daemon's start. ``done``: sessions it went on in, or rows that went; ``waiting``: what its
+    last run left. ``last_error`` is the reason of a failed last run, else ""; ``next_time`` is None while it runs."""
+
+    job: str
+    runs: int
+    failures: int
+    done: int
+    waiting: int
+    last_time: datetime | None
+    last_duration: timedelta
+    last_error: str
+    next_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """What the daemon holds and how it is doing; ``process`` only with the admin right."""
 
@@ -461,6 +483,10 @@ class Stats:
     ports: tuple[PortStats, ...] = ()
     replica: ReplicaStats | None = None
     """None where the daemon itself holds the truth."""
+    jobs: tuple[JobStats, ...] = ()
+    """Background jobs; only with the admin right."""
+    reembedding: ReembedProgress | None = None
+    """None when the store is not on its way to another model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -479,13 +505,16 @@ class NamespaceSettings:
     compress_keep: int | None = None
     compress_to: float | None = None
     summary_share: float | None = None
+    retention_max_age: timedelta | None = None
+    retention_max_count: int | None = None
+    retention_keep_if_pinned: bool | None = None
     receipt: WriteReceipt | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What became of the memories (and the settings) of an export. ``skipped``: there as they are in the file, or expired;
-    ``forgotten``: since the export was made."""
+    """What became of the memories, procedures and settings of an export. ``skipped``: there as they are in the file, or
+    expired; ``forgotten``: since the export was made."""
 
     imported: int
     skipped: int
@@ -504,11 +533,24 @@ class Backup:
 
 
 @dataclass(frozen=True, slots=True)
+class ReembedProgress:
+    """On the way to another embedding model: ``done`` of ``total`` texts have their embedding. ``phase``: "embedding",
+    "indexing", "switching", and at the end "done" or "cancelled"."""
+
+    embedding_model: str
+    phase: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class LifecycleRun:
-    """``examined``: sessions that were due, and rows that went; ``changed``: those of them that were gone on in."""
+    """``examined``: sessions that were due, and rows that were to go; ``changed``: those of them that were gone on in;
+    ``memory_ids``: the first that a dry run of retention would delete, oldest first."""
 
     examined: int
     changed: int
+    memory_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

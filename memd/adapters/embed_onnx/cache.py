@@ -62,6 +62,14 @@ def form_of(precision: str) -> Form:
     return form
 
 
+def form_named(name: str) -> Form:
+    """The form with this precision or model id. InvalidArgument for any other name."""
+    for precision, form in FORMS.items():
+        if name in (precision, form.model.model_id):
+            return form
+    raise InvalidArgument(f"embedding_model must be one of {', '.join(FORMS)}", field="embedding_model")
+
+
 def models_dir(environ: Mapping[str, str] = os.environ) -> Path:
     """``$MEMD_MODEL_DIR``, else ``memd/models`` in the user's cache directory."""
     if environ.get("MEMD_MODEL_DIR"):

@@ -34,13 +34,14 @@ class OnnxEmbedder:
         session: EncoderSession,
         pieces: WordPieces,
         *,
-        threads: int,
+        workers: Workers,
         query_cache_entries: int = QUERY_CACHE_ENTRIES,
     ) -> None:
         self.model: EmbeddingModel | None = model
         self._session = session
         self._pieces = pieces
-        self._workers = Workers(threads)
+        self._workers = workers
+        self._query_cache_entries = query_cache_entries
         self._queries = QueryCache(query_cache_entries)
 
     @classmethod
@@ -56,26 +57,30 @@ class OnnxEmbedder:
 
         ``threads``: default one per usable CPU. ``exact_int8``: see ``EncoderSession``; default as the CPU needs.
         """
-        model = cache.verify(model_dir)
-        exact = cpus.int8_saturates() if exact_int8 is None else exact_int8
-        session = EncoderSession(model_dir / cache.MODEL_FILE, exact_int8=exact and model.precision != "fp32")
-        return cls(
-            model,
-            session,
-            WordPieces((model_dir / TOKENIZER_FILE).read_bytes()),
-            threads=threads or cpus.usable_cpus(),
-            query_cache_entries=query_cache_entries,
-        )
+        loaded = _load(model_dir, exact_int8)
+        return cls(*loaded, workers=Workers(threads or cpus.usable_cpus()), query_cache_entries=query_cache_entries)
+
+    def beside(self, model_dir: Path) -> OnnxEmbedder:
+        """An embedder of another installed model on the same threads, so that queries of the one go before the memories of
+        the other too. They end with the first ``close`` of either. Errors as ``load``."""
+        loaded = _load(model_dir, None)
+        return OnnxEmbedder(*loaded, workers=self._workers, query_cache_entries=self._query_cache_entries)
 
     async def query(
-        self, text: str, use: Callable[[bytes], T], *, meanwhile: Callable[[], None] | None = None, cache: bool = True
+        self,
+        text: str,
+        use: Callable[[bytes], T],
+        *,
+        meanwhile: Callable[[], None] | None = None,
+        cache: bool = True,
+        behind: bool = False,
     ) -> T:
         """``use(embedding)`` of a query, on a worker thread: one hop there and one back.
 
         ``meanwhile`` runs before ``use``: on another worker thread while the model runs, where one is free. A query of more
         than 256 word pieces is embedded as windows, its embedding is the direction of their mean. ``cache=False`` neither
-        reads nor fills the cache. Errors: InvalidArgument (over 16 windows), LimitExceeded (too many queries wait),
-        ShuttingDown, and whatever ``use`` and ``meanwhile`` raise.
+        reads nor fills the cache; ``behind`` waits with the memories, behind the queries. Errors: InvalidArgument (over 16
+        windows), LimitExceeded (too many queries wait), ShuttingDown, and whatever ``use`` and ``meanwhile`` raise.
         """
         embedding: list[bytes] = []
 
@@ -88,7 +93,7 @@ class OnnxEmbedder:
             embedding.append(self._query_embedding(text, begun, cache=cache))
 
         job = Job([embed], lambda: use(embedding[0]))
-        return await self._workers.submit(job, bulk=False)
+        return await self._workers.submit(job, bulk=behind)
 
     async def memories(self, texts: Sequence[str]) -> list[tuple[bytes, ...]]:
         """The embeddings of each text, in order: one, or one per overlapping window of over 256 word pieces.
@@ -100,6 +105,10 @@ class OnnxEmbedder:
             return []
         batch = _Batch(texts, self._pieces, self._session, self._workers)
         return await self._workers.submit(batch.job, bulk=True)
+
+    def now(self, texts: Sequence[str]) -> list[tuple[bytes, ...]]:
+        """Blocking: ``memories`` on the calling thread, past every queue. InvalidArgument."""
+        return [tuple([self._session.embed(ids) for ids in self._pieces.windows(text)]) for text in texts]
 
     def stats(self) -> EmbedderStats:
         return EmbedderStats(
@@ -125,6 +134,13 @@ class OnnxEmbedder:
         if cache:
             self._queries.put(text, embedding)
         return embedding
+
+
+def _load(model_dir: Path, exact_int8: bool | None) -> tuple[EmbeddingModel, EncoderSession, WordPieces]:
+    model = cache.verify(model_dir)
+    exact = cpus.int8_saturates() if exact_int8 is None else exact_int8
+    session = EncoderSession(model_dir / cache.MODEL_FILE, exact_int8=exact and model.precision != "fp32")
+    return model, session, WordPieces((model_dir / TOKENIZER_FILE).read_bytes())
 
 
 class _Batch:
@@ -164,7 +180,13 @@ class AbsentEmbedder:
         self._message = reason.message
 
     async def query(
-        self, text: str, use: Callable[[bytes], T], *, meanwhile: Callable[[], None] | None = None, cache: bool = True
+        self,
+        text: str,
+        use: Callable[[bytes], T],
+        *,
+        meanwhile: Callable[[], None] | None = None,
+        cache: bool = True,
+        behind: bool = False,
     ) -> T:
         raise ModelUnavailable(self._message)
 

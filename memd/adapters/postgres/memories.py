@@ -46,12 +46,13 @@ class PostgresMemories:
     async def remember(
         self, namespace: str, drafts: Sequence[NewMemory], *, fence: int, writer: str, request: RequestKey | None
     ) -> Written[tuple[RememberedMemory, ...]]:
-        await self._guard.check([one for draft in drafts for one in draft.embeddings])
+        model = await self._guard.check([one for draft in drafts for one in draft.embeddings])
 
         async def operation(tx: Transaction) -> Written[tuple[RememberedMemory, ...]]:
             if tx.known is not None:
                 again = tuple(RememberedMemory(*one) for one in tx.known.reply)
                 return Written(again, tx.known.seq, tx.durability, replayed=tx.replayed)
+            tx.model = model
             done = await upsert_all(tx, self._codec, drafts, fence=fence, writer=writer)
             if tx.changed:
                 tx.audit(writer, "remember", json.dumps({"memories": len(done)}))
@@ -72,7 +73,7 @@ class PostgresMemories:
         writer: str,
         request: RequestKey | None,
     ) -> Written[Memory]:
-        await self._guard.check(change.embeddings or ())
+        model = await self._guard.check(change.embeddings or ())
 
         async def operation(tx: Transaction) -> Written[Memory]:
             if tx.known is not None:
@@ -80,6 +81,7 @@ class PostgresMemories:
                 if not matches(visible, fields_of(again)):  # forgotten since, and the id given to somebody else
                     raise _no_memory()
                 return Written(again, tx.known.seq, tx.durability, replayed=tx.replayed)
+            tx.model = model
             result = await change_one(
                 tx,
                 self._codec,
@@ -137,7 +139,7 @@ class PostgresMemories:
         return await self._database.read(namespace, operation)
 
     async def page(self, namespace: str, where: Filter, *, size: int, cursor: str) -> Page[Memory]:
-        before = decode_cursor(cursor, int, int) or (1 << 62, 0)
+        before = decode_cursor(cursor, int, str) or (1 << 62, "")
         return await self._database.read(
             namespace, lambda reader: _page(reader, namespace, where, size=size, before=before)
         )
@@ -164,15 +166,16 @@ class PostgresMemories:
         return await sweep_memories(self._database, max_rows)
 
 
-async def _page(reader: Reader, namespace: str, where: Filter, *, size: int, before: Sequence[int]) -> Page[Memory]:
+async def _page(reader: Reader, namespace: str, where: Filter, *, size: int, before: tuple[int, str]) -> Page[Memory]:
+    """In the order of every other copy of the rows."""
     narrowed, bindings = pushdown(where, 6)
     sql = (
-        f"SELECT {COLUMNS}, create_time FROM memd.memory WHERE namespace = $1 AND (create_time, pk) < ($2::bigint, $3)"
-        f" AND {_LIVE.format('$4::bigint')} AND {narrowed} ORDER BY create_time DESC, pk DESC LIMIT $5"
+        f"SELECT {COLUMNS}, create_time FROM memd.memory WHERE namespace = $1"
+        f" AND (create_time, memory_id) < ($2::bigint, $3) AND {_LIVE.format('$4::bigint')} AND {narrowed}"
+        " ORDER BY create_time DESC, memory_id DESC LIMIT $5"
     )
     items: list[Memory] = []
-    last: tuple[int, int] = (0, 0)
-    looked_at: Sequence[int] = before
+    last = looked_at = before
     batch = min(_PAGE_BATCH, size + 1)
     while True:
         found = await reader.rows(sql, namespace, *looked_at, reader.now_us, batch, *bindings)
@@ -182,10 +185,10 @@ async def _page(reader: Reader, namespace: str, where: Filter, *, size: int, bef
             if len(items) == size:
                 return Page(tuple(items), encode_cursor(*last))
             items.append(decode(namespace, one).memory)
-            last = one[7], one[0]
+            last = one[7], one[1]
         if len(found) < batch:
             return Page(tuple(items), "")
-        looked_at = found[-1][7], found[-1][0]
+        looked_at = found[-1][7], found[-1][1]
         batch = _PAGE_BATCH
 
 

@@ -19,7 +19,7 @@ from memd.domain.errors import ConfigError, Corruption, SchemaTooNew
 from memd.limits import MAX_BULK_DEADLINE_S, POSTGRES_MIGRATION_LOCK_S
 
 if TYPE_CHECKING:
-    Connection = asyncpg.Connection[asyncpg.Record]
+    from memd.adapters.postgres.connection import Connection
 
 MIGRATIONS = (
     "0001_memories.sql",
@@ -29,6 +29,11 @@ MIGRATIONS = (
     "0005_index_setting.sql",
     "0006_summaries.sql",
     "0007_learning.sql",
+    "0008_page_order.sql",
+    "0009_session_marks.sql",
+    "0010_retention.sql",
+    "0011_session_erased.sql",
+    "0012_reembed.sql",
 )
 APP, KEEPER = "memd_app", "memd_keeper"
 SETTING = "memd.namespace"

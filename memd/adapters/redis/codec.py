@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 
 from memd.adapters.rows.compact import encode
+from memd.adapters.rows.session import NO_LINKS, body_links
 from memd.domain.model import Event, EventKind, Outcome
 
 _KINDS = {kind.value: kind for kind in EventKind}
@@ -49,6 +50,7 @@ def _body(event: Event) -> str:
             event.original_bytes,
             event.original_sha256.hex(),
             dict(event.metadata),
+            *body_links(event),
         )
     )
 
@@ -57,7 +59,8 @@ def decode_event(stored: bytes) -> Event:
     head, _, rest = stored.partition(b"\n")
     position, _, ephemeral, kind, tokens, count, last_seen, event_time, importance, id_length = head.decode().split(" ")
     event_id, body = rest[: int(id_length)].decode(), json.loads(rest[int(id_length) :])
-    content, role, reasons, tool, call, outcome, resolves, size, sha256, metadata = body
+    content, role, reasons, tool, call, outcome, resolves, size, sha256, metadata, *links = body
+    resolved_by, body_event_id, kept_whole = links[0] if links else NO_LINKS
     return Event(
         event_id=event_id,
         kind=_KINDS[kind],
@@ -78,6 +81,9 @@ def decode_event(stored: bytes) -> Event:
         original_bytes=size,
         original_sha256=bytes.fromhex(sha256),
         metadata=metadata,
+        resolved_by=resolved_by,
+        body_event_id=body_event_id,
+        kept_whole=kept_whole,
     )
 
 

@@ -7,7 +7,9 @@ from dataclasses import fields
 from typing import Any
 
 from memd.adapters.rows.compact import encode
-from memd.domain.model import Memory, Scope, SourceKind
+from memd.domain import ids
+from memd.domain.errors import VersionConflict
+from memd.domain.model import Memory, NewMemory, Scope, SourceKind
 from memd.domain.spoken import spoken
 from memd.domain.visibility import fields_of
 from memd.ports import IndexRow
@@ -62,6 +64,17 @@ def index_row(memory: Memory, vectors: bytes) -> IndexRow:
     return IndexRow(memory.memory_id, memory.version, text, vectors, fields_json(memory).encode())
 
 
+def stored_index_row(memory_id: str, version: int, content: str, vectors: bytes, fields: str) -> IndexRow:
+    """The same of a row as it is stored."""
+    return IndexRow(memory_id, version, spoken_text(content, fields), vectors, fields.encode())
+
+
+def spoken_text(content: str, fields: str) -> str:
+    """What is embedded and indexed of a memory; ``fields`` as the row has them."""
+    speaker = json.loads(fields).get("speaker", "") if '"speaker"' in fields else ""
+    return spoken(speaker, content)
+
+
 def filterable(memory_id: str, fields: str) -> dict[str, Any]:
     """What ``filters.matches`` takes."""
     plain: dict[str, Any] = json.loads(fields)
@@ -72,6 +85,18 @@ def filterable(memory_id: str, fields: str) -> dict[str, Any]:
 def same(stored: Memory, wanted: Memory) -> bool:
     """Whether storing ``wanted`` would change anything a caller chose."""
     return all(getattr(stored, name) == getattr(wanted, name) for name in _COMPARED)
+
+
+def check_version(draft: NewMemory, stored: Memory | None) -> None:
+    """VersionConflict where something else is stored than the draft expected."""
+    current = stored.version if stored is not None else 0
+    if draft.expected_version not in (None, current):
+        raise VersionConflict("the memory has another version", current_version=current)
+
+
+def made_of(memory: Memory) -> tuple[str, ...]:
+    """What a Forget of the events it was made of buries; nothing where it was made of none."""
+    return (ids.made_of_events(memory.scope),) if memory.event_ids and memory.scope.session_id else ()
 
 
 def owner(scope: Scope) -> tuple[str, str]:

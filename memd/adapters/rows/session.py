@@ -12,6 +12,8 @@ from memd.domain.model import Event, EventKind, Outcome, Scope, Session
 _KINDS = {kind.value: kind for kind in EventKind}
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 
+NO_LINKS = ("", "", False)
+
 EVENT_COLUMNS = "position, event_id, kind, ephemeral, tokens, count, last_seen, content, body"
 SESSION_COLUMNS = (
     "namespace, user_id, agent_id, session_id, create_time, update_time, expire_time, end_time, last_position, seq"
@@ -33,15 +35,24 @@ def encode_body(event: Event, now_us: int) -> str:
             event.original_bytes,
             event.original_sha256.hex(),
             dict(event.metadata),
+            *body_links(event),
         )
     )
+
+
+def body_links(event: Event) -> tuple[list[object], ...]:
+    """What few events have: one more element of the body, where there is any of it."""
+    if event.resolved_by or event.body_event_id or event.kept_whole:
+        return ([event.resolved_by, event.body_event_id, event.kept_whole],)
+    return ()
 
 
 def decode_event(row: Sequence[Any]) -> Event:
     """From EVENT_COLUMNS, its ``body`` as JSON text or parsed."""
     position, event_id, kind, ephemeral, tokens, count, last_seen, content, body = row
     rest = json.loads(body) if isinstance(body, str) else body
-    role, importance, reasons, event_time, tool, call, outcome, resolves, size, sha256, metadata = rest
+    role, importance, reasons, event_time, tool, call, outcome, resolves, size, sha256, metadata, *links = rest
+    resolved_by, body_event_id, kept_whole = links[0] if links else NO_LINKS
     return Event(
         event_id=event_id,
         kind=_KINDS[kind],
@@ -62,6 +73,9 @@ def decode_event(row: Sequence[Any]) -> Event:
         original_bytes=size,
         original_sha256=bytes.fromhex(sha256),
         metadata=metadata,
+        resolved_by=resolved_by,
+        body_event_id=body_event_id,
+        kept_whole=kept_whole,
     )
 
 

@@ -99,15 +99,18 @@ def observe(
     event_id: str = "",
     event_time: datetime | None = None,
     metadata: t.Metadata | None = None,
-    overflow: Overflow | str = Overflow.REFUSE,
+    overflow: Overflow | str | None = None,
+    keep_whole: bool = False,
     request_id: str = "",
     timeout_s: float | None = None,
 ) -> Call[t.Observed]:
     """Append to a session: a text with the keywords that describe it, or ``Event`` objects (the keywords from ``kind``
     to ``metadata`` then do not apply).
 
-    Durable before the reply and seen by the next ``recall``. ``overflow="extract"`` keeps head and tail of an event
-    over the size limit, in place of refusing it. The client's scope needs a ``session_id``.
+    Durable before the reply and seen by the next ``recall``. A long tool output is kept as an extract unless ``keep_whole``.
+    ``overflow`` says what becomes of an event over the size limit: by default an extract of a tool output is kept and
+    anything else refused; ``"extract"`` keeps one of whatever it is, ``"refuse"`` none. The client's scope needs a
+    ``session_id``.
     """
     if isinstance(events, str):
         one = t.Event(
@@ -130,7 +133,8 @@ def observe(
     request = pb.ObserveRequest(
         scope=wire.scope(scope),
         events=[_event(e, f"events[{i}]") for i, e in enumerate(events)],
-        overflow=words.OVERFLOW.number(overflow, "overflow"),
+        overflow=words.OVERFLOW.number(overflow, "overflow") if overflow else pb.ObserveRequest.OVERFLOW_UNSPECIFIED,
+        keep_whole=keep_whole,
         request_id=new_request_id(request_id),
     )
     return _call("Observe", request, parse.observed, timeout_s)
@@ -244,6 +248,7 @@ def forget(
     scope: t.Scope,
     memory_ids: str | Iterable[str] | None = None,
     *,
+    event_ids: str | Iterable[str] | None = None,
     filter: Expr | None = None,
     everything: bool = False,
     all_users: bool = False,
@@ -254,18 +259,23 @@ def forget(
 ) -> Call[t.ForgetReceipt]:
     """Delete for good and get a receipt; say what in exactly one way.
 
-    ``memory_ids``: one id or several. ``filter``: the visible memories that match. ``everything``: all of the scope in
-    every tier, with ``task_ids`` their checkpoints and steps too, with ``all_users`` the whole namespace (needs the admin
-    right and an otherwise empty scope). ``dry_run`` counts and deletes nothing.
+    ``memory_ids``: one id or several. ``filter``: the visible memories that match. ``event_ids``: one event of the scope's
+    session or several, and what was made of them. With a memory go the events it was made of, and the summaries and the
+    digest that tell them. ``everything``: all of the scope in every tier, with ``task_ids`` their checkpoints and steps
+    too, with ``all_users`` the whole namespace (needs the admin right and an otherwise empty scope). ``dry_run`` counts
+    and deletes nothing.
     """
-    if (memory_ids is not None) + (filter is not None) + everything != 1:
-        raise InvalidArgument("give exactly one of memory_ids, filter, everything", field="target")
+    if (memory_ids is not None) + (event_ids is not None) + (filter is not None) + everything != 1:
+        raise InvalidArgument("give exactly one of memory_ids, event_ids, filter, everything", field="target")
     if (all_users or task_ids) and not everything:
         raise InvalidArgument("all_users and task_ids go with everything", field="target")
     request = pb.ForgetRequest(scope=wire.scope(scope), dry_run=dry_run, request_id=new_request_id(request_id))
     if memory_ids is not None:
         ids = [memory_ids] if isinstance(memory_ids, str) else list(memory_ids)
         request.ids.CopyFrom(pb.MemoryIds(memory_ids=ids))
+    elif event_ids is not None:
+        ids = [event_ids] if isinstance(event_ids, str) else list(event_ids)
+        request.events.CopyFrom(pb.EventIds(event_ids=ids))
     elif filter is not None:
         request.filter.CopyFrom(filter.proto)
     else:

@@ -386,6 +386,9 @@ class Event(google.protobuf.message.Message):
     METADATA_FIELD_NUMBER: builtins.int
     SUMMARIZED_FROM_FIELD_NUMBER: builtins.int
     SUMMARIZED_THROUGH_FIELD_NUMBER: builtins.int
+    RESOLVED_BY_FIELD_NUMBER: builtins.int
+    BODY_EVENT_ID_FIELD_NUMBER: builtins.int
+    KEPT_WHOLE_FIELD_NUMBER: builtins.int
     event_id: builtins.str
     """Unique in the session, at most MAX_ID_BYTES. Optional on write: the server makes one. The same id again is the same
     event and is not stored twice.
@@ -402,7 +405,9 @@ class Event(google.protobuf.message.Message):
     """Ties a call to its result; at most MAX_ID_BYTES."""
     outcome: global___Outcome.ValueType
     resolves: builtins.str
-    """event_id of the ERROR this event resolves."""
+    """event_id of the ERROR or failure this event resolves. Without it the server looks for one, after the reply: see
+    resolved_by.
+    """
     importance: builtins.float
     """0..1. Optional on write: scored by rules when unset."""
     ephemeral: builtins.bool
@@ -414,14 +419,26 @@ class Event(google.protobuf.message.Message):
     position: builtins.int
     """Place in the session, from 1. Set by the server."""
     original_bytes: builtins.int
-    """Size and SHA-256 of the original when content is a head-and-tail extract of it. Set by the server."""
+    """Size and SHA-256 of the original when content is not the whole of it: an extract, or what differs from
+    body_event_id. Set by the server.
+    """
     original_sha256: builtins.bytes
     summarized_from: builtins.int
     """Of a SUMMARY: positions of the first and the last event it stands for. Set by the server."""
     summarized_through: builtins.int
+    resolved_by: builtins.str
+    """Of something that failed: event_id of what resolved it. Set by the server, some time after both were observed."""
+    body_event_id: builtins.str
+    """Of a tool output nearly the same as a later one of its session: that one's event_id. content is then what differs from
+    it, line by line. Set by the server, some time after the later one was observed.
+    """
+    kept_whole: builtins.bool
+    """ObserveRequest.keep_whole. Set by the server."""
     @property
     def importance_reasons(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Why the importance is what it is. Set by the server."""
+        """Why the importance is what it is. Set by the server; some are found after the reply ("repeated", "resolved", "novel",
+        ...) and then change importance, unless the caller gave it ("given").
+        """
 
     @property
     def event_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
@@ -459,9 +476,12 @@ class Event(google.protobuf.message.Message):
         metadata: google.protobuf.struct_pb2.Struct | None = ...,
         summarized_from: builtins.int = ...,
         summarized_through: builtins.int = ...,
+        resolved_by: builtins.str = ...,
+        body_event_id: builtins.str = ...,
+        kept_whole: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_importance", b"_importance", "event_time", b"event_time", "importance", b"importance", "last_seen", b"last_seen", "metadata", b"metadata"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_importance", b"_importance", "content", b"content", "count", b"count", "ephemeral", b"ephemeral", "event_id", b"event_id", "event_time", b"event_time", "importance", b"importance", "importance_reasons", b"importance_reasons", "kind", b"kind", "last_seen", b"last_seen", "metadata", b"metadata", "original_bytes", b"original_bytes", "original_sha256", b"original_sha256", "outcome", b"outcome", "position", b"position", "resolves", b"resolves", "role", b"role", "summarized_from", b"summarized_from", "summarized_through", b"summarized_through", "tokens", b"tokens", "tool_call_id", b"tool_call_id", "tool_name", b"tool_name"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_importance", b"_importance", "body_event_id", b"body_event_id", "content", b"content", "count", b"count", "ephemeral", b"ephemeral", "event_id", b"event_id", "event_time", b"event_time", "importance", b"importance", "importance_reasons", b"importance_reasons", "kept_whole", b"kept_whole", "kind", b"kind", "last_seen", b"last_seen", "metadata", b"metadata", "original_bytes", b"original_bytes", "original_sha256", b"original_sha256", "outcome", b"outcome", "position", b"position", "resolved_by", b"resolved_by", "resolves", b"resolves", "role", b"role", "summarized_from", b"summarized_from", "summarized_through", b"summarized_through", "tokens", b"tokens", "tool_call_id", b"tool_call_id", "tool_name", b"tool_name"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_importance", b"_importance"]) -> typing.Literal["importance"] | None: ...
 
 global___Event = Event

@@ -523,28 +523,34 @@ class ObserveRequest(google.protobuf.message.Message):
     class _OverflowEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[ObserveRequest._Overflow.ValueType], builtins.type):
         DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
         OVERFLOW_UNSPECIFIED: ObserveRequest._Overflow.ValueType  # 0
-        """As REFUSE."""
+        """A tool's output is kept as an extract, anything else is refused."""
         OVERFLOW_REFUSE: ObserveRequest._Overflow.ValueType  # 1
         """INVALID_ARGUMENT."""
         OVERFLOW_EXTRACT: ObserveRequest._Overflow.ValueType  # 2
-        """Keep head and tail, with size and SHA-256 of the whole."""
+        """Keep an extract (of a text that is no tool's output its head and tail), with size and SHA-256 of the whole."""
 
     class Overflow(_Overflow, metaclass=_OverflowEnumTypeWrapper):
         """What to do with an event over MAX_EVENT_BYTES."""
 
     OVERFLOW_UNSPECIFIED: ObserveRequest.Overflow.ValueType  # 0
-    """As REFUSE."""
+    """A tool's output is kept as an extract, anything else is refused."""
     OVERFLOW_REFUSE: ObserveRequest.Overflow.ValueType  # 1
     """INVALID_ARGUMENT."""
     OVERFLOW_EXTRACT: ObserveRequest.Overflow.ValueType  # 2
-    """Keep head and tail, with size and SHA-256 of the whole."""
+    """Keep an extract (of a text that is no tool's output its head and tail), with size and SHA-256 of the whole."""
 
     SCOPE_FIELD_NUMBER: builtins.int
     EVENTS_FIELD_NUMBER: builtins.int
     OVERFLOW_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
+    KEEP_WHOLE_FIELD_NUMBER: builtins.int
     overflow: global___ObserveRequest.Overflow.ValueType
     request_id: builtins.str
+    keep_whole: builtins.bool
+    """A tool's output (kind TOOL_CALL, or with a tool_name) over TOOL_OUTPUT_BYTES is kept as an extract: head, tail and the
+    lines that tell most, TOOL_EXTRACT_TOKENS at most, with size and SHA-256 of the whole. With this it is kept whole, as
+    far as MAX_EVENT_BYTES and overflow allow, and never shares its body with another one.
+    """
     @property
     def scope(self) -> memd_client._proto.v1.common_pb2.Scope:
         """session_id required."""
@@ -560,9 +566,10 @@ class ObserveRequest(google.protobuf.message.Message):
         events: collections.abc.Iterable[memd_client._proto.v1.common_pb2.Event] | None = ...,
         overflow: global___ObserveRequest.Overflow.ValueType = ...,
         request_id: builtins.str = ...,
+        keep_whole: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["scope", b"scope"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["events", b"events", "overflow", b"overflow", "request_id", b"request_id", "scope", b"scope"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["events", b"events", "keep_whole", b"keep_whole", "overflow", b"overflow", "request_id", b"request_id", "scope", b"scope"]) -> None: ...
 
 global___ObserveRequest = ObserveRequest
 
@@ -598,6 +605,7 @@ class ObservedEvent(google.protobuf.message.Message):
     IMPORTANCE_FIELD_NUMBER: builtins.int
     TOKENS_FIELD_NUMBER: builtins.int
     POSITION_FIELD_NUMBER: builtins.int
+    EXTRACTED_FIELD_NUMBER: builtins.int
     event_id: builtins.str
     """Id under which it is stored; that of the earlier event when merged into it."""
     merged: builtins.bool
@@ -605,6 +613,8 @@ class ObservedEvent(google.protobuf.message.Message):
     importance: builtins.float
     tokens: builtins.int
     position: builtins.int
+    extracted: builtins.bool
+    """Not the whole was kept, but an extract: Event.original_bytes tells how much there was."""
     def __init__(
         self,
         *,
@@ -613,8 +623,9 @@ class ObservedEvent(google.protobuf.message.Message):
         importance: builtins.float = ...,
         tokens: builtins.int = ...,
         position: builtins.int = ...,
+        extracted: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["event_id", b"event_id", "importance", b"importance", "merged", b"merged", "position", b"position", "tokens", b"tokens"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["event_id", b"event_id", "extracted", b"extracted", "importance", b"importance", "merged", b"merged", "position", b"position", "tokens", b"tokens"]) -> None: ...
 
 global___ObservedEvent = ObservedEvent
 
@@ -785,6 +796,7 @@ class ForgetRequest(google.protobuf.message.Message):
     IDS_FIELD_NUMBER: builtins.int
     FILTER_FIELD_NUMBER: builtins.int
     EVERYTHING_FIELD_NUMBER: builtins.int
+    EVENTS_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
     DRY_RUN_FIELD_NUMBER: builtins.int
     request_id: builtins.str
@@ -804,6 +816,10 @@ class ForgetRequest(google.protobuf.message.Message):
         unset session_id every session's; an unset user_id what was stored without a user, unless all_users.
         """
 
+    @property
+    def events(self) -> global___EventIds:
+        """Events of the session that scope.session_id names."""
+
     def __init__(
         self,
         *,
@@ -811,12 +827,13 @@ class ForgetRequest(google.protobuf.message.Message):
         ids: global___MemoryIds | None = ...,
         filter: memd_client._proto.v1.common_pb2.Filter | None = ...,
         everything: global___EverythingInScope | None = ...,
+        events: global___EventIds | None = ...,
         request_id: builtins.str = ...,
         dry_run: builtins.bool = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["everything", b"everything", "filter", b"filter", "ids", b"ids", "scope", b"scope", "target", b"target"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["dry_run", b"dry_run", "everything", b"everything", "filter", b"filter", "ids", b"ids", "request_id", b"request_id", "scope", b"scope", "target", b"target"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["target", b"target"]) -> typing.Literal["ids", "filter", "everything"] | None: ...
+    def HasField(self, field_name: typing.Literal["events", b"events", "everything", b"everything", "filter", b"filter", "ids", b"ids", "scope", b"scope", "target", b"target"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["dry_run", b"dry_run", "events", b"events", "everything", b"everything", "filter", b"filter", "ids", b"ids", "request_id", b"request_id", "scope", b"scope", "target", b"target"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["target", b"target"]) -> typing.Literal["ids", "filter", "everything", "events"] | None: ...
 
 global___ForgetRequest = ForgetRequest
 
@@ -837,6 +854,24 @@ class MemoryIds(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["memory_ids", b"memory_ids"]) -> None: ...
 
 global___MemoryIds = MemoryIds
+
+@typing.final
+class EventIds(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    EVENT_IDS_FIELD_NUMBER: builtins.int
+    @property
+    def event_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """1 to MAX_IDS_PER_FORGET. With them goes every memory that was made of one of them."""
+
+    def __init__(
+        self,
+        *,
+        event_ids: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["event_ids", b"event_ids"]) -> None: ...
+
+global___EventIds = EventIds
 
 @typing.final
 class EverythingInScope(google.protobuf.message.Message):
@@ -905,8 +940,8 @@ class ForgetCount(google.protobuf.message.Message):
     WHAT_FIELD_NUMBER: builtins.int
     COUNT_FIELD_NUMBER: builtins.int
     what: builtins.str
-    """"memories", "revisions", "embeddings", "events", "sessions", "procedures", "checkpoints", "steps",
-    "cached_replies".
+    """"memories", "digests" (that went because they told what was forgotten), "revisions", "embeddings", "events",
+    "summaries" (in working memory), "sessions", "procedures", "checkpoints", "steps", "cached_replies".
     """
     count: builtins.int
     def __init__(
