@@ -278,6 +278,7 @@ def _transfers(parts: _Parts, policy: PolicySource) -> TransferService:
         policy,
         parts.clock,
         no_pgvector=stores.no_pgvector,
+        retention=(stores.postgres or stores.local).retention,
     )
 
 

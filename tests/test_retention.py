@@ -119,6 +119,22 @@ def test_on_the_command_line(daemon: Daemon) -> None:
     assert json.loads(memd(daemon, "namespace", "show", "--json").stdout)["retention_max_count"] is None
 
 
+def test_an_import_brings_no_policy_that_takes_what_is_here(daemon: Daemon) -> None:
+    with Client(daemon.address, namespace="one", user_id="ada") as one, Client(daemon.address, namespace="two") as two:
+        one.remember("kept", memory_id="kept")
+        one.update_namespace_settings(retention_max_count=1)
+        export = list(one.scoped(user_id="").export_namespace())
+        for name in ("here", "there", "everywhere"):
+            two.remember(name, memory_id=name)
+        with pytest.raises(errors.ConfirmationNeeded, match="2 of 3 memories"):
+            two.import_namespace(export, into="two")
+        two.update_namespace_settings(retention_max_count=5)
+        with pytest.raises(errors.AlreadyExists, match="1 differ"):
+            two.import_namespace(export, into="two")
+        assert two.namespace_settings().retention_max_count == 5
+        assert two.stats().namespace.memories == 4
+
+
 class Kept:
     """What a namespace may have lost: nothing that its policy keeps, and of the rest the oldest first."""
 
