@@ -13,6 +13,7 @@ from memd.adapters.summarize.extractive import ExtractiveSummarizer
 from memd.adapters.summarize.fallback import FallbackSummarizer
 from memd.config import Config
 from memd.limits import (
+    COMPRESSION_SCAN_INTERVAL_S,
     COMPRESSIONS_AT_ONCE,
     CONSOLIDATE_GRACE_US,
     SEARCH_MOVE_INTERVAL_S,
@@ -24,6 +25,7 @@ from memd.rpc.convert_admin import CompressionStats
 from memd.service import lifecycle
 from memd.service.compaction import Compactor
 from memd.service.compression import CompressionService
+from memd.service.compression_scan import CompressionScan
 from memd.service.consolidation import Consolidator
 from memd.service.jobs import JobBoard
 from memd.service.lifecycle import ExpirySweeper
@@ -47,6 +49,7 @@ class Compression:
     """``model``: the hosted one, where there is one."""
 
     service: CompressionService
+    scan: CompressionScan
     model: FallbackSummarizer | None
     counter: _core.TokenCounter
 
@@ -57,11 +60,13 @@ class Compression:
 
 
 def compression(
-    stores: Stores, model: FallbackSummarizer | None, counter: _core.TokenCounter, clock: Clock
+    config: Config, stores: Stores, model: FallbackSummarizer | None, counter: _core.TokenCounter, clock: Clock
 ) -> Compression:
     extractive = ExtractiveSummarizer(counter)
     service = CompressionService(stores.sessions, model or extractive, extractive, clock)
-    return Compression(service, model, counter)
+    # a source of its own for each step: what is set now, whoever set it
+    scan = CompressionScan(service, stores.sessions, lambda: PolicySource(stores.settings, config.defaults), clock)
+    return Compression(service, scan, model, counter)
 
 
 def consolidator(
@@ -124,6 +129,7 @@ def start(
             supervisor.every(job.name, job.period_s, partial(board.regular, job))
     for _ in range(COMPRESSIONS_AT_ONCE):
         supervisor.every("compress", 0.0, compression.service.work)
+    supervisor.every("look for sessions to compress", COMPRESSION_SCAN_INTERVAL_S, compression.scan.run_once)
     if moves is not None:
         supervisor.every("move search", SEARCH_MOVE_INTERVAL_S, moves.run_once)
     if stores.follower is not None:

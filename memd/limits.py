@@ -69,7 +69,7 @@ MAX_STREAM_S = 86_400.0  # of one stream; a watch is then begun anew where it en
 WATCH_RECHECK_S = 30.0  # a watch that hears nothing keeps its namespace among those the replica follows
 EXPORT_CHUNK_BYTES = 256 * 1024  # of an export: few messages, and little held for a slow reader
 EXPORT_BATCH = 32  # memories read at a time, with all their earlier states: 43 MB of the largest there can be
-MAX_EXPORT_S = 1_800.0  # an export's snapshot keeps the store's log from being emptied; a reader that slow begins again
+MAX_EXPORT_S = 900.0  # eight million memories; its snapshot keeps the log of the store from being emptied so long
 MAX_EXPORT_LINE_BYTES = 1024 * 1024  # the longest memory, every byte of it escaped, with 16 embeddings
 IMPORT_BATCH = 64  # memories of one commit of an import: other writers wait for it, some 20 ms
 STREAM_STALL_S = 30.0  # a reader that takes nothing, or a sender that sends nothing, for this long is cut
@@ -139,7 +139,7 @@ DEFAULT_MAX_STALE_S = 60.0  # reads go on that long without Postgres: so long ma
 MIN_MAX_STALE_S = 1.0  # a failover takes longer than less
 MAX_MAX_STALE_S = 86_400.0  # what is older than a day is another truth
 REPLICA_LAGS_AFTER_S = 1.0  # rows not known to be current for this long are answered from as DEGRADED: polls were lost
-REPLICA_HINTS_S = 0.015  # between two looks at hints: every write anywhere gives one, and a look costs all replicas CPU
+REPLICA_HINTS_S = 0.025  # so long a hint may wait for others: every write anywhere gives one to every replica
 REPLICA_LOADS = 2  # namespaces loaded at the same time; each holds a connection and a snapshot of Postgres
 REPLICA_NOTE_S = 5.0  # how precisely a restarted daemon without Postgres knows how old its rows are
 REPLICA_VERIFY_ATTEMPTS = 5  # rows are compared with Postgres at one change number; writers may be in between
@@ -206,6 +206,9 @@ MIN_SUMMARY_TOKENS = 64  # shorter ones say nothing; less only where what they r
 WORKING_HOLD = 4  # times the working caps: what waits for its summary stays in working memory up to that
 COMPRESSION_QUEUE = 1_024  # sessions waiting to be compressed; one over it is found again at its next Observe
 COMPRESSION_WATCHED = 16_384  # sessions whose growth since the last look is known; others are looked at
+COMPRESSION_SCAN_SESSIONS = 32  # idle ones looked at in one step: a few milliseconds of reading
+COMPRESSION_SCAN_INTERVAL_S = 1.0  # between two such steps: 100,000 sessions are looked at within an hour
+COMPRESSION_SCAN_PAUSE_S = 600.0  # between two rounds: those who grow need none, it is for what was missed
 COMPRESSIONS_AT_ONCE = 4  # sessions compressed side by side: most of the time a hosted model is waited for
 
 # -- queues and caches

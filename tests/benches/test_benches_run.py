@@ -66,6 +66,12 @@ def test_namespaces() -> None:
     assert figures["first_search_p50_ms"] > 0
 
 
+def test_export_import() -> None:
+    figures = run("export_import", "--memories", "60")
+    assert figures.keys() >= {"export_s", "import_s", "rss_growth_mb", "import_rss_growth_mb"}
+    assert (figures["imported"], figures["verified"], figures["equal"]) == (60, True, True)
+
+
 def test_tokens() -> None:
     figures = run("tokens", "--megabytes", "0.3", "--rounds", "1")
     assert figures["mb_per_s"] > 0

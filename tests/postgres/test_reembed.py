@@ -102,7 +102,8 @@ async def test_daemons_write_until_the_last_step_and_no_embedding_after_it(url: 
         request=None,
     )
     async for batch in stores.changes.snapshot("n"):
-        assert not any(one.embeddings for one in (*batch.memories, *batch.procedures)), "never those of another model"
+        assert not any(one.embeddings for one in batch.memories), "never those of another model"
+        assert not any(one.embeddings for one in batch.procedures)
     followed = await stores.changes.changes("n", Head(0, 0))
     assert followed is None or not any(one.embeddings for one in followed.memories)
     with pytest.raises(ModelMismatch, match="memd reembed --precision fp32"):

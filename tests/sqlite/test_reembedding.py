@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -132,7 +133,7 @@ async def test_a_write_that_was_embedded_before_the_switch_is_refused(stores: Sq
     switching = asyncio.ensure_future(switch(stores))
     await asyncio.sleep(0)  # behind it in the queue
     change = MemoryChange({"content": "x"}, (vector(),))
-    late = {"fence": fence, "writer": "w", "request": None}
+    late: dict[str, Any] = {"fence": fence, "writer": "w", "request": None}
     writes = [
         stores.memories.remember("n", [draft("late")], **late),
         stores.memories.update("n", "m1", forgettable(USER), change, expected_version=0, **late),

@@ -9,7 +9,7 @@ what HNSW misses, and words of the query that are misspelt.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import log
@@ -141,12 +141,18 @@ class PgvectorIndex:
         self, namespace: str, query: str, embedding: bytes | None, where: Filter, options: SearchOptions
     ) -> IndexAnswer:
         """As ``ports.NamespaceIndex.search``, of kind "memory". NotReady for a namespace that is not searched here."""
+        return await asyncio.to_thread(await self.find(namespace, query, embedding, where, options))
+
+    async def find(
+        self, namespace: str, query: str, embedding: bytes | None, where: Filter, options: SearchOptions
+    ) -> Callable[[], IndexAnswer]:
+        """What Postgres has to do of a search; what is left is milliseconds of work, and may be done in any thread."""
         ask = _Ask(namespace, query, embedding, where, options)
         found = await self._database.search(namespace, _SETTINGS, lambda reader: self._search(reader, ask, None))
         while not isinstance(found, _Found):
             target = await self.tables.catch_up(namespace, found)
             found = await self._database.search(namespace, _SETTINGS, partial(self._search, ask=ask, target=target))
-        return await asyncio.to_thread(self._ranked, ask, found)
+        return partial(self._ranked, ask, found)
 
     async def state(self, namespace: str) -> IndexState:
         """What a search would look through now."""
@@ -216,8 +222,7 @@ class PgvectorIndex:
         return await reader.rows(_ROWS.format(self._codec.windows(_WINDOWS)), namespace, found, reach)
 
     def _ranked(self, ask: _Ask, found: _Found) -> IndexAnswer:
-        """By an index of what was found, with the figures of the whole namespace. Milliseconds without the lock of the
-        interpreter: in a thread of its own."""
+        """By an index of what was found, with the figures of the whole namespace."""
         vectors = self._codec.decode_windows([row[4] for row in found.rows], self._dimensions)
         entries = []
         for (memory_id, version, content, fields, _), embeddings in zip(found.rows, vectors, strict=True):

@@ -32,7 +32,8 @@ MIGRATIONS = (
     "0008_page_order.sql",
     "0009_session_marks.sql",
     "0010_retention.sql",
-    "0011_reembed.sql",
+    "0011_session_erased.sql",
+    "0012_reembed.sql",
 )
 APP, KEEPER = "memd_app", "memd_keeper"
 SETTING = "memd.namespace"

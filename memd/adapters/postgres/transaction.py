@@ -109,7 +109,9 @@ class Reader:
     async def execute_many(self, sql: str, table_rows: Iterable[Sequence[Any]]) -> None:
         """Once a row, sent together."""
         given = list(table_rows)
-        if given:
+        if len(given) == 1:  # one alone is cheaper so
+            await self.execute(sql, *given[0])
+        elif given:
             await self.connection.executemany(sql, given, timeout=self.timeout_s)
 
 
