@@ -11,10 +11,9 @@ from memd import config
 from memd.adapters.embed_onnx import OnnxEmbedder, model_dir
 from memd.adapters.sqlite.reembed import Reembedded, reembed
 from memd.cli.connect import connected
-from memd.cli.errors import CommandError
+from memd.cli.errors import USAGE_ERROR, CommandError
 from memd.cli.flags import VERIFY_TIMEOUT_S
 from memd.cli.output import note, print_json
-from memd.cli.values import USAGE_ERROR
 
 
 def run(args: argparse.Namespace) -> int:
