@@ -17,7 +17,7 @@ from benches.servers import Pair
 QUERY = "the code of a box"
 """Embedded once a pod and then cached: what is measured is how soon a row is there, not the model."""
 SAMPLED = 10
-WATCH_PAUSE_S = 0.002
+WATCH_PAUSE_S = 0.004
 WATCH_LIMIT_S = 30.0
 CONVERGE_LIMIT_S = 60.0
 SETTLE_S = 5.0
@@ -25,6 +25,8 @@ SETTLE_S = 5.0
 FIRST_FAULT = 0.25
 LAST_FAULT = 0.75
 """Parts of the run between which faults happen."""
+UNDISTURBED = 0.2
+"""Part of the run before them, with some room."""
 
 
 @dataclass

@@ -105,7 +105,7 @@ async def _run(config: Config, environ: Mapping[str, str]) -> int:
         if model is not None:
             stack.push_async_callback(model.close)
         parts = await stack.enter_async_context(_opened(config, clock, hooks, stop))
-        compression = background.compression(parts.stores, model, counter, clock)
+        compression = background.compression(config, parts.stores, model, counter, clock)
         health = Health()
         await health.set_serving(False)
         metrics = Metrics()
@@ -124,6 +124,7 @@ async def _run(config: Config, environ: Mapping[str, str]) -> int:
         await _finish_forgets(parts, supervisor)
         background.start(supervisor, config, parts.stores, parts.moves, compression, board)
         supervisor.every("reembed", 0.0, parts.reembed.work)
+        background.watch_model(supervisor, parts.stores, stop.on_model_changed)
         stop.on_signals(lambda: _reload(authenticate))
         for server in servers:
             await server.start()
@@ -283,7 +284,8 @@ def _transfers(parts: _Parts, policy: PolicySource) -> TransferService:
 def _tiers(config: Config, parts: _Parts, counter: _core.TokenCounter) -> tuple[Tier, ...]:
     stores, rows = parts.stores, config.defaults.tiers
     recent, query = RecentOnce(stores.sessions), QueryOnce(parts.embedder)
-    semantic = SemanticTier(query, parts.index, stores.memories, rows[TierName.SEMANTIC], counter)
+    elsewhere = parts.index if isinstance(parts.index, RoutedIndex) else None
+    semantic = SemanticTier(query, parts.index, stores.memories, rows[TierName.SEMANTIC], counter, elsewhere)
     procedural = ProceduralTier(query, parts.index, stores.procedures, rows[TierName.PROCEDURAL], counter)
     return (
         WorkingTier(recent, rows[TierName.WORKING]),

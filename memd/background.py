@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,6 +13,7 @@ from memd.adapters.summarize.extractive import ExtractiveSummarizer
 from memd.adapters.summarize.fallback import FallbackSummarizer
 from memd.config import Config
 from memd.limits import (
+    COMPRESSION_SCAN_INTERVAL_S,
     COMPRESSIONS_AT_ONCE,
     CONSOLIDATE_GRACE_US,
     SEARCH_MOVE_INTERVAL_S,
@@ -23,6 +25,7 @@ from memd.rpc.convert_admin import CompressionStats
 from memd.service import lifecycle
 from memd.service.compaction import Compactor
 from memd.service.compression import CompressionService
+from memd.service.compression_scan import CompressionScan
 from memd.service.consolidation import Consolidator
 from memd.service.jobs import JobBoard
 from memd.service.lifecycle import ExpirySweeper
@@ -35,6 +38,8 @@ from memd.tasks import Supervisor, survives
 
 HINTS_PAUSE_S = 1.0
 """Before hints are asked for again, after they ended: the poll goes on meanwhile."""
+MODEL_WATCH_S = 1.0
+"""How soon a daemon sees that the database was re-embedded: until then its writes of memories are refused."""
 LOCAL_HOLDER = "this data directory"
 """Of the leases in it: its lock lets one daemon in, and the next one goes on at once."""
 
@@ -44,6 +49,7 @@ class Compression:
     """``model``: the hosted one, where there is one."""
 
     service: CompressionService
+    scan: CompressionScan
     model: FallbackSummarizer | None
     counter: _core.TokenCounter
 
@@ -54,11 +60,13 @@ class Compression:
 
 
 def compression(
-    stores: Stores, model: FallbackSummarizer | None, counter: _core.TokenCounter, clock: Clock
+    config: Config, stores: Stores, model: FallbackSummarizer | None, counter: _core.TokenCounter, clock: Clock
 ) -> Compression:
     extractive = ExtractiveSummarizer(counter)
     service = CompressionService(stores.sessions, model or extractive, extractive, clock)
-    return Compression(service, model, counter)
+    # a source of its own for each step: what is set now, whoever set it
+    scan = CompressionScan(service, stores.sessions, lambda: PolicySource(stores.settings, config.defaults), clock)
+    return Compression(service, scan, model, counter)
 
 
 def consolidator(
@@ -121,9 +129,24 @@ def start(
             supervisor.every(job.name, job.period_s, partial(board.regular, job))
     for _ in range(COMPRESSIONS_AT_ONCE):
         supervisor.every("compress", 0.0, compression.service.work)
+    supervisor.every("look for sessions to compress", COMPRESSION_SCAN_INTERVAL_S, compression.scan.run_once)
     if moves is not None:
         supervisor.every("move search", SEARCH_MOVE_INTERVAL_S, moves.run_once)
     if stores.follower is not None:
         supervisor.every("follow", config.replica.poll_s, stores.follower.poll)
         supervisor.every("hints", HINTS_PAUSE_S, stores.follower.listen)
         supervisor.every("sweep replica", SWEEP_INTERVAL_S, lambda: stores.local.replica.sweep(SWEEP_ROWS))
+
+
+def watch_model(supervisor: Supervisor, stores: Stores, changed: Callable[[str], None]) -> None:
+    """Tell when a database has got another embedding model: a daemon has one."""
+    postgres = stores.postgres
+    if postgres is None:
+        return
+
+    async def look() -> None:
+        model = await postgres.changed_model()
+        if model is not None:
+            changed(model.model_id)
+
+    supervisor.every("watch the model", MODEL_WATCH_S, look)

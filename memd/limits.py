@@ -139,7 +139,7 @@ DEFAULT_MAX_STALE_S = 60.0  # reads go on that long without Postgres: so long ma
 MIN_MAX_STALE_S = 1.0  # a failover takes longer than less
 MAX_MAX_STALE_S = 86_400.0  # what is older than a day is another truth
 REPLICA_LAGS_AFTER_S = 1.0  # rows not known to be current for this long are answered from as DEGRADED: polls were lost
-REPLICA_HINTS_S = 0.015  # between two looks at hints: every write anywhere gives one, and a look costs all replicas CPU
+REPLICA_HINTS_S = 0.025  # so long a hint may wait for others: every write anywhere gives one to every replica
 REPLICA_LOADS = 2  # namespaces loaded at the same time; each holds a connection and a snapshot of Postgres
 REPLICA_NOTE_S = 5.0  # how precisely a restarted daemon without Postgres knows how old its rows are
 REPLICA_VERIFY_ATTEMPTS = 5  # rows are compared with Postgres at one change number; writers may be in between
@@ -206,6 +206,9 @@ MIN_SUMMARY_TOKENS = 64  # shorter ones say nothing; less only where what they r
 WORKING_HOLD = 4  # times the working caps: what waits for its summary stays in working memory up to that
 COMPRESSION_QUEUE = 1_024  # sessions waiting to be compressed; one over it is found again at its next Observe
 COMPRESSION_WATCHED = 16_384  # sessions whose growth since the last look is known; others are looked at
+COMPRESSION_SCAN_SESSIONS = 32  # idle ones looked at in one step: a few milliseconds of reading
+COMPRESSION_SCAN_INTERVAL_S = 1.0  # between two such steps: 100,000 sessions are looked at within an hour
+COMPRESSION_SCAN_PAUSE_S = 600.0  # between two rounds: those who grow need none, it is for what was missed
 COMPRESSIONS_AT_ONCE = 4  # sessions compressed side by side: most of the time a hosted model is waited for
 
 # -- queues and caches

@@ -39,6 +39,7 @@ from memd.domain.model import (
     RequestKey,
     Scope,
     Session,
+    SessionEvents,
     TierName,
     WorkingSet,
     Written,
@@ -127,6 +128,11 @@ class SessionStore(Protocol):
     async def sessions(self, scope: Scope, *, size: int, cursor: str) -> Page[Session]:
         """Sessions of namespace, user and agent, most recently active first."""
 
+    async def live(self, size: int, cursor: str) -> Page[Scope]:
+        """Sessions of every namespace, for background work: those that may have more than one item in working memory. About
+        ``size``, in an order of the store's own, some perhaps twice; what is there from the first page to the last is on
+        one."""
+
     async def end(self, scope: Scope, request: RequestKey | None) -> Written[Session]:
         """NotFound for an unknown session; ending twice changes nothing."""
 
@@ -136,6 +142,13 @@ class SessionStore(Protocol):
 
     async def count(self, scope: Scope, *, all_users: bool) -> Mapping[str, int]:
         """The same counts without deleting; the namespace's for ``all_users``."""
+
+    async def forget_events(
+        self, namespace: str, events: Sequence[SessionEvents], *, receipt_id: str
+    ) -> Mapping[str, int]:
+        """Delete the events, live or expired, and of a session whose summaries tell one of them all summaries. Its digest
+        is due anew, from its beginning, and a ``compress`` on its way changes nothing. Idempotent per receipt: the counts
+        ``events`` and ``summaries`` of the first run again. ``receipt_id`` "" only counts."""
 
     async def sweep(self, max_rows: int) -> int:
         """Delete up to ``max_rows`` expired rows, return how many; bounded time."""
@@ -213,7 +226,10 @@ class MemoryChange:
 
 @dataclass(frozen=True, slots=True)
 class ForgetPlan:
-    """What a Forget is to remove. Exactly one of ``memory_ids``, ``filter`` and ``everything``.
+    """What a Forget is to remove. Exactly one of ``memory_ids``, ``event_ids``, ``filter`` and ``everything``.
+
+    ``event_ids``: of the session of the scope; every memory that was made of one of them goes. With any memory but a digest
+    go the events it was made of, and the digests that tell them.
 
     ``everything``: every memory ``visible`` lets through, procedures of the user (of the agent where set; none where a
     session is set), all of the namespace for ``all_users``.
@@ -223,6 +239,7 @@ class ForgetPlan:
     visible: Filter
     """Visibility of the scope, including what is superseded; a memory outside it is never touched."""
     memory_ids: tuple[str, ...] = ()
+    event_ids: tuple[str, ...] = ()
     filter: Filter | None = None
     everything: bool = False
     all_users: bool = False
@@ -232,10 +249,11 @@ class ForgetPlan:
 
 @dataclass(frozen=True, slots=True)
 class PendingForget:
-    """A Forget whose memories are gone and whose other stores are not known to be done."""
+    """A Forget whose memories are gone and whose other stores are not known to be done. ``events``: see ForgetReceipt."""
 
     receipt_id: str
     plan: ForgetPlan
+    events: tuple[SessionEvents, ...] = ()
 
 
 INDEX_KINDS = ("memory", "procedure")
@@ -326,7 +344,8 @@ class MemoryTruth(Protocol):
 
     async def forget(self, plan: ForgetPlan, *, writer: str, request: RequestKey | None) -> Written[ForgetReceipt]:
         """One commit: rows, revisions, embeddings, procedures where everything goes, a content-free tombstone, the audit
-        row with the receipt. ``everything`` leaves a PendingForget until ``finish_forget``."""
+        row with the receipt. ``everything``, and events to be taken out of sessions, leave a PendingForget until
+        ``finish_forget``."""
 
     async def finish_forget(self, receipt_id: str, counts: Mapping[str, int]) -> ForgetReceipt:
         """Add the other stores' counts and mark the receipt done. Idempotent."""
@@ -478,14 +497,15 @@ class Transfers(Protocol):
         keeps growing, and what is deleted stays in the files."""
 
     async def take_in(
-        self, namespace: str, memories: Sequence[PortableMemory], *, exported_us: int, writer: str
+        self, namespace: str, memories: Sequence[PortableMemory], *, exported_us: int, fence: int, writer: str
     ) -> Written[TakenIn]:
         """One commit, as every write: memories that are not here are stored as they are, with their earlier states. One that
         is here as it is, or has expired, is skipped; another state, or another owner of its id, is a conflict and left
-        alone; one that was forgotten here at ``exported_us`` or later stays so."""
+        alone; one that was forgotten here at ``exported_us`` or later stays so. ``fence``: a mark taken before it was known
+        which model the embeddings are of; StoreBusy when the store's has changed since."""
 
     async def take_in_procedure(
-        self, namespace: str, procedure: PortableProcedure, *, exported_us: int, writer: str
+        self, namespace: str, procedure: PortableProcedure, *, exported_us: int, fence: int, writer: str
     ) -> Written[TakenIn]:
         """The same, for a procedure with its versions, their records, and the reports that are kept."""
 
@@ -786,6 +806,18 @@ class NamespaceIndex(Protocol):
 
     def loaded(self) -> int:
         """How many namespaces are in memory."""
+
+
+class SearchedAway(Protocol):
+    """Namespaces whose memories another server searches: nobody else should wait for it, so no thread is held meanwhile."""
+
+    def away(self, namespace: str) -> bool:
+        """From any thread."""
+
+    async def search_away(
+        self, namespace: str, query: str, embedding: bytes | None, where: Filter, options: SearchOptions
+    ) -> IndexAnswer:
+        """As ``NamespaceIndex.search`` of memories."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,10 +115,12 @@ def _reembed(add: Add) -> None:
         "change the embedding model",
         "Embed everything that is stored with another form of the model, which must be installed, while the daemon\n"
         "serves; then it serves with that. It goes on when this command is interrupted, and over a restart. With\n"
-        "--offline change the data of a stopped daemon. What lives in Postgres keeps its model. Needs the admin right.",
+        "--offline change the data of a stopped daemon. With --postgres change a database from here: its daemons serve\n"
+        "meanwhile, and stop at the end, to be started with the other model. Needs the admin right.",
         "  memd model install --precision fp32 && memd reembed --precision fp32\n"
         "  memd reembed --cancel\n"
-        "  memd reembed --precision int8-a1 --offline --data-dir ./data",
+        "  memd reembed --precision int8-a1 --offline --data-dir ./data\n"
+        "  memd reembed --precision fp32 --postgres postgresql://memd@db/memd",
     )
     parser.add_argument("--precision", default="", metavar="NAME", help="form of the model to change to")
     parser.add_argument(
@@ -126,6 +128,7 @@ def _reembed(add: Add) -> None:
     )
     parser.add_argument("--offline", action="store_true", help="no daemon: take the lock of --data-dir and do it there")
     parser.add_argument("--data-dir", metavar="DIR", help="implies --offline: the data directory")
+    parser.add_argument("--postgres", metavar="URL", help="change this database, from here")
     add_json(parser)
 
 

@@ -20,10 +20,11 @@ from memd.limits import (
     MAX_WORKING_ITEMS,
     MIN_TTL_US,
 )
-from memd.ports import INDEX_KINDS, Backups, MemoryStore, NamespaceIndex, Retention, SettingsStore
+from memd.ports import INDEX_KINDS, Backups, IndexState, MemoryStore, NamespaceIndex, Retention, SettingsStore
 from memd.service.policy import PolicySource
 
 _VERIFY_ATTEMPTS = 3
+_INDEX_PAUSES_S = (0.0, 0.01, 0.1, 0.4, 0.0)
 _ON_SERVERS = (
     "memories, procedures and steps are on Postgres: back it up with pg_dump, or pg_basebackup and its log"
     " (docs/moving-data.md says what to do after a restore); nothing was written"
@@ -151,7 +152,7 @@ class AdminService:
         for _ in range(_VERIFY_ATTEMPTS):
             before = await asyncio.to_thread(self._index.state, namespace, "memory")
             seq, rows, problems = await self._memories.verify(namespace)
-            after = await asyncio.to_thread(self._index.state, namespace, "memory")
+            after = await self._index_at(namespace, seq)
             differing = await asyncio.to_thread(_differing, rows, before.entries, after.entries)
             suspects = differing if suspects is None else suspects & differing
             index_seq = seq if _between(seq, before.seq, after.seq) else after.seq
@@ -169,6 +170,15 @@ class AdminService:
             stale=len(suspects or ()) - missing - phantom,
             problems=tuple(problems),
         )
+
+    async def _index_at(self, namespace: str, seq: int) -> IndexState:
+        """Once it has what the rows had, which it is told right after their commit; else as it is in the end."""
+        for pause_s in _INDEX_PAUSES_S:
+            state = await asyncio.to_thread(self._index.state, namespace, "memory")
+            if state.seq >= seq:
+                break
+            await asyncio.sleep(pause_s)
+        return state
 
 
 def check_settings(settings: NamespaceSettings) -> None:

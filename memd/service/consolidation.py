@@ -307,9 +307,11 @@ def _covers(pending: PendingForget, scope: Scope) -> bool:
     plan = pending.plan
     if plan.scope.namespace != scope.namespace:
         return False
-    one = plan.scope
-    return plan.all_users or (
+    covered = [plan.scope] if plan.everything else []
+    covered += [events.scope for events in pending.events]
+    return plan.all_users or any(
         one.user_id == scope.user_id
         and one.agent_id in ("", scope.agent_id)
         and one.session_id in ("", scope.session_id)
+        for one in covered
     )

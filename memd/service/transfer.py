@@ -96,6 +96,7 @@ class TransferService:
         return run.taken
 
     async def _take_in(self, namespace: str, batch: Batch, header: Header, writer: str) -> TakenIn:
+        fence = await self._memories.fence(namespace)
         match batch:
             case NamespaceSettings():
                 return (await self._transfers.take_in_settings(namespace, self._usable(batch), writer=writer)).value
@@ -103,12 +104,15 @@ class TransferService:
                 await self._admit(namespace, TierName.PROCEDURAL, [batch.procedure_id])
                 ready = await self._embedded_versions(batch, header.model)
                 written = await self._transfers.take_in_procedure(
-                    namespace, ready, exported_us=header.time_us, writer=writer
+                    namespace, ready, exported_us=header.time_us, fence=fence, writer=writer
                 )
                 return written.value
         await self._admit(namespace, TierName.SEMANTIC, [one.memory.memory_id for one in batch])
         memories = await self._embedded(batch, header.model)
-        return (await self._transfers.take_in(namespace, memories, exported_us=header.time_us, writer=writer)).value
+        written = await self._transfers.take_in(
+            namespace, memories, exported_us=header.time_us, fence=fence, writer=writer
+        )
+        return written.value
 
     def _usable(self, settings: NamespaceSettings) -> NamespaceSettings:
         """Without the search that cannot be had here."""

@@ -9,11 +9,21 @@ from functools import partial
 
 from memd.domain.context import KNOWLEDGE_HEADING, KNOWLEDGE_SHARE, memory_item
 from memd.domain.errors import LimitExceeded, ModelUnavailable
-from memd.domain.filters import And, Compare, Not
+from memd.domain.filters import And, Compare, Filter, Not
 from memd.domain.model import Memory, SourceKind, TierName
 from memd.domain.settings import TierSettings
 from memd.domain.visibility import visible
-from memd.ports import ContextSection, IndexAnswer, IndexHit, MemoryStore, NamespaceIndex, TierAnswer, TierAsk
+from memd.ports import (
+    ContextSection,
+    IndexAnswer,
+    IndexHit,
+    MemoryStore,
+    NamespaceIndex,
+    SearchedAway,
+    SearchOptions,
+    TierAnswer,
+    TierAsk,
+)
 from memd.ports import TokenCounter as Counter
 from memd.tiers.budget import within_tokens
 from memd.tiers.shared import QueryOnce
@@ -27,20 +37,30 @@ class SemanticTier:
     """Memories the scope sees, best first. Without an embedding of the query, words alone answer: DEGRADED.
 
     ``retrieval``: ``hybrid`` (meaning and words), ``vector`` (meaning alone), ``words`` (words alone; no model runs).
+    ``elsewhere`` searches what ``index`` does not have in memory.
     """
 
     name = TierName.SEMANTIC
 
     def __init__(
-        self, query: QueryOnce, index: NamespaceIndex, memories: MemoryStore, settings: TierSettings, counter: Counter
+        self,
+        query: QueryOnce,
+        index: NamespaceIndex,
+        memories: MemoryStore,
+        settings: TierSettings,
+        counter: Counter,
+        elsewhere: SearchedAway | None = None,
     ) -> None:
         self._query = query
         self._index = index
         self._memories = memories
         self._settings = settings
         self._counter = counter
+        self._elsewhere = elsewhere
 
     async def recall(self, ask: TierAsk) -> TierAnswer:
+        if self._elsewhere is not None and self._elsewhere.away(ask.scope.namespace):
+            return await self._away(ask, self._elsewhere)
         if self._settings.retrieval == "words":
             return await asyncio.to_thread(self._by_words, ask)
         words = ask.query if self._settings.retrieval == "hybrid" else ""
@@ -49,25 +69,33 @@ class SemanticTier:
         except (ModelUnavailable, LimitExceeded):
             return await asyncio.to_thread(self._by_words, ask, EMBEDDING_UNAVAILABLE)
 
+    async def _away(self, ask: TierAsk, elsewhere: SearchedAway) -> TierAnswer:
+        """Threads that embed go on embedding while another server searches."""
+        embedding, reason, words = None, "", ask.query
+        if self._settings.retrieval != "words":
+            try:
+                embedding = await self._query.run(ask, lambda: lambda embedding: embedding)
+            except (ModelUnavailable, LimitExceeded):
+                reason = EMBEDDING_UNAVAILABLE
+        if self._settings.retrieval == "vector" and embedding is not None:
+            words = ""
+        where, options = _conditions(ask)
+        answer = await elsewhere.search_away(ask.scope.namespace, words, embedding, where, options)
+        return await asyncio.to_thread(self._found, ask.scope.namespace, answer, reason)
+
     def _by_words(self, ask: TierAsk, reason: str = "") -> TierAnswer:
         return self._prepare(ask, ask.query, reason)(None)
 
     def _prepare(self, ask: TierAsk, words: str, reason: str = "") -> Callable[[bytes | None], TierAnswer]:
         """Blocking: the search but for the embedding; with that, the rest."""
         namespace = ask.scope.namespace
-        where = And((*visible(ask.scope, at_us=ask.as_of_us, now_us=ask.now_us).parts, _NO_DIGEST))
-        versions = visible(ask.scope, at_us=ask.as_of_us, now_us=ask.now_us, include_invalid=True)
-        if ask.filter is not None:
-            where, versions = And((where, ask.filter)), And((versions, ask.filter))
-        options = replace(ask.options, versions=versions)
-        search = self._index.prepare(namespace, "memory", words, where, options)
+        search = self._index.prepare(namespace, "memory", words, *_conditions(ask))
+        return lambda embedding: self._found(namespace, search(embedding), reason)
 
-        def finish(embedding: bytes | None) -> TierAnswer:
-            answer = search(embedding)
-            rows = self._memories.fetch(namespace, [hit.entry_id for hit in answer.hits]) if answer.hits else []
-            return self._answer(answer, rows, reason)
-
-        return finish
+    def _found(self, namespace: str, answer: IndexAnswer, reason: str) -> TierAnswer:
+        """Blocking."""
+        rows = self._memories.fetch(namespace, [hit.entry_id for hit in answer.hits]) if answer.hits else []
+        return self._answer(answer, rows, reason)
 
     def _answer(self, answer: IndexAnswer, rows: list[Memory], reason: str) -> TierAnswer:
         found = _paired(answer.hits, rows)
@@ -83,6 +111,15 @@ class SemanticTier:
             nothing_relevant=answer.nothing_relevant,
             seq=answer.seq,
         )
+
+
+def _conditions(ask: TierAsk) -> tuple[Filter, SearchOptions]:
+    """What may be found, and which versions of it may lend their evidence."""
+    where = And((*visible(ask.scope, at_us=ask.as_of_us, now_us=ask.now_us).parts, _NO_DIGEST))
+    versions = visible(ask.scope, at_us=ask.as_of_us, now_us=ask.now_us, include_invalid=True)
+    if ask.filter is not None:
+        where, versions = And((where, ask.filter)), And((versions, ask.filter))
+    return where, replace(ask.options, versions=versions)
 
 
 def _paired(hits: tuple[IndexHit, ...], rows: list[Memory]) -> tuple[tuple[Memory, IndexHit], ...]:

@@ -151,7 +151,7 @@ async def test_tombstones_of_a_change_or_an_entry_are_found_by_an_index(
     lines = await stores.change_log.memory_lines("n", Head(0, 0))
     assert lines is not None
     assert lines.lines[-1].forgotten_for == (USER,)
-    taken = await stores.transfers.take_in("n", memories, exported_us=0, writer="w")
+    taken = await stores.transfers.take_in("n", memories, exported_us=0, fence=fence, writer="w")
     assert taken.value.forgotten == 1
     stores.close()
     apsw.connection_hooks.clear()

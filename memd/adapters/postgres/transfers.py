@@ -87,11 +87,12 @@ class PostgresTransfers:
         ]
 
     async def take_in(
-        self, namespace: str, memories: Sequence[PortableMemory], *, exported_us: int, writer: str
+        self, namespace: str, memories: Sequence[PortableMemory], *, exported_us: int, fence: int, writer: str
     ) -> Written[TakenIn]:
-        await self._guard.check([window for one in memories for window in one.embeddings])
+        model = await self._guard.check([window for one in memories for window in one.embeddings])
 
         async def work(tx: Transaction) -> TakenIn:
+            tx.model = model
             forgotten = await _forgotten(tx, "memory", [one.memory.memory_id for one in memories], exported_us)
             return await self._take_in(tx, memories, forgotten)
 
@@ -114,11 +115,12 @@ class PostgresTransfers:
         return taken
 
     async def take_in_procedure(
-        self, namespace: str, procedure: PortableProcedure, *, exported_us: int, writer: str
+        self, namespace: str, procedure: PortableProcedure, *, exported_us: int, fence: int, writer: str
     ) -> Written[TakenIn]:
-        await self._guard.check([window for one in procedure.versions for window in one.embeddings])
+        model = await self._guard.check([window for one in procedure.versions for window in one.embeddings])
 
         async def work(tx: Transaction) -> TakenIn:
+            tx.model = model
             forgotten = await _forgotten(tx, "procedure", [procedure.procedure_id], exported_us)
             if forgotten.has(procedure.procedure_id, procedure.scope):
                 return TakenIn(forgotten=1)

@@ -63,24 +63,24 @@ class SqliteTransfers:
             await asyncio.to_thread(connection.close, True)
 
     async def take_in(
-        self, namespace: str, memories: Sequence[PortableMemory], *, exported_us: int, writer: str
+        self, namespace: str, memories: Sequence[PortableMemory], *, exported_us: int, fence: int, writer: str
     ) -> Written[TakenIn]:
         def operation(tx: Transaction) -> Written[TakenIn]:
             ids = [one.memory.memory_id for one in memories]
             forgotten = _forgotten(tx, namespace, "memory", ids, exported_us)
             taken = TakenIn()
             for one in memories:
-                self._guard.check(tx, one.embeddings)
+                self._guard.check(tx, one.embeddings, fence)
                 taken += _take_in(tx, one, forgotten)
             return _written(tx, namespace, writer, "memories", taken)
 
         return await self._writer.submit(operation)
 
     async def take_in_procedure(
-        self, namespace: str, procedure: PortableProcedure, *, exported_us: int, writer: str
+        self, namespace: str, procedure: PortableProcedure, *, exported_us: int, fence: int, writer: str
     ) -> Written[TakenIn]:
         def operation(tx: Transaction) -> Written[TakenIn]:
-            self._guard.check(tx, [window for one in procedure.versions for window in one.embeddings])
+            self._guard.check(tx, [window for one in procedure.versions for window in one.embeddings], fence)
             forgotten = _forgotten(tx, namespace, "procedure", [procedure.procedure_id], exported_us)
             if forgotten.has(procedure.procedure_id, procedure.scope):
                 return _written(tx, namespace, writer, "procedures", TakenIn(forgotten=1))

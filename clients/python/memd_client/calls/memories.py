@@ -248,6 +248,7 @@ def forget(
     scope: t.Scope,
     memory_ids: str | Iterable[str] | None = None,
     *,
+    event_ids: str | Iterable[str] | None = None,
     filter: Expr | None = None,
     everything: bool = False,
     all_users: bool = False,
@@ -258,18 +259,23 @@ def forget(
 ) -> Call[t.ForgetReceipt]:
     """Delete for good and get a receipt; say what in exactly one way.
 
-    ``memory_ids``: one id or several. ``filter``: the visible memories that match. ``everything``: all of the scope in
-    every tier, with ``task_ids`` their checkpoints and steps too, with ``all_users`` the whole namespace (needs the admin
-    right and an otherwise empty scope). ``dry_run`` counts and deletes nothing.
+    ``memory_ids``: one id or several. ``filter``: the visible memories that match. ``event_ids``: one event of the scope's
+    session or several, and what was made of them. With a memory go the events it was made of, and the summaries and the
+    digest that tell them. ``everything``: all of the scope in every tier, with ``task_ids`` their checkpoints and steps
+    too, with ``all_users`` the whole namespace (needs the admin right and an otherwise empty scope). ``dry_run`` counts
+    and deletes nothing.
     """
-    if (memory_ids is not None) + (filter is not None) + everything != 1:
-        raise InvalidArgument("give exactly one of memory_ids, filter, everything", field="target")
+    if (memory_ids is not None) + (event_ids is not None) + (filter is not None) + everything != 1:
+        raise InvalidArgument("give exactly one of memory_ids, event_ids, filter, everything", field="target")
     if (all_users or task_ids) and not everything:
         raise InvalidArgument("all_users and task_ids go with everything", field="target")
     request = pb.ForgetRequest(scope=wire.scope(scope), dry_run=dry_run, request_id=new_request_id(request_id))
     if memory_ids is not None:
         ids = [memory_ids] if isinstance(memory_ids, str) else list(memory_ids)
         request.ids.CopyFrom(pb.MemoryIds(memory_ids=ids))
+    elif event_ids is not None:
+        ids = [event_ids] if isinstance(event_ids, str) else list(event_ids)
+        request.events.CopyFrom(pb.EventIds(event_ids=ids))
     elif filter is not None:
         request.filter.CopyFrom(filter.proto)
     else:

@@ -693,7 +693,9 @@ class RunLifecycleResponse(google.protobuf.message.Message):
     """Those of them that were gone on in."""
     @property
     def memory_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """The first RETENTION_SAMPLE memories that a dry run of retention would delete, oldest first."""
+        """The first RETENTION_SAMPLE memories that a dry run of retention would delete, oldest first. None for a credential that is
+        fixed to a user or an agent: they are everybody's.
+        """
 
     def __init__(
         self,

@@ -796,6 +796,7 @@ class ForgetRequest(google.protobuf.message.Message):
     IDS_FIELD_NUMBER: builtins.int
     FILTER_FIELD_NUMBER: builtins.int
     EVERYTHING_FIELD_NUMBER: builtins.int
+    EVENTS_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
     DRY_RUN_FIELD_NUMBER: builtins.int
     request_id: builtins.str
@@ -815,6 +816,10 @@ class ForgetRequest(google.protobuf.message.Message):
         unset session_id every session's; an unset user_id what was stored without a user, unless all_users.
         """
 
+    @property
+    def events(self) -> global___EventIds:
+        """Events of the session that scope.session_id names."""
+
     def __init__(
         self,
         *,
@@ -822,12 +827,13 @@ class ForgetRequest(google.protobuf.message.Message):
         ids: global___MemoryIds | None = ...,
         filter: memd_client._proto.v1.common_pb2.Filter | None = ...,
         everything: global___EverythingInScope | None = ...,
+        events: global___EventIds | None = ...,
         request_id: builtins.str = ...,
         dry_run: builtins.bool = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["everything", b"everything", "filter", b"filter", "ids", b"ids", "scope", b"scope", "target", b"target"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["dry_run", b"dry_run", "everything", b"everything", "filter", b"filter", "ids", b"ids", "request_id", b"request_id", "scope", b"scope", "target", b"target"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["target", b"target"]) -> typing.Literal["ids", "filter", "everything"] | None: ...
+    def HasField(self, field_name: typing.Literal["events", b"events", "everything", b"everything", "filter", b"filter", "ids", b"ids", "scope", b"scope", "target", b"target"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["dry_run", b"dry_run", "events", b"events", "everything", b"everything", "filter", b"filter", "ids", b"ids", "request_id", b"request_id", "scope", b"scope", "target", b"target"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["target", b"target"]) -> typing.Literal["ids", "filter", "everything", "events"] | None: ...
 
 global___ForgetRequest = ForgetRequest
 
@@ -848,6 +854,24 @@ class MemoryIds(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["memory_ids", b"memory_ids"]) -> None: ...
 
 global___MemoryIds = MemoryIds
+
+@typing.final
+class EventIds(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    EVENT_IDS_FIELD_NUMBER: builtins.int
+    @property
+    def event_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """1 to MAX_IDS_PER_FORGET. With them goes every memory that was made of one of them."""
+
+    def __init__(
+        self,
+        *,
+        event_ids: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["event_ids", b"event_ids"]) -> None: ...
+
+global___EventIds = EventIds
 
 @typing.final
 class EverythingInScope(google.protobuf.message.Message):
@@ -916,8 +940,8 @@ class ForgetCount(google.protobuf.message.Message):
     WHAT_FIELD_NUMBER: builtins.int
     COUNT_FIELD_NUMBER: builtins.int
     what: builtins.str
-    """"memories", "revisions", "embeddings", "events", "sessions", "procedures", "checkpoints", "steps",
-    "cached_replies".
+    """"memories", "digests" (that went because they told what was forgotten), "revisions", "embeddings", "events",
+    "summaries" (in working memory), "sessions", "procedures", "checkpoints", "steps", "cached_replies".
     """
     count: builtins.int
     def __init__(
