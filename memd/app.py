@@ -52,6 +52,7 @@ from memd.service.observe import ObserveService
 from memd.service.policy import PolicySource
 from memd.service.procedures import ProcedureService
 from memd.service.recall import RecallService
+from memd.service.relating import EventRelations
 from memd.service.remember import RememberService
 from memd.service.sessions import SessionService
 from memd.service.steps import StepService
@@ -112,13 +113,15 @@ async def _run(config: Config, environ: Mapping[str, str]) -> int:
             stack.push_async_callback(model.close)
         parts = await stack.enter_async_context(_opened(config, clock, hooks, stop))
         compression = background.compression(parts.stores, model, counter, clock)
+        relations = EventRelations(parts.stores.sessions, counter)
         health = Health()
         await health.set_serving(False)
         metrics = Metrics()
         consolidator = background.consolidator(config, parts.stores, parts.index, parts.embedder, clock)
         sweeper = background.sweeper(parts.stores, consolidator)
         lifecycle = LifecycleService(sweeper, consolidator)
-        calls = Calls(_servicers(config, parts, compression, lifecycle, metrics, started), authenticate, metrics)
+        servicers = _servicers(config, parts, compression, relations, lifecycle, metrics, started)
+        calls = Calls(servicers, authenticate, metrics)
         servers = endpoints.bind(main_server(calls, health, reflect=config.server.reflection), health)
         if endpoints.metrics:
             gauges = _gauges(parts, compression, calls)
@@ -126,7 +129,7 @@ async def _run(config: Config, environ: Mapping[str, str]) -> int:
         supervisor = Supervisor()
         stack.push_async_callback(supervisor.close)
         await _finish_forgets(parts, supervisor)
-        background.start(supervisor, config, parts.stores, parts.moves, compression, consolidator, sweeper)
+        background.start(supervisor, config, parts.stores, parts.moves, compression, relations, consolidator, sweeper)
         stop.on_signals(lambda: _reload(authenticate))
         for server in servers:
             await server.start()
@@ -248,6 +251,7 @@ def _servicers(
     config: Config,
     parts: _Parts,
     compression: background.Compression,
+    relations: EventRelations,
     lifecycle: LifecycleService,
     metrics: Metrics,
     started: float,
@@ -258,7 +262,7 @@ def _servicers(
         stores.follower.settings_changed = policy.invalidate
     counter = compression.counter
     recall = RecallService(_tiers(config, parts, counter), RustContextPacker(counter), policy, clock)
-    observe = ObserveService(stores.sessions, counter, policy, clock, compression.service.observed)
+    observe = ObserveService(stores.sessions, counter, policy, clock, compression.service.observed, relations.observed)
     remember = RememberService(stores.memories, embedder, stores.settings, policy, clock)
     watch = WatchService(stores.change_log, parts.bell, stores.follower)
     procedures = ProcedureService(stores.procedures, stores.memories, embedder, stores.settings, policy)

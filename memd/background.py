@@ -24,6 +24,7 @@ from memd.service.compression import CompressionService
 from memd.service.consolidation import Consolidator
 from memd.service.lifecycle import ExpirySweeper
 from memd.service.policy import PolicySource
+from memd.service.relating import EventRelations
 from memd.service.remember import RememberService
 from memd.stores import Stores
 from memd.tasks import Supervisor, survives
@@ -92,6 +93,7 @@ def start(
     stores: Stores,
     moves: SearchMoves | None,
     compression: Compression,
+    relations: EventRelations,
     consolidator: Consolidator | None,
     sweeper: ExpirySweeper,
 ) -> None:
@@ -99,6 +101,7 @@ def start(
     supervisor.every("sweep", SWEEP_INTERVAL_S, sweeper.run_once)
     for _ in range(COMPRESSIONS_AT_ONCE):
         supervisor.every("compress", 0.0, compression.service.work)
+    supervisor.every("relate events", 0.0, relations.work)
     if consolidator is not None:
         supervisor.every("promote episodes", PROMOTE_INTERVAL_S, consolidator.promote_once)
         supervisor.every("digest sessions", DIGEST_INTERVAL_S, consolidator.digest_once)

@@ -165,6 +165,15 @@ CONSOLIDATE_GRACE_US = DAY_US  # how long the sweep spares expired episodes nobo
 CONSOLIDATE_DRAIN_STEPS = 1_000  # before one sweep: 64,000 sessions; what is left has its turn before the next one
 CONSOLIDATE_LEASE_US = 30 * SECOND_US  # a step takes seconds at most; after a crash somebody else goes on
 NEAR_DUPLICATE_COSINE = 0.92  # a restatement, not a second thing about the same subject
+RELATE_EVENTS = 128  # newest events of a session among which links and repeats are looked for: one read
+RELATE_SESSIONS = 4_096  # sessions of which is known what they wait for; of another one all is looked for
+RELATE_SAID = 64  # things the user said that are counted for a session: what is said again is said again soon
+RELATE_QUEUE = 1_024  # sessions waiting for that look; one over it is looked at after its next Observe
+RESOLVE_REACH = 30  # events after a failure in which somebody may say that it is fixed without naming it
+SAID_TIMES = 3  # that often it is said with emphasis
+SHARED_BODY_CHARS = 1_024  # shorter tool outputs are not worth a reference
+SHARED_BODY_SHARE = 0.25  # of an output, differences from a later one: with more it is another output
+SHARED_BODY_TRIES = 8  # later outputs of the tool that one is compared with
 
 # -- compression of working memory
 DEFAULT_COMPRESS_AT = 0.8  # of the working tokens: the summary is there before the budget is full

@@ -80,6 +80,15 @@ class SessionPolicy:
     """None: what is over the working caps leaves working memory as it is. Else the caps leave room for it to wait."""
 
 
+@dataclass(frozen=True, slots=True)
+class EventRevision:
+    """An event as it was read and as it is to be. They differ in importance and its reasons, ``resolves``, ``resolved_by``,
+    ``body_event_id``, and, but for the newest event of a session, in the content with its tokens, size and digest."""
+
+    was: Event
+    becomes: Event
+
+
 class Erasure(Protocol):
     """What a server keeps of deleted rows in its files, where it must be asked to let go of it."""
 
@@ -109,6 +118,11 @@ class SessionStore(Protocol):
         stays in any case. The session's TTL is not refreshed.
 
         False and nothing changed where the session has been compressed, cleared, ended or forgotten since ``seen``."""
+
+    async def revise(self, scope: Scope, revisions: Sequence[EventRevision]) -> int:
+        """Change what was found out about events after their reply; one commit. Passed over is an event that is no longer
+        as it was read (count and last_seen aside), and one whose ``body_event_id`` is new and no episode of the session.
+        The session's TTL is not refreshed. How many were changed."""
 
     async def clear_working(self, scope: Scope, request: RequestKey | None) -> Written[int]:
         """How many items left working memory, summaries among them. Summaries and ephemeral events are deleted, the

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from memd.adapters.postgres import effects
 from memd.adapters.postgres.database import Database
 from memd.adapters.postgres.gate import mutex_key
+from memd.adapters.postgres.revising import revise
 from memd.adapters.postgres.session_append import append, delete_stale_ephemeral
 from memd.adapters.postgres.session_heads import EXACT, find_head, save_head, scoped
 from memd.adapters.postgres.summaries import SUMMARIES, put_summaries, remove_summaries, summarized
@@ -24,7 +25,7 @@ from memd.adapters.rows.summary import decode_summary, summary_row, unchanged, w
 from memd.domain.errors import NotFound
 from memd.domain.model import Event, EventKind, ObservedEvent, Page, RequestKey, Scope, Session, WorkingSet, Written
 from memd.limits import HOUR_US
-from memd.ports import SessionPolicy
+from memd.ports import EventRevision, SessionPolicy
 
 STORE = "sessions"
 _LIVE = f"{EXACT} AND s.expire_time > $5"
@@ -143,6 +144,20 @@ class PostgresSessions:
 
         done: bool = await self._write(scope, operation, None)
         return done
+
+    async def revise(self, scope: Scope, revisions: Sequence[EventRevision]) -> int:
+        async def operation(tx: Transaction) -> int:
+            head = await find_head(tx, scope)
+            if head is None:
+                return 0
+            changed = sum([await revise(tx, head, revision) for revision in revisions])
+            if changed:
+                head.seq += 1
+                await save_head(tx, head)
+            return changed
+
+        changed: int = await self._write(scope, operation, None)
+        return changed
 
     async def clear_working(self, scope: Scope, request: RequestKey | None) -> Written[int]:
         async def operation(tx: Transaction) -> Written[int]:

@@ -133,7 +133,7 @@ def observe(
     request = pb.ObserveRequest(
         scope=wire.scope(scope),
         events=[_event(e, f"events[{i}]") for i, e in enumerate(events)],
-        overflow=words.OVERFLOW.number(overflow, "overflow") if overflow is not None else None,
+        overflow=words.OVERFLOW.number(overflow, "overflow") if overflow else pb.ObserveRequest.OVERFLOW_UNSPECIFIED,
         keep_whole=keep_whole,
         request_id=new_request_id(request_id),
     )
