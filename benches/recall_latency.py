@@ -6,6 +6,9 @@ echo's; ``client_p50_ms`` is what a user of memd_client sees.
 
 ``floor_ms`` adds up the echo and the model, each measured by itself with warm caches. ``bare_p50_ms`` is what the two cost
 in one process: an echo that embeds the query before it answers. No server that embeds is below that.
+
+With ``--backend sqlite,servers`` a second daemon with the same memories takes its turns too, on a Redis and a Postgres of its
+own; ``servers_ratio_p50`` is its ``servers_p50_ms`` to ``p50_ms``.
 """
 
 from __future__ import annotations
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
     from memd_client._proto.v1.memory_service_pb2_grpc import MemoryServiceAsyncStub
 
 TARGETS = (Target("ratio_to_floor", "<=", 1.4), Target("p99_to_p50", "<=", 3.0), Target("rss_anon_mb", "<=", 300.0))
+SERVERS_TARGETS = (Target("servers_ratio_p50", "<=", 1.15),)
+BOTH = "sqlite,servers"
 THROUGHPUT_IN_FLIGHT = 16
 THROUGHPUT_SLICES = 4
 SAMPLED_REPLIES = 50
@@ -52,8 +57,30 @@ def request(query: str, *, no_cache: bool) -> memory_service_pb2.RecallRequest:
 
 
 @dataclass(slots=True)
+class Account:
+    """What replies say about the time they took, in milliseconds: as a whole and by tier."""
+
+    elapsed: list[float] = field(default_factory=list)
+    tiers: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, reply: memory_service_pb2.RecallResponse) -> None:
+        self.elapsed.append(reply.elapsed.ToMicroseconds() / 1e3)
+        for status in reply.tier_status:
+            name = common_pb2.Tier.Name(status.tier).removeprefix("TIER_").lower()
+            self.tiers.setdefault(name, []).append(status.latency.ToMicroseconds() / 1e3)
+
+    def breakdown(self, p50_ms: float) -> dict[str, float]:
+        """Of calls that took ``p50_ms`` at the client."""
+        return {
+            "daemon, whole call": median(self.elapsed),
+            **{f"tier {tier}": median(taken) for tier, taken in sorted(self.tiers.items())},
+            "outside the daemon's account": p50_ms - median(self.elapsed),
+        }
+
+
+@dataclass(slots=True)
 class Blocks:
-    """Milliseconds of each kind of call, and the replies' own account of the time."""
+    """Milliseconds of each kind of call, and the daemons' own accounts of the time."""
 
     echo: list[float] = field(default_factory=list)
     bare: list[float] = field(default_factory=list)
@@ -62,15 +89,9 @@ class Blocks:
     cached: list[float] = field(default_factory=list)
     client: list[float] = field(default_factory=list)
     seed: list[float] = field(default_factory=list)
-    elapsed: list[float] = field(default_factory=list)
-    tiers: dict[str, list[float]] = field(default_factory=dict)
-
-    def account(self, reply: memory_service_pb2.RecallResponse) -> None:
-        """Keep what the daemon says it spent, as a whole and by tier."""
-        self.elapsed.append(reply.elapsed.ToMicroseconds() / 1e3)
-        for status in reply.tier_status:
-            name = common_pb2.Tier.Name(status.tier).removeprefix("TIER_").lower()
-            self.tiers.setdefault(name, []).append(status.latency.ToMicroseconds() / 1e3)
+    servers: list[float] = field(default_factory=list)
+    account: Account = field(default_factory=Account)
+    servers_account: Account = field(default_factory=Account)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +104,8 @@ class Parties:
     client: AsyncClient
     encoder: BareEncoder
     seed: SeedPipeline | None
+    servers: MemoryServiceAsyncStub | None
+    """A daemon on servers, to be compared with ``daemon``."""
     in_flight: int
 
 
@@ -102,13 +125,17 @@ async def take_turns(parties: Parties, queries: Sequence[str], block: int) -> Bl
 
 def _kinds(parties: Parties, blocks: Blocks, queries: Sequence[str]) -> list[Callable[[], Awaitable[None]]]:
     async def recall(query: str) -> None:
-        blocks.account(await parties.daemon.Recall(request(query, no_cache=True), timeout=CALL_TIMEOUT_S))
+        blocks.account.add(await parties.daemon.Recall(request(query, no_cache=True), timeout=CALL_TIMEOUT_S))
 
     async def recall_cached(query: str) -> None:
         await parties.daemon.Recall(request(query, no_cache=False), timeout=CALL_TIMEOUT_S)
 
     async def recall_client(query: str) -> None:
         await parties.client.recall(query, no_cache=True)
+
+    async def recall_servers(query: str) -> None:
+        assert parties.servers is not None
+        blocks.servers_account.add(await parties.servers.Recall(request(query, no_cache=True), timeout=CALL_TIMEOUT_S))
 
     async def echo(query: str) -> None:
         await parties.echo.Recall(request(query, no_cache=True), timeout=CALL_TIMEOUT_S)
@@ -135,11 +162,15 @@ def _kinds(parties: Parties, blocks: Blocks, queries: Sequence[str]) -> list[Cal
     async def client_block() -> None:
         blocks.client += await latencies_ms(recall_client, queries, parties.in_flight)
 
+    async def servers_block() -> None:
+        if parties.servers is not None:
+            blocks.servers += await latencies_ms(recall_servers, queries, parties.in_flight)
+
     async def seed_block() -> None:
         if parties.seed is not None:
             blocks.seed += parties.seed.recall(queries)
 
-    return [echo_block, embed_block, bare_block, recall_block, cached_block, client_block, seed_block]
+    return [echo_block, embed_block, bare_block, recall_block, servers_block, cached_block, client_block, seed_block]
 
 
 async def throughput(parties: Parties, queries: Sequence[str], seconds: float) -> tuple[Rate, Rate]:
@@ -172,8 +203,10 @@ async def _echo(server: EchoServer) -> AsyncIterator[MemoryServiceAsyncStub]:
             yield stub
 
 
-async def measure(args: argparse.Namespace, directory: Path, daemon: MeasuredDaemon) -> dict[str, Figure]:
-    """All figures, from a daemon that was just started."""
+async def measure(
+    args: argparse.Namespace, directory: Path, daemon: MeasuredDaemon, servers: MeasuredDaemon | None = None
+) -> dict[str, Figure]:
+    """All figures, from daemons that were just started."""
     corpus = Corpus(args.seed)
     queries = corpus.queries(args.queries + WARM_UP)
     warm_up, queries = queries[:WARM_UP], queries[WARM_UP:]
@@ -181,6 +214,15 @@ async def measure(args: argparse.Namespace, directory: Path, daemon: MeasuredDae
         client = await stack.enter_async_context(user_client(daemon.address))
         await populate(client, corpus, args.memories, args.session_events)
         daemon_stub = await stack.enter_async_context(memory_service(daemon.address))
+        servers_stub = None
+        if servers is not None:
+            await populate(
+                await stack.enter_async_context(user_client(servers.address)),
+                corpus,
+                args.memories,
+                args.session_events,
+            )
+            servers_stub = await stack.enter_async_context(memory_service(servers.address))
         reply = await sample_reply(daemon_stub, warm_up[:SAMPLED_REPLIES])
         model = (await client.stats()).embedding_model
         echo_stub = await stack.enter_async_context(_echo(EchoServer(directory, recall=reply)))
@@ -189,7 +231,7 @@ async def measure(args: argparse.Namespace, directory: Path, daemon: MeasuredDae
         if seed is not None:
             seed.fill(corpus.memories(args.memories), list(itertools.islice(corpus.events(), args.session_events)))
         encoder = BareEncoder(model, args.clients)
-        parties = Parties(daemon_stub, echo_stub, bare_stub, client, encoder, seed, args.clients)
+        parties = Parties(daemon_stub, echo_stub, bare_stub, client, encoder, seed, servers_stub, args.clients)
         await take_turns(parties, warm_up, args.block)
         blocks = await take_turns(parties, queries, args.block)
         rates = await throughput(parties, queries, args.seconds)
@@ -222,16 +264,27 @@ def figures(blocks: Blocks) -> dict[str, Figure]:
         "ratio_to_bare": p50 / bare,
         "cached_p50_ms": median(blocks.cached),
         "client_p50_ms": median(blocks.client),
-        "breakdown_p50_ms": {
-            "daemon, whole call": median(blocks.elapsed),
-            **{f"tier {tier}": median(taken) for tier, taken in sorted(blocks.tiers.items())},
-            "outside the daemon's account": p50 - median(blocks.elapsed),
-        },
+        "breakdown_p50_ms": blocks.account.breakdown(p50),
     }
+    if blocks.servers:
+        servers = median(blocks.servers)
+        found |= {"servers_p50_ms": servers, "servers_p99_ms": percentile(blocks.servers, 99)}
+        found |= {
+            "servers_ratio_p50": servers / p50,
+            "servers_breakdown_p50_ms": blocks.servers_account.breakdown(servers),
+        }
     if blocks.seed:
         seed = median(blocks.seed)
         found |= {"seed_p50_ms": seed, "seed_p99_ms": percentile(blocks.seed, 99), "speedup_vs_seed": seed / p50}
     return found
+
+
+@contextlib.contextmanager
+def _daemon(kind: str, directory: Path) -> Iterator[MeasuredDaemon]:
+    with backend(kind, directory) as environment:
+        daemon = MeasuredDaemon(directory / f"memd-{kind}", environment=environment)
+        with running(daemon):
+            yield daemon
 
 
 def main() -> None:
@@ -244,15 +297,19 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="of each throughput measurement")
     parser.add_argument("--peers", choices=["seed"], help="also the pipeline people write by hand")
     parser.add_argument(
-        "--backend", choices=["sqlite", "servers"], default="sqlite", help="where the daemon keeps things"
+        "--backend",
+        choices=["sqlite", "servers", BOTH],
+        default="sqlite",
+        help="where the daemon keeps things; with both a daemon of each takes its turns",
     )
     args = parser.parse_args()
-    with temporary_directory() as directory, backend(args.backend, directory) as environment:
-        daemon = MeasuredDaemon(directory / "memd", environment=environment)
-        with running(daemon):
-            found = asyncio.run(measure(args, directory, daemon))
+    with contextlib.ExitStack() as stack:
+        directory = stack.enter_context(temporary_directory())
+        daemons = [stack.enter_context(_daemon(kind, directory)) for kind in args.backend.split(",")]
+        found = asyncio.run(measure(args, directory, *daemons))
+    targets = (*TARGETS, *(SERVERS_TARGETS if args.backend == BOTH else ()))
     shape = {"backend": args.backend, "memories": args.memories, "queries": args.queries, "clients": args.clients}
-    report.publish("recall_latency", args, {**shape, **found}, TARGETS)
+    report.publish("recall_latency", args, {**shape, **found}, targets)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,13 @@ class Pair:
 
     primary: Postgres
     standby: Postgres
+    redis: RedisServer
     environment: Mapping[str, str]
+
+    def pids(self) -> Mapping[str, list[int]]:
+        """Of each server, the process that has started its others."""
+        running = {"postgres": self.primary.process, "standby": self.standby.process, "redis": self.redis.process}
+        return {name: [process.pid] for name, process in running.items() if process is not None}
 
     def fail_over(self) -> None:
         """The primary is killed and stays away; the standby is promoted."""
@@ -60,7 +66,7 @@ def pair(directory: Path) -> Iterator[Pair]:
         database = primary.create_database()
         standby = launcher.standby(primary, synchronous=True)
         both = primary.url(database).replace(f":{primary.port}", f":{primary.port},127.0.0.1:{standby.port}")
-        yield Pair(primary, standby, {"MEMD_POSTGRES_URL": both, "MEMD_REDIS_URL": redis.url})
+        yield Pair(primary, standby, redis, {"MEMD_POSTGRES_URL": both, "MEMD_REDIS_URL": redis.url})
 
 
 @contextlib.contextmanager

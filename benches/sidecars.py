@@ -21,6 +21,7 @@ from pathlib import Path
 from memd_client import AsyncClient
 
 from benches import report
+from benches.cpu import cpu_ms
 from benches.daemon import MeasuredDaemon, temporary_directory
 from benches.fleet import Fleet, Seen, suffer
 from benches.report import Figure, Target, median, percentile, progress
@@ -49,6 +50,7 @@ async def measure(args: argparse.Namespace, pods: Sequence[MeasuredDaemon], serv
         ]
         fleet = Fleet(clients, [f"tenant{number}" for number in range(args.namespaces)])
         await fleet.warm()
+        spent = _spent_ms(pods, servers)
         async with asyncio.TaskGroup() as running:
             begun = time.perf_counter()
             if args.faults:
@@ -59,6 +61,7 @@ async def measure(args: argparse.Namespace, pods: Sequence[MeasuredDaemon], serv
                 if number % max(1, args.writes // 5) == 0:
                     progress(f"write {number} of {args.writes}")
         took_s = time.perf_counter() - begun
+        cpu = {name: (ms - spent[name]) / args.writes for name, ms in _spent_ms(pods, servers).items()}
         converge_s, lost = await fleet.converged(seen)
     visible_ms = seen.visible_ms()
     return {
@@ -72,7 +75,14 @@ async def measure(args: argparse.Namespace, pods: Sequence[MeasuredDaemon], serv
         "visible_samples": len(visible_ms),
         "converge_s": converge_s,
         "fault_windows_s": [ended - begun_s for begun_s, ended in seen.faults],
+        **({} if args.faults else {"cpu_ms_per_write": cpu}),
     }
+
+
+def _spent_ms(pods: Sequence[MeasuredDaemon], servers: Pair) -> dict[str, float]:
+    """CPU so far, of this process (the clients), of all daemons and of the servers."""
+    daemons = {"daemons": [pod.pid for pod in pods]}
+    return {"clients": time.process_time() * 1e3, **cpu_ms({**daemons, **servers.pids()})}
 
 
 @contextlib.contextmanager

@@ -16,23 +16,16 @@ from time import perf_counter
 
 from google.protobuf.descriptor import ServiceDescriptor
 
-from memd import __version__, _core, background, log, stores, summarizers, testing_hooks
+from memd import __version__, _core, background, log, models, stores, summarizers, testing_hooks
 from memd.adapters.clock import SystemClock
-from memd.adapters.embed_onnx import AbsentEmbedder, OnnxEmbedder
-from memd.adapters.embed_onnx.cache import FORMS, Form, form_of, model_dir
-from memd.adapters.embed_onnx.cpus import usable_cpus
 from memd.adapters.index import IndexFeed, RustNamespaceIndex
-from memd.adapters.index_files import IndexFiles
 from memd.adapters.index_routes import RoutedIndex
 from memd.adapters.pack import RustContextPacker
 from memd.adapters.postgres import SearchMoves
-from memd.config import Config, EmbeddingConfig
-from memd.domain.errors import ConfigError, InvalidArgument, MemdError, ModelUnavailable, Unavailable
-from memd.domain.model import EmbeddingModel, TierName
-from memd.limits import (
-    MAX_NAMESPACES_LOADED,
-    MEGABYTE,
-)
+from memd.config import Config
+from memd.domain.errors import ConfigError, MemdError, Unavailable
+from memd.domain.model import TierName
+from memd.limits import MAX_NAMESPACES_LOADED
 from memd.metrics import Metrics, rss_bytes
 from memd.ports import Embedder, NamespaceIndex, Tier
 from memd.rpc.admin_servicer import AdminServicer, DaemonFacts
@@ -52,6 +45,7 @@ from memd.service.observe import ObserveService
 from memd.service.policy import PolicySource
 from memd.service.procedures import ProcedureService
 from memd.service.recall import RecallService
+from memd.service.reembed import ReembedService
 from memd.service.relating import EventRelations
 from memd.service.remember import RememberService
 from memd.service.sessions import SessionService
@@ -60,7 +54,7 @@ from memd.service.transfer import TransferService
 from memd.service.watch import Bell, WatchService
 from memd.serving import EXIT_FATAL, FATAL_DRAIN_S, Endpoints, Stop, drain
 from memd.stores import Stores
-from memd.tasks import Supervisor
+from memd.tasks import Supervisor, survives
 from memd.tiers.episodic import EpisodicTier
 from memd.tiers.procedural import ProceduralTier
 from memd.tiers.replicated import ReplicatedTier
@@ -117,7 +111,7 @@ async def _run(config: Config, environ: Mapping[str, str]) -> int:
         health = Health()
         await health.set_serving(False)
         metrics = Metrics()
-        consolidator = background.consolidator(config, parts.stores, parts.index, parts.embedder, clock)
+        consolidator = background.consolidator(config, parts.stores, parts.index, parts.embedder, clock, relations)
         sweeper = background.sweeper(parts.stores, consolidator)
         lifecycle = LifecycleService(sweeper, consolidator)
         servicers = _servicers(config, parts, compression, relations, lifecycle, metrics, started)
@@ -127,9 +121,12 @@ async def _run(config: Config, environ: Mapping[str, str]) -> int:
             gauges = _gauges(parts, compression, calls)
             stack.callback(metrics.serve(endpoints.metrics.host, endpoints.metrics.port, gauges))
         supervisor = Supervisor()
+        if consolidator is not None:
+            stack.push_async_callback(survives, "give leases back", consolidator.close)
         stack.push_async_callback(supervisor.close)
         await _finish_forgets(parts, supervisor)
         background.start(supervisor, config, parts.stores, parts.moves, compression, relations, consolidator, sweeper)
+        supervisor.every("reembed", 0.0, parts.reembed.work)
         stop.on_signals(lambda: _reload(authenticate))
         for server in servers:
             await server.start()
@@ -156,6 +153,7 @@ class _Parts:
     moves: SearchMoves | None
     """Where namespaces can be searched by Postgres."""
     embedder: Embedder
+    reembed: ReembedService
     clock: SystemClock
     bell: Bell
 
@@ -168,12 +166,12 @@ async def _opened(config: Config, clock: SystemClock, hooks: testing_hooks.Hooks
         feed.changed = bell.ring
         opening = stores.opened(config, clock, feed, on_fatal=stop.on_fatal, vfs=hooks.vfs)
         opened = await stack.enter_async_context(opening)
-        form = _form(config.embedding.precision, await opened.frozen_model())
+        form = await models.served_form(config.embedding, opened)
         await opened.use_model(form.model)
-        index = await asyncio.to_thread(_open_index, config, opened, form.model)
-        stack.push_async_callback(asyncio.to_thread, index.close)
-        feed.index = index
-        loading = asyncio.ensure_future(asyncio.to_thread(_load_embedder, config.embedding, form.precision))
+        files = await asyncio.to_thread(models.index_files, opened, form.model)
+        index = feed.index = models.open_index(config, opened, form.model, files)
+        stack.push_async_callback(asyncio.to_thread, models.close_indexes, feed)
+        loading = asyncio.ensure_future(asyncio.to_thread(models.load_embedder, config.embedding, form.precision))
         stack.push_async_callback(_close_when_loaded, loading)
         if opened.follower is not None:
             await opened.follower.start()
@@ -182,47 +180,17 @@ async def _opened(config: Config, clock: SystemClock, hooks: testing_hooks.Hooks
             stack.push_async_callback(moves.close)
             await moves.run_once()
         await _preload(opened, index, moves)
-        yield _Parts(opened, routed, moves, await loading, clock, bell)
+        serving = models.serving(config, opened, feed, await loading, index)
+        yield _Parts(opened, routed or serving.index, moves, serving.embedder, serving.reembed, clock, bell)
 
 
-def _form(precision: str, frozen: EmbeddingModel | None) -> Form:
-    """The form of the model that was asked for, else the one the store is frozen to, else the default."""
-    known = frozen.precision if frozen is not None and frozen.precision in FORMS else ""
-    try:
-        return form_of(precision or known)
-    except InvalidArgument as exc:
-        raise ConfigError(f"embedding.precision: {exc.message}") from exc
-
-
-def _open_index(config: Config, stores: Stores, model: EmbeddingModel) -> RustNamespaceIndex:
-    files = IndexFiles(stores.data_dir, f"{model.model_id}/{model.digest}", model.dimensions)
-    return RustNamespaceIndex(
-        stores.local.memories,
-        model.dimensions,
-        files=files,
-        memory_bytes=config.index.memory_mb * MEGABYTE,
-        threads=usable_cpus(),
-    )
-
-
-def _routed(stores: Stores, local: RustNamespaceIndex) -> tuple[NamespaceIndex, SearchMoves | None]:
-    """What searches: the index in memory, and Postgres for the namespaces that are moved there, where it can."""
+def _routed(stores: Stores, local: RustNamespaceIndex) -> tuple[NamespaceIndex | None, SearchMoves | None]:
+    """What searches where Postgres can: the index in memory, and Postgres for the namespaces that are moved there."""
     if stores.postgres is None or stores.no_pgvector:
-        return local, None
+        return None, None
     remote = stores.postgres.pgvector()
     moves = stores.postgres.moves(remote, local)
     return RoutedIndex(local, remote, asyncio.get_running_loop(), moves.moved), moves
-
-
-def _load_embedder(config: EmbeddingConfig, precision: str) -> Embedder:
-    root = Path(config.model_dir) if config.model_dir else None
-    try:
-        return OnnxEmbedder.load(
-            model_dir(precision, root), threads=config.threads or None, query_cache_entries=config.query_cache
-        )
-    except ModelUnavailable as exc:
-        logger.warning("no embedding, everything else serves: %s", exc.message)
-        return AbsentEmbedder(exc)
 
 
 async def _close_when_loaded(loading: asyncio.Future[Embedder]) -> None:
@@ -268,7 +236,7 @@ def _servicers(
     procedures = ProcedureService(stores.procedures, stores.memories, embedder, stores.settings, policy)
     facts = DaemonFacts(
         version=__version__,
-        model=embedder.model,
+        model=lambda: embedder.model,
         tiers=config.defaults.tiers,
         uptime_us=lambda: int((perf_counter() - started) * 1e6),
         process=lambda: _process_stats(parts, compression),
@@ -294,10 +262,25 @@ def _servicers(
         SERVICES["AdminService"]: AdminServicer(
             admin,
             lifecycle,
-            TransferService(stores.transfers, stores.memories, stores.settings, embedder, policy),
+            _transfers(parts, policy),
+            parts.reembed,
             facts,
         ),
     }
+
+
+def _transfers(parts: _Parts, policy: PolicySource) -> TransferService:
+    stores = parts.stores
+    return TransferService(
+        stores.transfers,
+        stores.memories,
+        stores.procedures,
+        stores.settings,
+        parts.embedder,
+        policy,
+        parts.clock,
+        no_pgvector=stores.no_pgvector,
+    )
 
 
 def _tiers(config: Config, parts: _Parts, counter: _core.TokenCounter) -> tuple[Tier, ...]:

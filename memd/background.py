@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from functools import partial
 
@@ -59,23 +60,25 @@ def compression(
 
 
 def consolidator(
-    config: Config, stores: Stores, index: NamespaceIndex, embedder: Embedder, clock: Clock
+    config: Config, stores: Stores, index: NamespaceIndex, embedder: Embedder, clock: Clock, relations: EventRelations
 ) -> Consolidator | None:
-    """None where it is switched off, or sessions are on a server: what they leave is made on embedded storage alone."""
-    if not (stores.embedded and config.consolidation.enabled):
+    """None where it is switched off."""
+    if not config.consolidation.enabled:
         return None
-    stores.local.sessions.consolidation_grace_us = CONSOLIDATE_GRACE_US
+    stores.marks.spare(CONSOLIDATE_GRACE_US)
     policy = PolicySource(stores.settings, config.defaults)
     return Consolidator(
-        stores.local.marks,
+        stores.marks,
         stores.memories,
         RememberService(stores.memories, embedder, stores.settings, policy, clock),
         index,
         embedder,
         ExtractiveSummarizer(_core.TokenCounter()),
-        stores.local.leases,
+        stores.leases,
         clock,
-        LOCAL_HOLDER,
+        secrets.token_hex(8) if stores.postgres else LOCAL_HOLDER,
+        stores.sessions,
+        relations.settled,
     )
 
 

@@ -15,7 +15,7 @@ Methods are coroutines to be called on the event loop, unless they say "blocking
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
@@ -43,7 +43,9 @@ from memd.domain.model import (
     WorkingSet,
     Written,
 )
-from memd.domain.portable import Header, PortableMemory, TakenIn
+from memd.domain.portable import Exported, PortableMemory, TakenIn
+from memd.domain.portable_procedures import PortableProcedure
+from memd.domain.retention import Outdated, RetentionPolicy, Surplus
 from memd.domain.steps import Step, StepIntent
 
 T = TypeVar("T")
@@ -158,7 +160,7 @@ class MarkedSession:
     """A session as background work knows it, live or not. ``key`` is the store's own name of this life of it: a session that
     expired and was opened again has another. ``promoted``, ``digested``: positions up to which that work is done."""
 
-    key: int
+    key: str
     scope: Scope
     create_time: int
     promoted: int
@@ -166,27 +168,50 @@ class MarkedSession:
     last_position: int
 
 
-class SessionMarks(Protocol):
-    """How far background work has come in each session. A session that expired is here until the sweep takes it."""
+@dataclass(frozen=True, slots=True)
+class MarkedPage:
+    """``after``: where to go on; "" at the end. A store looks at a bounded number of sessions for one page, so it may be
+    short, or empty, with more behind it."""
 
-    async def unpromoted(self, limit: int, after: int = 0) -> tuple[MarkedSession, ...]:
-        """Sessions with events past ``promoted``, by key, those after ``after``."""
+    sessions: tuple[MarkedSession, ...]
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """``session`` as it was read when the work began, and the position it has come to."""
+
+    session: MarkedSession
+    position: int
+
+
+class SessionMarks(Protocol):
+    """How far background work has come in each session. A session that expired is here until the sweep takes it. Pages are in
+    the store's own order and go on after ``after``; "" begins."""
+
+    async def unpromoted(self, limit: int, after: str = "") -> MarkedPage:
+        """Sessions with events past ``promoted``."""
 
     async def undigested(
-        self, limit: int, *, events: int, idle_us: int, expires_us: int, after: int = 0
-    ) -> tuple[MarkedSession, ...]:
+        self, limit: int, *, events: int, idle_us: int, expires_us: int, after: str = ""
+    ) -> MarkedPage:
         """Sessions with events past ``digested`` that have at least ``events`` of them, or were ended, or were idle for
-        ``idle_us``, or expire within ``expires_us`` or did; by key, those after ``after``."""
+        ``idle_us``, or expire within ``expires_us`` or did."""
 
-    async def expired(self, limit: int, after: int = 0) -> tuple[MarkedSession, ...]:
-        """Expired sessions with events past ``promoted`` or ``digested``, by key, those after ``after``."""
+    async def expired(self, limit: int, after: str = "") -> MarkedPage:
+        """Expired sessions with events past ``promoted`` or ``digested``."""
 
     async def since(self, session: MarkedSession, position: int, limit: int) -> tuple[Event, ...]:
         """The first ``limit`` events after ``position`` up to its ``last_position``, oldest first, ephemeral ones too, also
         of an expired session; those that were deleted are missing."""
 
-    async def mark(self, promoted: Sequence[tuple[int, int]] = (), digested: Sequence[tuple[int, int]] = ()) -> None:
-        """(key, position) pairs, one commit. A mark never goes back; a session that is gone is passed over."""
+    async def mark(self, promoted: Sequence[Mark] = (), digested: Sequence[Mark] = ()) -> int:
+        """How many were set. Each is a compare-and-set: nothing happens where another has marked that work of the session
+        since it was read, or where it is gone."""
+
+    def spare(self, grace_us: int) -> None:
+        """From now on the sweep leaves expired sessions for so long that are here as ``expired``. Counted from when they
+        expired, but not before the sweeps came regularly: see ``domain.grace``."""
 
 
 # -- memories
@@ -296,7 +321,8 @@ class MemoryTruth(Protocol):
     ) -> Written[tuple[RememberedMemory, ...]]:
         """Upsert all or none. Replacing keeps create_time, adds a revision and grows the version; a draft equal to what
         is stored changes nothing. An id held by another scope is AlreadyExists. ``supersedes`` closes the old memory
-        (valid_to, superseded_by), NotFound when it is not visible to the draft's scope."""
+        (valid_to, superseded_by), NotFound when it is not visible to the draft's scope. VersionConflict where a draft that
+        would change something expected another version."""
 
     async def update(
         self,
@@ -322,7 +348,8 @@ class MemoryTruth(Protocol):
     async def pending_forgets(self) -> tuple[PendingForget, ...]: ...
 
     async def page(self, namespace: str, where: Filter, *, size: int, cursor: str) -> Page[Memory]:
-        """Memories that match, newest create_time first."""
+        """Memories that match, newest create_time first, those of one create_time by descending id: an order that every
+        copy of the rows has, so that one copy may be asked for the page after another's."""
 
     async def revisions(self, namespace: str, memory_id: str, *, size: int, cursor: str) -> Page[Memory]:
         """Newest first, the current state included."""
@@ -332,6 +359,29 @@ class MemoryTruth(Protocol):
 
     async def sweep(self, max_rows: int) -> int:
         """Delete up to ``max_rows`` expired memories as changes of their namespaces, return how many; bounded time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retained:
+    """A namespace with a retention policy, as it stood at change number ``seq``."""
+
+    namespace: str
+    policy: RetentionPolicy
+    seq: int
+
+
+class Retention(Protocol):
+    """What retention policies let go of, where memories are true."""
+
+    async def policies(self, after: str, limit: int) -> tuple[Retained, ...]:
+        """Namespaces whose policy bounds something, in the order of their names, those after ``after``."""
+
+    async def surplus(self, namespace: str, policy: RetentionPolicy, limit: int) -> Surplus:
+        """Of one snapshot, by the store's clock; at most ``limit`` of the oldest."""
+
+    async def retire(self, namespace: str, outdated: Sequence[Outdated], *, writer: str) -> int:
+        """Delete what is still as it was found, in one commit; how many went. As a Forget of their ids for every reader,
+        index, replica and watcher; but no tombstone keeps a restore or a late writer from storing them anew."""
 
 
 class MemoryStore(MemoryTruth, Protocol):
@@ -415,32 +465,27 @@ class Backups(Protocol):
         name that is more than a name."""
 
 
-class Snapshot(Protocol):
-    """The memories of one moment. Blocks; may be used by one thread at a time. Until it is closed the log of the store keeps
-    growing, and what is deleted stays in it."""
-
-    def __iter__(self) -> Snapshot: ...
-
-    def __next__(self) -> PortableMemory: ...
-
-    def close(self) -> None: ...
-
-
 class Transfers(Protocol):
     """A namespace as the format of ``domain.portable`` has it."""
 
-    async def export(self, namespace: str) -> tuple[Header, NamespaceSettings, Snapshot]:
-        """All of one moment; settings of version 0 are none. Every Forget that the snapshot does not know has the time of
-        its header or a later one."""
+    def export(self, namespace: str) -> AsyncGenerator[Sequence[Exported], None]:
+        """All of one moment, a few at a time: the header, the settings where the namespace has its own, memories, procedures.
+        Every Forget that it does not know has the time of its header or a later one. Until it is closed the log of the store
+        keeps growing, and what is deleted stays in the files."""
 
     async def take_in(
         self, namespace: str, memories: Sequence[PortableMemory], *, exported_us: int, writer: str
-    ) -> TakenIn:
+    ) -> Written[TakenIn]:
         """One commit, as every write: memories that are not here are stored as they are, with their earlier states. One that
         is here as it is, or has expired, is skipped; another state, or another owner of its id, is a conflict and left
         alone; one that was forgotten here at ``exported_us`` or later stays so."""
 
-    async def take_in_settings(self, namespace: str, settings: NamespaceSettings, *, writer: str) -> TakenIn:
+    async def take_in_procedure(
+        self, namespace: str, procedure: PortableProcedure, *, exported_us: int, writer: str
+    ) -> Written[TakenIn]:
+        """The same, for a procedure with its versions, their records, and the reports that are kept."""
+
+    async def take_in_settings(self, namespace: str, settings: NamespaceSettings, *, writer: str) -> Written[TakenIn]:
         """The same, for the settings."""
 
 
@@ -756,6 +801,90 @@ class Embedder(Protocol):
     def stats(self) -> EmbedderStats: ...
 
     def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Unembedded:
+    """A row that lacks an embedding of the other model: what of it is embedded. The store's own kind has what it needs."""
+
+    text: str
+
+
+class Reembedding(Protocol):
+    """A store on its way to another embedding model: beside those it serves it keeps embeddings of that, each of its row as
+    it is now, and lost with the row. All of it survives a restart. Methods that name the model do nothing, and say False,
+    when that is not (any more) the one the store is on its way to."""
+
+    async def target(self) -> EmbeddingModel | None:
+        """The model the store is on its way to."""
+
+    async def begin(self, model: EmbeddingModel) -> None:
+        """Nothing of an earlier way may be left (``clear``). Again with the same model: nothing. WrongState while it is
+        another."""
+
+    async def give_up(self) -> bool:
+        """Whether it was on its way. What was made for it goes by ``clear``."""
+
+    async def counts(self) -> tuple[int, int]:
+        """Texts that have their embedding, of all. Takes long in a large store."""
+
+    async def lacking(self, most: int) -> Sequence[Unembedded]:
+        """The next rows to be embedded. Fewer than ``most``: there are no others."""
+
+    async def put(
+        self,
+        model: EmbeddingModel,
+        read: Sequence[Unembedded],
+        embedded: Sequence[Sequence[bytes]],
+        index: IndexSink | None,
+    ) -> bool:
+        """Keep the embeddings, but of rows that have changed since they were read: those lack one still. ``index``, on the
+        writer thread after the commit, gets what was put."""
+
+    async def switch(
+        self,
+        model: EmbeddingModel,
+        embed: Callable[[Sequence[str]], Sequence[Sequence[bytes]]],
+        most: int,
+        index: IndexSink,
+        switched: Callable[[], None],
+    ) -> bool:
+        """One commit: the embeddings of ``model`` become the store's, and writes whose fence is older are refused from then
+        on. No write comes between, so that up to ``most`` rows may still lack theirs: blocking, on the writer thread,
+        ``embed`` makes them. False when it is more. After the commit, on that thread, before any later write: ``index`` as in
+        ``put``, then ``switched``."""
+
+    async def clear(self, most: int) -> int:
+        """Delete up to about ``most`` rows of what no model needs any more; how many went. WrongState on the way."""
+
+
+class ModelSwitch(Protocol):
+    """What of a running daemon changes with the model: the embedder and the index, of which a second pair is made beside
+    those that serve."""
+
+    async def prepare(self, model: EmbeddingModel) -> None:
+        """Load the other model. ModelUnavailable when it is not installed."""
+
+    async def embed(self, texts: Sequence[str]) -> Sequence[Sequence[bytes]]:
+        """With the other model, behind queries, never on all threads at once. LimitExceeded as ``Embedder.memories``."""
+
+    def embed_now(self, texts: Sequence[str]) -> Sequence[Sequence[bytes]]:
+        """Blocking, on the calling thread; for few texts."""
+
+    async def build(self) -> None:
+        """Make the other index, of the namespaces that are in memory now; from here on it follows the commits."""
+
+    def put(self, changes: Sequence[IndexChange]) -> None:
+        """Embeddings for the other index alone. On the writer thread."""
+
+    def swap(self) -> None:
+        """The other pair serves from now on. On the writer thread."""
+
+    async def settle(self) -> None:
+        """After ``swap``: let go of the pair of before, once no query uses it."""
+
+    async def abandon(self) -> None:
+        """Let go of the other pair, if there is one that does not serve."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,21 @@ from time import monotonic
 from memd.adapters.counted import CountedSettings
 from memd.adapters.index import IndexFeed
 from memd.adapters.postgres import PostgresSettings, PostgresStores
-from memd.adapters.redis import RedisCheckpoints, RedisErasure, RedisLink, RedisSessions, RedisSettings
-from memd.adapters.replica import Follower, ReplicatedMemories, ReplicatedProcedures, ReplicatedSettings
+from memd.adapters.redis import (
+    RedisCheckpoints,
+    RedisErasure,
+    RedisLink,
+    RedisSessionMarks,
+    RedisSessions,
+    RedisSettings,
+)
+from memd.adapters.replica import (
+    Follower,
+    ReplicatedMemories,
+    ReplicatedProcedures,
+    ReplicatedSettings,
+    ReplicatedTransfers,
+)
 from memd.adapters.sqlite import SqliteStores
 from memd.config import Config, RedisConfig
 from memd.domain.errors import ModelMismatch, Unavailable
@@ -24,8 +37,11 @@ from memd.ports import (
     Backups,
     ChangeLog,
     Clock,
+    Leases,
     MemoryStore,
     ProcedureStore,
+    Reembedding,
+    SessionMarks,
     SessionStore,
     SettingsStore,
     StepLedger,
@@ -44,6 +60,7 @@ class Stores:
     ``follower``)."""
 
     sessions: SessionStore
+    marks: SessionMarks
     memories: MemoryStore
     procedures: ProcedureStore
     settings: SettingsStore
@@ -59,9 +76,9 @@ class Stores:
     erasure: RedisErasure | None = None
 
     @property
-    def embedded(self) -> bool:
-        """Sessions and memories are both in the local file."""
-        return self.postgres is None and self.kinds["sessions"] == "sqlite"
+    def leases(self) -> Leases:
+        """Where every daemon that shares these stores sees them."""
+        return self.postgres.leases if self.postgres else self.local.leases
 
     @property
     def backups(self) -> Backups | None:
@@ -69,9 +86,16 @@ class Stores:
         return None if self.postgres else self.local.backups
 
     @property
-    def transfers(self) -> Transfers | None:
-        """None where the truth is on a server."""
-        return None if self.postgres else self.local.transfers
+    def transfers(self) -> Transfers:
+        """Where the truth is."""
+        if self.postgres is None or self.follower is None:
+            return self.local.transfers
+        return ReplicatedTransfers(self.postgres.transfers, self.follower)
+
+    @property
+    def reembedding(self) -> Reembedding | None:
+        """None where the truth is on a server, which keeps its model."""
+        return None if self.postgres else self.local.reembedding
 
     @property
     def no_pgvector(self) -> str:
@@ -96,6 +120,10 @@ class Stores:
     async def frozen_model(self) -> EmbeddingModel | None:
         """The model the stored embeddings were made with."""
         return await (self.postgres or self.local).frozen_model()
+
+    async def superseded_model(self) -> EmbeddingModel | None:
+        """The model the store was last changed from; None for a server."""
+        return None if self.postgres else await self.local.superseded_model()
 
     async def use_model(self, model: EmbeddingModel) -> None:
         """ModelMismatch when the stores have another. A replica made with another one is thrown away."""
@@ -210,9 +238,10 @@ async def _open_postgres(config: Config, stack: contextlib.AsyncExitStack) -> Po
 
 def _embedded(config: Config, local: SqliteStores, redis: RedisLink | None, data_dir: Path) -> Stores:
     kinds = _kinds(config)
-    sessions, tasks = _in_redis(kinds, redis, local.sessions, local.tasks)
+    sessions, marks, tasks = _in_redis(kinds, redis, local.sessions, local.marks, local.tasks)
     return Stores(
         sessions,
+        marks,
         local.memories,
         local.procedures,
         _counting(kinds, local.settings, sessions),
@@ -234,10 +263,11 @@ def _served(
     data_dir: Path,
 ) -> Stores:
     kinds = _kinds(config)
-    sessions, tasks = _in_redis(kinds, redis, postgres.sessions, postgres.tasks)
+    sessions, marks, tasks = _in_redis(kinds, redis, postgres.sessions, postgres.marks, postgres.tasks)
     settings = ReplicatedSettings(postgres.settings, local.settings, follower)
     return Stores(
         sessions,
+        marks,
         ReplicatedMemories(postgres.memories, local.memories, follower),
         ReplicatedProcedures(postgres.procedures, local.procedures, follower),
         _counting(kinds, settings, sessions),
@@ -262,15 +292,15 @@ def _kinds(config: Config) -> Mapping[str, str]:
 
 
 def _in_redis(
-    kinds: Mapping[str, str], redis: RedisLink | None, sessions: SessionStore, tasks: TaskStore
-) -> tuple[SessionStore, TaskStore]:
-    """Those two in Redis where they are said to be there."""
+    kinds: Mapping[str, str], redis: RedisLink | None, sessions: SessionStore, marks: SessionMarks, tasks: TaskStore
+) -> tuple[SessionStore, SessionMarks, TaskStore]:
+    """Those in Redis where they are said to be there."""
     if redis is None:
-        return sessions, tasks
-    return (
-        RedisSessions(redis) if kinds["sessions"] == "redis" else sessions,
-        RedisCheckpoints(redis) if kinds["tasks"] == "redis" else tasks,
-    )
+        return sessions, marks, tasks
+    if kinds["sessions"] == "redis":
+        in_redis = RedisSessions(redis)
+        sessions, marks = in_redis, RedisSessionMarks(in_redis)
+    return sessions, marks, RedisCheckpoints(redis) if kinds["tasks"] == "redis" else tasks
 
 
 def _erasure(kinds: Mapping[str, str], redis: RedisLink | None) -> RedisErasure | None:

@@ -6,25 +6,38 @@ import base64
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import apsw
 import pytest
-from memd_client import AsyncClient, Client, RetryPolicy, errors
+from memd_client import AsyncClient, Client, Outcome, RetryPolicy, errors
 
+from memd.adapters.sqlite import SqliteStores
 from memd.adapters.sqlite.datadir import DATABASE
-from memd.domain.errors import WrongState
-from memd.limits import MAX_EXPORT_LINE_BYTES
+from memd.domain.errors import LimitExceeded
+from memd.limits import EXPORT_BATCH, MAX_EXPORT_LINE_BYTES
 from memd.service.transfer import TransferService
+from tests.contract.builders import MODEL, draft
+from tests.contract.conftest import ManualClock
 from tests.daemon import Daemon
 from tests.reliability.size import scaled
 
 MEMORIES = 150
+ENTRIES = MEMORIES + 5
+"""With the three others, the settings and the procedure."""
 _STATE = (
     "SELECT memory_id, user_id, agent_id, version, create_time, expire_time, fields, body, content, windows, vectors"
     " FROM memory LEFT JOIN embedding ON memory_pk = pk ORDER BY memory_id"
+)
+_PROCEDURES = (
+    "SELECT procedure_id, user_id, agent_id, key, p.version, offered, offered_time, p.demotion, v.* FROM procedure p"
+    " JOIN procedure_version v ON v.procedure_pk = p.pk ORDER BY procedure_id, v.version"
+)
+_OUTCOMES = (
+    "SELECT procedure_id, o.* FROM procedure_outcome o JOIN procedure p ON p.pk = procedure_pk"
+    " ORDER BY procedure_id, o.pk"
 )
 _REVISIONS = (
     "SELECT memory_id, r.version, r.fields, r.body, r.content FROM memory_revision r JOIN memory ON pk = memory_pk"
@@ -49,6 +62,12 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
             client.update("home", content="lives in Turin", pinned=True)
             client.remember("lives in Bari", memory_id="home2", supersedes="home")
             client.update_namespace_settings(working_max_items=7)
+            for content in ("boil", "boil and steep"):
+                client.put_procedure("tea", content, trigger="tea is wanted", metadata={"minutes": 4})
+            for n in range(30):
+                client.report_outcome("tea", 1, Outcome.SUCCESS, outcome_id=f"o{n}", reason="good")
+            for _ in range(12):
+                client.report_outcome("tea", 2, Outcome.FAILURE)
         with Client(running.address, user_id="bob", agent_id="x") as client:
             client.remember("only for \u00fc x", memory_id="private")
         yield running
@@ -64,7 +83,7 @@ def _rows(daemon: Daemon) -> list[list[tuple[Any, ...]]]:
     connection = apsw.Connection(str(daemon.data_dir / DATABASE), flags=apsw.SQLITE_OPEN_READONLY)
     try:
         settings = "SELECT * FROM namespace_settings"
-        return [connection.execute(sql).fetchall() for sql in (_STATE, _REVISIONS, settings)]
+        return [connection.execute(sql).fetchall() for sql in (_STATE, _REVISIONS, _PROCEDURES, _OUTCOMES, settings)]
     finally:
         connection.close()
 
@@ -82,17 +101,20 @@ def test_every_row_revision_and_link_is_equal_and_found_at_once(
 ) -> None:
     with Client(target.address, user_id="ada") as client:
         taken = client.import_namespace([exported])
-        assert (taken.imported, taken.skipped, taken.forgotten) == (MEMORIES + 4, 0, 0)
+        assert (taken.imported, taken.skipped, taken.forgotten) == (ENTRIES, 0, 0)
         assert client.verify().ok
         assert client.recall("where does she live?").memories[0].memory.memory_id == "home2"
+        offered = client.get_procedure("tea")
+        assert (offered.content, offered.successes) == ("boil", 30)
+        assert client.recall("tea is wanted").procedures[0].content == "boil"
         again = client.import_namespace([exported])
-        assert (again.imported, again.skipped) == (0, MEMORIES + 4)
+        assert (again.imported, again.skipped) == (0, ENTRIES)
     assert _rows(target) == _rows(source)
 
 
 async def test_the_async_client_does_the_same(source: Daemon, target: Daemon) -> None:
     async with AsyncClient(source.address) as from_, AsyncClient(target.address) as to:
-        assert (await to.import_namespace(from_.export_namespace())).imported == MEMORIES + 4
+        assert (await to.import_namespace(from_.export_namespace())).imported == ENTRIES
     assert _rows(target) == _rows(source)
 
 
@@ -103,9 +125,9 @@ def test_the_commands_move_a_namespace(source: Daemon, target: Daemon, tmp_path:
     assert file.stat().st_mode & 0o777 == 0o600
     assert "exists already" in _memd("export", str(file), "--address", source.address).stderr
     done = _memd("import", str(file), "--into", "office", "--json", "--address", target.address)
-    assert json.loads(done.stdout)["imported"] == MEMORIES + 4
+    assert json.loads(done.stdout)["imported"] == ENTRIES
     with Client(target.address, namespace="office") as client:
-        assert client.stats().namespace.memories == MEMORIES + 3  # and the settings
+        assert client.stats().namespace.memories == MEMORIES + 3
 
 
 def _memd(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -143,7 +165,7 @@ def test_what_was_forgotten_after_the_export_stays_forgotten(target: Daemon, exp
         taken = client.import_namespace([exported])
         assert (taken.imported, taken.forgotten) == (0, 1)
         client.forget(everything=True)
-        assert client.import_namespace([exported]).forgotten == MEMORIES + 2
+        assert client.import_namespace([exported]).forgotten == MEMORIES + 3
         assert client.verify().ok
     with Client(target.address, user_id="bob", agent_id="x") as client:
         assert client.get("private").content.startswith("only for")
@@ -152,7 +174,7 @@ def test_what_was_forgotten_after_the_export_stays_forgotten(target: Daemon, exp
 def test_another_state_under_the_same_id_is_left_alone(target: Daemon, exported: bytes) -> None:
     with Client(target.address, user_id="ada") as client:
         client.remember("lives in Oslo", memory_id="home")
-        with pytest.raises(errors.AlreadyExists, match=r"1 differ.*imported 153"):
+        with pytest.raises(errors.AlreadyExists, match=r"1 differ.*imported 154"):
             client.import_namespace([exported])
         assert client.get("home").content == "lives in Oslo"
         assert client.verify().ok
@@ -212,6 +234,33 @@ BAD: dict[str, tuple[Any, str]] = {
         lambda e: _changed(e, lambda ls: ls[2].update(embeddings=[base64.b64encode(b"\0" * 12).decode()])),
         "dimensions",
     ),
+    "versions missing": (
+        lambda e: b"".join(x + b"\n" for x in e.splitlines() if not x.startswith(b'{"version"')),
+        "fewer versions",
+    ),
+    "outcomes missing": (
+        lambda e: b"".join(x + b"\n" for x in e.splitlines() if not x.startswith(b'{"outcome"')),
+        "fewer versions or outcomes",
+    ),
+    "procedure missing": (
+        lambda e: b"".join(x + b"\n" for x in e.splitlines() if not x.startswith(b'{"procedure"')),
+        "without its procedure",
+    ),
+    "offered version not there": (lambda e: e.replace(b'"offered":1', b'"offered":9', 1), "the offered one among them"),
+    "versions in disorder": (
+        lambda e: e.replace(b'{"version":{"version":1', b'{"version":{"version":3', 1),
+        "oldest first",
+    ),
+    "outcome twice": (lambda e: e.replace(b'"outcome_id":"o2"', b'"outcome_id":"o1"', 1), "outcome_id stands twice"),
+    "neither success nor failure": (
+        lambda e: e.replace(b'"outcome":"success"', b'"outcome":"maybe"', 1),
+        "success or failure",
+    ),
+    "counts that no store holds": (lambda e: e.replace(b'"successes":30', b'"successes":3000000000', 1), "successes"),
+    "a long vector": (
+        lambda e: _changed(e, lambda ls: ls[2].update(embeddings=[base64.b64encode(b"\0\0\x80\x3f" * 384).decode()])),
+        "the length 1",
+    ),
     "bad settings": (lambda e: e.replace(b'"working_max_items":7', b'"working_max_items":-7'), "working_max_items"),
 }
 
@@ -225,7 +274,7 @@ def test_a_bad_file_is_refused_with_its_line(target: Daemon, exported: bytes) ->
             assert "imported " in caught.value.message, name
             assert "tea of kind" not in caught.value.message
         with pytest.raises(errors.WrongState, match="line 1: the file was made by a newer memd"):
-            client.import_namespace([exported.replace(b'"format":1', b'"format":2', 1)])
+            client.import_namespace([exported.replace(b'"format":2', b'"format":3', 1)])
         assert client.verify().ok
 
 
@@ -244,13 +293,33 @@ def test_an_export_is_of_one_moment_and_leaves_nothing_open(source: Daemon, expo
         ]
 
 
-async def test_where_the_rows_are_on_a_server_it_is_refused() -> None:
-    async def nothing() -> AsyncIterator[bytes]:
-        yield b""
+def test_a_file_of_format_1_is_taken_in(source: Daemon, target: Daemon, exported: bytes) -> None:
+    """What the first version of memd that could export has written: no procedures, two counts at its end."""
+    older = [one for one in _lines(exported) if not one.keys() & {"procedure", "version", "outcome"}]
+    older[0]["header"]["format"] = 1
+    older[-1]["end"] = {name: older[-1]["end"][name] for name in ("memories", "revisions")}
+    with Client(target.address) as client:
+        assert client.import_namespace([_file(older)]).imported == ENTRIES - 1
+        assert client.verify().ok
+    assert _rows(target)[:2] == _rows(source)[:2]
 
+
+async def test_an_export_that_is_read_too_slowly_is_ended(tmp_path: Path) -> None:
+    """The snapshot it holds keeps the log of the store from being emptied."""
+    clock = ManualClock()
+    stores = SqliteStores.open(tmp_path, model=MODEL, clock=clock, sink=lambda changes: None)
+    for start in range(0, 3 * EXPORT_BATCH, EXPORT_BATCH):
+        drafts = [draft(f"m{n}", "x" * 10_000) for n in range(start, start + EXPORT_BATCH)]
+        await stores.memories.remember("n", drafts, fence=0, writer="w", request=None)
     unused: Any = None
-    service = TransferService(None, unused, unused, unused, unused)
-    with pytest.raises(WrongState, match="embedded storage only"):
-        await anext(service.export("n"))
-    with pytest.raises(WrongState, match="embedded storage only"):
-        await service.import_("n", nothing(), into="", writer="t")
+    service = TransferService(
+        stores.transfers, stores.memories, stores.procedures, stores.settings, unused, unused, clock, max_s=60.0
+    )
+    export = service.export("n")
+    await anext(export)
+    clock.monotonic += 61.0
+    with pytest.raises(LimitExceeded, match="not read within 60 s"):
+        async for _ in export:
+            pass
+    stores.close()
+    assert (tmp_path / f"{DATABASE}-wal").exists() is False, "nobody holds the log any more"

@@ -31,7 +31,7 @@ LAYERS = {
     "grpc_environment": set[str](),
 }
 """What each part of memd may import from memd. What is not named here is assembly, which no part may import."""
-ASSEMBLY = {"app", "background", "stores", "cli", "listen", "serving", "summarizers", "__main__"}
+ASSEMBLY = {"app", "background", "models", "stores", "cli", "listen", "serving", "summarizers", "__main__"}
 CLIENT_USERS = {"rpc", "config"} | ASSEMBLY  # config: the default socket path has one definition
 FUNCTION_LEVEL_ALLOWED: set[tuple[str, str]] = {("summarizers.py", "memd.adapters.summarize.http")}
 """(file, module): heavy optional extras alone."""

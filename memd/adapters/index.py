@@ -14,6 +14,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from memd import _core
 from memd.adapters.index_files import IndexFiles
@@ -40,19 +41,26 @@ class IndexFeed:
     is set then; nothing that concerns an index is committed before."""
 
     index: RustNamespaceIndex | None = None
+    beside: RustNamespaceIndex | None = None
+    """The index of another model's embeddings, while it is made: what is put comes without embeddings, which are not of that
+    model."""
     changed: Callable[[Iterable[str]], None] | None = None
     """Told the namespaces that changed, after the index."""
 
     def __call__(self, changes: Sequence[IndexChange]) -> None:
         if self.index is not None:
             self.index.apply(changes)
+        beside = self.beside
+        if beside is not None:
+            beside.apply([replace(one, put=tuple(replace(row, embeddings=b"") for row in one.put)) for one in changes])
         if self.changed is not None:
             self.changed(change.namespace for change in changes)
 
     def reset(self, namespace: str) -> None:
         """The rows of the namespace were replaced as a whole."""
-        if self.index is not None:
-            self.index.reset(namespace)
+        for index in (self.index, self.beside):
+            if index is not None:
+                index.reset(namespace)
         if self.changed is not None:
             self.changed((namespace,))
 
@@ -195,6 +203,32 @@ class RustNamespaceIndex:
         if self._files is not None:
             self._files.remove(namespace, kind)
 
+    def namespaces(self) -> list[str]:
+        """Those in memory, the one used last first."""
+        with self._lock:
+            return list(dict.fromkeys(namespace for namespace, _ in reversed(self._slots)))
+
+    def adopt(self, files: IndexFiles) -> None:
+        """Save there from now on; nothing of this index is there yet."""
+        with self._lock:
+            self._files = files
+            slots = list(self._slots.values())
+        for slot in slots:
+            slot.adopt(files)
+            self._upkeep.note(slot)
+
+    def discard(self) -> None:
+        """Blocking: close without saving, and delete what is saved. Nothing may search any more."""
+        with self._lock:
+            slots = list(self._slots.values())
+            self._slots.clear()
+        for slot in slots:
+            slot.retire()
+            self._upkeep.dropped(slot)
+        self.close()
+        if self._files is not None:
+            self._files.remove_all()
+
     def loaded(self) -> int:
         with self._lock:
             return len({namespace for namespace, _ in self._slots})
@@ -231,7 +265,10 @@ class RustNamespaceIndex:
             slot = self._slots[key] = IndexSlot(namespace, kind, self._dimensions, self._files)
             while len(self._slots) > MAX_NAMESPACES_LOADED * len(INDEX_KINDS):
                 self._upkeep.dropped(self._slots.popitem(last=False)[1])
-        loading = self._loaders.submit(slot.load, self._source)
+        try:
+            loading = self._loaders.submit(slot.load, self._source)
+        except RuntimeError as exc:  # closed
+            raise NotReady("the index is not in use any more") from exc
         loading.add_done_callback(slot.settle)
         loading.add_done_callback(lambda _: self._upkeep.note(slot))
         return slot

@@ -103,6 +103,14 @@ class IndexFiles:
         for path in paths:
             self._unlink(path)
 
+    def remove_all(self) -> None:
+        """Delete everything that is saved."""
+        with self._lock:
+            paths = [path for kept in self._paths.values() for path in kept]
+            self._paths.clear()
+        for path in paths:
+            self._unlink(path)
+
     def reconcile(self, namespaces: Iterable[str], erased: Callable[[str, str, int], bool]) -> None:
         """Blocking; at start. Delete what a daemon that fell had no time to: files of no namespace there is, and those
         from before something was ``erased`` (namespace, kind, change number)."""

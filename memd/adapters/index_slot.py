@@ -228,6 +228,12 @@ class IndexSlot:
         finally:
             self._saved_at_s = monotonic()
 
+    def adopt(self, files: IndexFiles) -> None:
+        """Where it is saved from now on."""
+        with self._lock:
+            self._files = files
+            self._may_be_saved = True
+
     def retire(self) -> None:
         """Out of use: nothing of it is published from now on."""
         with self._lock:

@@ -60,9 +60,9 @@ def _verify(add: Add) -> None:
 def _transfer(add: Add) -> None:
     parser = add(
         "export",
-        "write the memories of a namespace to a file",
-        "Write the memories of the namespace, all users', with their revisions and embeddings, and its settings as JSON\n"
-        "lines. Procedures, sessions, checkpoints and steps are not in it. Needs the admin right; embedded storage only.",
+        "write the memories and procedures of a namespace to a file",
+        "Write the memories of the namespace, all users', with their revisions and embeddings, its procedures with their\n"
+        "records, and its settings as JSON lines. Sessions, checkpoints and steps are not in it. Needs the admin right.",
         "  memd export home.jsonl\n  memd export - | gzip > home.jsonl.gz",
         operands=" FILE",
     )
@@ -72,7 +72,7 @@ def _transfer(add: Add) -> None:
         "import",
         "take the file of an export in",
         "Take the file of an export in. What is there already is skipped, so an import that was interrupted is run again;\n"
-        "other memories under the same ids are left alone, which is said at the end. Needs the admin right; embedded only.",
+        "what is another under the same id is left alone, which is said at the end. Needs the admin right.",
         "  memd import home.jsonl\n  zcat home.jsonl.gz | memd import - --into office",
         operands=" FILE",
     )
@@ -110,16 +110,20 @@ def _backup(add: Add) -> None:
 def _reembed(add: Add) -> None:
     parser = add(
         "reembed",
-        "change the embedding model of a stopped daemon's data",
-        "Embed everything that is stored with another form of the model, which must be installed. No daemon may run on the\n"
-        "data directory: this takes its lock. Interrupted, the data is as it was, and the next run goes on. What lives in\n"
-        "Postgres keeps its model.",
+        "change the embedding model",
+        "Embed everything that is stored with another form of the model, which must be installed, while the daemon\n"
+        "serves; then it serves with that. It goes on when this command is interrupted, and over a restart. With\n"
+        "--offline change the data of a stopped daemon. What lives in Postgres keeps its model. Needs the admin right.",
         "  memd model install --precision fp32 && memd reembed --precision fp32\n"
-        "  memd reembed --precision int8-a1 --data-dir ./data",
-        client=False,
+        "  memd reembed --cancel\n"
+        "  memd reembed --precision int8-a1 --offline --data-dir ./data",
     )
-    parser.add_argument("--precision", required=True, metavar="NAME", help="form of the model to change to")
-    parser.add_argument("--data-dir", metavar="DIR", help="the data directory (default: the daemon's default)")
+    parser.add_argument("--precision", default="", metavar="NAME", help="form of the model to change to")
+    parser.add_argument(
+        "--cancel", action="store_true", help="leave everything as it was, until the change has happened"
+    )
+    parser.add_argument("--offline", action="store_true", help="no daemon: take the lock of --data-dir and do it there")
+    parser.add_argument("--data-dir", metavar="DIR", help="implies --offline: the data directory")
     add_json(parser)
 
 

@@ -75,6 +75,9 @@ def _figures(stats: Stats) -> dict[str, object]:
         away = "" if stats.replica.reachable else ", Postgres is away"
         age_s = stats.replica.staleness.total_seconds()
         figures["replica"] = f"at change {stats.replica.seq:,}, {age_s:.1f} s old{away}"
+    if stats.reembedding is not None:
+        way = stats.reembedding
+        figures["re-embedding"] = f"to {way.embedding_model}, {way.phase}: {way.done:,} of {way.total:,} texts"
     for part in (stats.namespace, stats.process):
         if part is not None:
             figures.update({name.replace("_", " "): _figure(value) for name, value in plain(part).items()})

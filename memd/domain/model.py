@@ -103,11 +103,13 @@ class Memory:
 class NewMemory:
     """A memory to store: ``memory`` without version and server-set times, and the embeddings of its windows.
 
-    ``embeddings`` are float32 little-endian, one ``bytes`` a window.
+    ``embeddings`` are float32 little-endian, one ``bytes`` a window. ``expected_version``: what is stored must have it, 0 for
+    nothing; None asks nothing.
     """
 
     memory: Memory
     embeddings: tuple[bytes, ...]
+    expected_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +262,10 @@ class NamespaceSettings:
     version: int = 0
     index: IndexPlace | None = None
     """Where memories are searched; None is "memory"."""
+    retention_max_age_us: int | None = None
+    retention_max_count: int | None = None
+    retention_keep_if_pinned: bool | None = None
+    """See ``memd.domain.retention``; None is no bound, and True."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,11 @@
     {"settings": {...}}                                    where the namespace has its own
     {"memory": {...}, "embeddings": [...], "revisions": n} every memory, each followed by
     {"revision": {...}}                                    its n earlier states, oldest first
-    {"end": {"memories", "revisions"}}
+    {"procedure": {...}, "versions": n, "outcomes": n}     every procedure (``portable_procedures``)
+    {"end": {"memories", "revisions", "procedures", "versions", "outcomes"}}
 
-Embeddings are base64 of float32 little-endian. What is read back is checked as strictly as a request: a file may come from
-anywhere. Errors name the line and never what is in it.
+Format 1 has no procedures, and its end line no counts of them. Embeddings are base64 of float32 little-endian. What is read
+back is checked as strictly as a request: a file may come from anywhere. Errors name the line and never what is in it.
 """
 
 from __future__ import annotations
@@ -16,14 +17,25 @@ import base64
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, get_args
 
 from memd.domain.errors import InvalidArgument, SchemaTooNew
-from memd.domain.model import EmbeddingModel, Memory, NamespaceSettings, Scope
-from memd.domain.portable_values import MEMORY_CHECKS, Check, number, text, vector
+from memd.domain.model import EmbeddingModel, IndexPlace, Memory, NamespaceSettings, Scope
+from memd.domain.portable_procedures import (
+    OutcomeLine,
+    PortableProcedure,
+    ProcedureLine,
+    VersionLine,
+    parse_outcome,
+    parse_procedure,
+    parse_version,
+    procedure_lines,
+)
+from memd.domain.portable_values import MEMORY_CHECKS, checked, number, text, vector
 from memd.limits import MAX_EXPORT_LINE_BYTES, MAX_REVISIONS, MAX_WINDOWS
 
-FORMAT = 1
+FORMAT = 2
+_IN_END_OF_1 = frozenset({"memories", "revisions"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +66,7 @@ class PortableMemory:
 
 @dataclass(frozen=True, slots=True)
 class TakenIn:
-    """What became of memories (and settings) in an import."""
+    """What became of memories, procedures and settings in an import."""
 
     imported: int = 0
     skipped: int = 0
@@ -67,8 +79,16 @@ class TakenIn:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    memories: int
-    revisions: int
+    """How many lines there are of each kind."""
+
+    memories: int = 0
+    revisions: int = 0
+    procedures: int = 0
+    versions: int = 0
+    outcomes: int = 0
+
+    def __add__(self, other: End) -> End:
+        return End(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(End)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,29 +105,43 @@ class RevisionLine:
     memory: Memory
 
 
-Line = Header | NamespaceSettings | MemoryLine | RevisionLine | End
+Line = Header | NamespaceSettings | MemoryLine | RevisionLine | ProcedureLine | VersionLine | OutcomeLine | End
+Exported = Header | NamespaceSettings | PortableMemory | PortableProcedure | End
+"""What an export is made of, in the order of its lines."""
 
 
 # -- out
 
 
-def header_line(header: Header) -> bytes:
-    return _line({"header": {"format": FORMAT, **asdict(header)}})
+def lines_of(one: Exported) -> Iterator[bytes]:
+    match one:
+        case Header():
+            yield _line({"header": {"format": FORMAT, **asdict(one)}})
+        case NamespaceSettings():
+            yield _line({"settings": asdict(one)})
+        case PortableMemory():
+            yield from _memory_lines(one)
+        case PortableProcedure():
+            yield from map(_line, procedure_lines(one))
+        case End():
+            yield _line({"end": asdict(one)})
 
 
-def settings_line(settings: NamespaceSettings) -> bytes:
-    return _line({"settings": asdict(settings)})
+def counted(one: Exported) -> End:
+    """What the end line has to say of it."""
+    match one:
+        case PortableMemory():
+            return End(memories=1, revisions=len(one.revisions))
+        case PortableProcedure():
+            return End(procedures=1, versions=len(one.versions), outcomes=len(one.outcomes))
+    return End()
 
 
-def memory_lines(one: PortableMemory) -> Iterator[bytes]:
+def _memory_lines(one: PortableMemory) -> Iterator[bytes]:
     embeddings = [base64.b64encode(window).decode() for window in one.embeddings]
     yield _line({"memory": _plain(one.memory), "embeddings": embeddings, "revisions": len(one.revisions)})
     for revision in one.revisions:
         yield _line({"revision": _plain(revision)})
-
-
-def end_line(end: End) -> bytes:
-    return _line({"end": asdict(end)})
 
 
 def _line(value: Mapping[str, Any]) -> bytes:
@@ -179,10 +213,8 @@ def _header(value: Mapping[str, Any], _namespace: str) -> Header:
     if version < 1:
         raise InvalidArgument("header.format must be 1 or more")
     return Header(
-        **_checked(
-            found,
-            "header",
-            {"namespace": text, "model": text, "seq": number, "epoch": number, "time_us": number},
+        **checked(
+            found, "header", {"namespace": text, "model": text, "seq": number, "epoch": number, "time_us": number}
         )
     )
 
@@ -192,7 +224,9 @@ def _settings(value: Mapping[str, Any], _namespace: str) -> NamespaceSettings:
     known = {field.name for field in fields(NamespaceSettings)}
     if not found.keys() <= known or not isinstance(found.get("version"), int):
         raise InvalidArgument("settings that are not known here")
-    if not all(one is None or isinstance(one, int | float) for one in found.values()):
+    if found.get("index") not in (None, *get_args(IndexPlace)):
+        raise InvalidArgument("settings.index that is not known here")
+    if not all(one is None or isinstance(one, int | float) for name, one in found.items() if name != "index"):
         raise InvalidArgument("settings must be numbers or true or false")
     return NamespaceSettings(**found)
 
@@ -214,7 +248,8 @@ def _revision(value: Mapping[str, Any], namespace: str) -> RevisionLine:
 
 
 def _end(value: Mapping[str, Any], _namespace: str) -> End:
-    return End(**_checked(value["end"], "end", {"memories": number, "revisions": number}))
+    names = [field.name for field in fields(End) if len(value["end"]) > len(_IN_END_OF_1) or field.name in _IN_END_OF_1]
+    return End(**checked(value["end"], "end", dict.fromkeys(names, number)))
 
 
 _PARSERS: Mapping[str, Callable[[Mapping[str, Any], str], Line]] = {
@@ -222,18 +257,14 @@ _PARSERS: Mapping[str, Callable[[Mapping[str, Any], str], Line]] = {
     "settings": _settings,
     "memory": _memory,
     "revision": _revision,
+    "procedure": parse_procedure,
+    "version": parse_version,
+    "outcome": parse_outcome,
     "end": _end,
 }
 
 
 def _state(found: Mapping[str, Any], namespace: str) -> Memory:
-    values = _checked(found, "memory", MEMORY_CHECKS)
+    values = checked(found, "memory", MEMORY_CHECKS)
     scope = Scope(namespace, values.pop("user_id"), values.pop("agent_id"), values.pop("session_id"))
     return Memory(scope=scope, **values)
-
-
-def _checked(found: Mapping[str, Any], path: str, checks: Mapping[str, Check]) -> dict[str, Any]:
-    """Exactly the fields of ``checks``."""
-    if found.keys() != checks.keys():
-        raise InvalidArgument(f"{path} must have the fields {', '.join(sorted(checks))}")
-    return {name: check(found[name], f"{path}.{name}") for name, check in checks.items()}

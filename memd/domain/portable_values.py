@@ -25,6 +25,7 @@ from memd.limits import (
     MAX_TAG_BYTES,
     MAX_TAGS,
     MAX_TIME_US,
+    MAX_VERSION,
     MIN_TIME_US,
 )
 
@@ -47,24 +48,25 @@ def text(value: Any, path: str) -> str:
 
 def number(value: Any, path: str) -> int:
     """0..MAX_SEQ."""
-    return _whole(value, path, 0, MAX_SEQ)
+    return whole(value, path, 0, MAX_SEQ)
 
 
-def _whole(value: Any, path: str, least: int, most: int) -> int:
+def whole(value: Any, path: str, least: int, most: int) -> int:
+    """``least``..``most``."""
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise InvalidArgument(f"{path} must be a whole number from {least:,} to {most:,}")
     return value
 
 
-def _version(value: Any, path: str) -> int:
-    return _whole(value, path, 1, MAX_SEQ)
+def version(value: Any, path: str) -> int:
+    return whole(value, path, 1, MAX_VERSION)
 
 
-def _time(value: Any, path: str) -> int:
-    return _whole(value, path, MIN_TIME_US, MAX_TIME_US)
+def time(value: Any, path: str) -> int:
+    return whole(value, path, MIN_TIME_US, MAX_TIME_US)
 
 
-def _fitting(most: int, *, least: int = 0, lines: bool = False) -> Check:
+def fitting(most: int, *, least: int = 0, lines: bool = False) -> Check:
     def check(value: Any, path: str) -> str:
         size = len(text(value, path).encode())
         if not least <= size <= most or (not lines and _CONTROL.search(value)):
@@ -75,11 +77,11 @@ def _fitting(most: int, *, least: int = 0, lines: bool = False) -> Check:
     return check
 
 
-def _optional(check: Check) -> Check:
+def optional(check: Check) -> Check:
     return lambda value, path: None if value is None else check(value, path)
 
 
-def _list_of(check: Check, most: int) -> Check:
+def list_of(check: Check, most: int) -> Check:
     def all_of(value: Any, path: str) -> tuple[Any, ...]:
         if not isinstance(value, list) or len(value) > most:
             raise InvalidArgument(f"{path} must be a list of at most {most:,}")
@@ -105,7 +107,7 @@ def _source(value: Any, path: str) -> SourceKind:
     return _SOURCES[value]
 
 
-def _ratio(value: Any, path: str) -> float:
+def ratio(value: Any, path: str) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
         raise InvalidArgument(f"{path} must be a number from 0 to 1")
     return value
@@ -117,7 +119,7 @@ def _flag(value: Any, path: str) -> bool:
     return value
 
 
-def _metadata(value: Any, path: str) -> dict[str, Any]:
+def metadata(value: Any, path: str) -> dict[str, Any]:
     """A flat object: string, finite number, bool, or a list of those."""
     if not isinstance(value, dict) or len(value) > MAX_METADATA_KEYS:
         raise InvalidArgument(f"{path} must be an object of at most {MAX_METADATA_KEYS} keys")
@@ -139,33 +141,40 @@ def _plain(value: Any, path: str) -> Any:
     raise InvalidArgument(f"{path} must be a string, a number, a bool, or a flat list of those")
 
 
-_elements = _list_of(_plain, MAX_METADATA_LIST)
-_name = _fitting(MAX_NAME_BYTES, least=1)
-_id = _fitting(MAX_ID_BYTES)
+_elements = list_of(_plain, MAX_METADATA_LIST)
+_name = fitting(MAX_NAME_BYTES, least=1)
+identifier = fitting(MAX_ID_BYTES)
 
 MEMORY_CHECKS: Mapping[str, Check] = {
-    "memory_id": _fitting(MAX_ID_BYTES, least=1),
-    "user_id": _id,
-    "agent_id": _id,
-    "session_id": _id,
-    "content": _fitting(MAX_CONTENT_BYTES, least=1, lines=True),
-    "metadata": _metadata,
-    "tags": _list_of(_fitting(MAX_TAG_BYTES, least=1), MAX_TAGS),
+    "memory_id": fitting(MAX_ID_BYTES, least=1),
+    "user_id": identifier,
+    "agent_id": identifier,
+    "session_id": identifier,
+    "content": fitting(MAX_CONTENT_BYTES, least=1, lines=True),
+    "metadata": metadata,
+    "tags": list_of(fitting(MAX_TAG_BYTES, least=1), MAX_TAGS),
     "source": _source,
-    "writer": _id,
-    "speaker": _id,
-    "event_time": _optional(_time),
-    "position": _optional(number),
-    "importance": _ratio,
+    "writer": identifier,
+    "speaker": identifier,
+    "event_time": optional(time),
+    "position": optional(number),
+    "importance": ratio,
     "pinned": _flag,
-    "valid_from": _optional(_time),
-    "valid_to": _optional(_time),
-    "supersedes": _id,
-    "superseded_by": _id,
-    "expire_time": _optional(_time),
-    "event_ids": _list_of(_id, MAX_LINKS),
-    "version": _version,
-    "create_time": _time,
-    "update_time": _time,
+    "valid_from": optional(time),
+    "valid_to": optional(time),
+    "supersedes": identifier,
+    "superseded_by": identifier,
+    "expire_time": optional(time),
+    "event_ids": list_of(identifier, MAX_LINKS),
+    "version": version,
+    "create_time": time,
+    "update_time": time,
 }
 """By field of ``Memory``, with its scope's names in the place of the scope."""
+
+
+def checked(found: Any, path: str, checks: Mapping[str, Check]) -> dict[str, Any]:
+    """Exactly the fields of ``checks``."""
+    if not isinstance(found, dict) or found.keys() != checks.keys():
+        raise InvalidArgument(f"{path} must have the fields {', '.join(sorted(checks))}")
+    return {name: check(found[name], f"{path}.{name}") for name, check in checks.items()}

@@ -8,13 +8,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from memd.domain.model import Event, EventKind, Outcome
-from memd.limits import RESOLVE_REACH, SAID_TIMES
+from memd.limits import NEAR_DUPLICATE_COSINE, NOVEL_COSINE, RESOLVE_REACH, SAID_TIMES
 
 GIVEN, RESOLVED, RESOLVES, REPEATED = "given", "resolved", "resolves_error", "repeated"
+NOVEL, KNOWN = "novel", "known"
 RESOLVED_WEIGHT = -0.2
 """A failure that is over matters less than one that is not."""
 RESOLVES_WEIGHT = 0.25
 REPEATED_WEIGHT = 0.2
+NOVELTY_WEIGHT = 0.1
 
 _GENERIC_TOOLS = frozenset(("bash", "sh", "shell", "terminal", "exec", "execute", "run", "python", "command", "cmd"))
 """They do everything: a later success of one says nothing about another command."""
@@ -144,6 +146,13 @@ def repeated(events: Sequence[Event]) -> Iterator[Event]:
 
 def emphasized(event: Event) -> Event:
     return _reasoned(event, REPEATED, REPEATED_WEIGHT)
+
+
+def compared(event: Event, relevance: float) -> Event:
+    """``relevance``: the cosine of the nearest thing that is known, -1 where nothing is."""
+    if relevance >= NEAR_DUPLICATE_COSINE:
+        return _reasoned(event, KNOWN, -NOVELTY_WEIGHT)
+    return _reasoned(event, NOVEL, NOVELTY_WEIGHT) if relevance < NOVEL_COSINE else event
 
 
 def _reasoned(event: Event, reason: str, weight: float) -> Event:

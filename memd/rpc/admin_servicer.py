@@ -1,4 +1,4 @@
-"""AdminService: check, convert, call, convert. Re-embedding is not served yet."""
+"""AdminService: check, convert, call, convert."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from memd_client._proto.v1 import admin_service_pb2 as ads
 
-from memd.domain.errors import InvalidArgument, PermissionDenied
+from memd.domain.errors import InvalidArgument, PermissionDenied, WrongState
 from memd.domain.identity import Right
 from memd.domain.model import EmbeddingModel, PortStats, ReplicaStats, Scope, TierName
 from memd.domain.settings import TierSettings
@@ -18,6 +18,7 @@ from memd.rpc.convert_admin import ProcessStats
 from memd.rpc.convert_common import duration, receipt, timestamp
 from memd.service.admin import AdminService
 from memd.service.lifecycle import LifecycleService
+from memd.service.reembed import ReembedService
 from memd.service.transfer import TransferService
 
 
@@ -26,7 +27,7 @@ class DaemonFacts:
     """What GetStats tells of the daemon itself. ``uptime_us`` and ``process`` are asked at each call."""
 
     version: str
-    model: EmbeddingModel | None
+    model: Callable[[], EmbeddingModel | None]
     tiers: Mapping[TierName, TierSettings]
     uptime_us: Callable[[], int]
     process: Callable[[], ProcessStats]
@@ -36,16 +37,23 @@ class DaemonFacts:
 
 class AdminServicer:
     def __init__(
-        self, admin: AdminService, lifecycle: LifecycleService, transfers: TransferService, facts: DaemonFacts
+        self,
+        admin: AdminService,
+        lifecycle: LifecycleService,
+        transfers: TransferService,
+        reembed: ReembedService,
+        facts: DaemonFacts,
     ) -> None:
         self._admin = admin
         self._lifecycle = lifecycle
         self._transfers = transfers
+        self._reembed = reembed
         self._facts = facts
 
     async def GetStats(self, request: ads.GetStatsRequest, call: Call) -> ads.GetStatsResponse:
         scope = call.scope(request.scope)
         facts = self._facts
+        model = facts.model()
         stats = await self._admin.stats(scope.namespace)
         process = None
         if Right.ADMIN in call.caller.rights:
@@ -53,13 +61,14 @@ class AdminServicer:
         return ads.GetStatsResponse(
             version=facts.version,
             uptime=duration(facts.uptime_us()),
-            embedding_model=facts.model.model_id if facts.model else "",
-            embedding_model_digest=facts.model.digest if facts.model else "",
+            embedding_model=model.model_id if model else "",
+            embedding_model_digest=model.digest if model else "",
             namespace=convert_admin.namespace_stats(stats),
             process=process,
             tiers=[convert_admin.tier(name, facts.tiers[name]) for name in TierName],
             ports=map(convert_admin.port, facts.ports()),
             replica=convert_admin.replica(facts.replica(scope.namespace)),
+            reembedding=None if self._reembed.running is None else convert_admin.reembed(self._reembed.running),
         )
 
     async def GetNamespaceSettings(
@@ -101,6 +110,16 @@ class AdminServicer:
         return ads.BackupResponse(
             bytes=made.bytes, backup_time=timestamp(made.backup_time_us), not_included=made.not_included
         )
+
+    async def Reembed(self, request: ads.ReembedRequest, call: Call) -> AsyncGenerator[ads.ReembedResponse, None]:
+        call.scope(request.scope)
+        if request.cancel:
+            if not await self._reembed.cancel():
+                raise WrongState("nothing is being re-embedded")
+            return
+        async with contextlib.aclosing(self._reembed.follow(request.embedding_model)) as progress:
+            async for run in progress:
+                yield convert_admin.reembed(run)
 
     async def ExportNamespace(
         self, request: ads.ExportNamespaceRequest, call: Call

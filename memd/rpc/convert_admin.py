@@ -36,6 +36,7 @@ from memd.ports import SummarizerCounts
 from memd.rpc import checks
 from memd.rpc.convert_common import TO_DURABILITY, TO_TIER, duration
 from memd.service.compression import CompressionCounts
+from memd.service.reembed import Reembed
 
 _BOUNDS: Mapping[str, int] = {
     "working_max_items": MAX_WORKING_ITEMS,
@@ -163,6 +164,12 @@ def replica(value: ReplicaStats | None) -> ads.ReplicaStats | None:
     if value is None:
         return None
     return ads.ReplicaStats(seq=value.seq, staleness=duration(value.staleness_us), reachable=value.reachable)
+
+
+def reembed(value: Reembed) -> ads.ReembedResponse:
+    return ads.ReembedResponse(
+        done=value.done, total=value.total, phase=value.phase.value, embedding_model=value.model.model_id
+    )
 
 
 def namespace_stats(value: NamespaceStats) -> ads.NamespaceStats:

@@ -63,4 +63,6 @@ def _arguments(method: str, request: Message, scope: Scope) -> bytes:
 
 
 def _bad() -> InvalidArgument:
-    return InvalidArgument("not a page token of this call with these arguments", field="page_token")
+    return InvalidArgument(
+        "not a page token of this call with these arguments: begin again with the first page", field="page_token"
+    )

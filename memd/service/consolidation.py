@@ -3,6 +3,10 @@
 Each step: fence, then the Forgets that are on their way, then the episodes, then Remember under that fence, then the mark.
 So nothing that was forgotten is made again: a Forget before the fence is pending or has taken the episodes, one after it
 refuses the Remember. What a crash cuts off is done again and comes to the same ids.
+
+In a fleet a namespace's job is one daemon's at a time, by a lease. One that was paused for longer than that does no harm:
+a digest says up to which position it tells the session and replaces only the version it was made from, an event's memory is
+stored only where there is none, a mark moves only from where it was read.
 """
 
 from __future__ import annotations
@@ -14,14 +18,22 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
 from memd.domain import ids
-from memd.domain.errors import Forgotten, InvalidArgument, LimitExceeded, MemdError, ModelUnavailable, Unavailable
+from memd.domain.errors import (
+    Forgotten,
+    InvalidArgument,
+    LimitExceeded,
+    MemdError,
+    ModelUnavailable,
+    Unavailable,
+    VersionConflict,
+)
 from memd.domain.filters import And, Compare, Filter, Not
 from memd.domain.model import Event, Memory, Scope, SourceKind
+from memd.domain.relations import compared
 from memd.domain.visibility import visible
 from memd.limits import (
     CONSOLIDATE_DRAIN_STEPS,
     CONSOLIDATE_EVENTS,
-    CONSOLIDATE_LEASE_US,
     CONSOLIDATE_SESSIONS,
     DIGEST_EVENTS,
     DIGEST_IDLE_US,
@@ -34,26 +46,31 @@ from memd.limits import (
 from memd.ports import (
     Clock,
     Embedder,
+    EventRevision,
     Leases,
+    Mark,
+    MarkedPage,
     MarkedSession,
     MemoryStore,
     NamespaceIndex,
     PendingForget,
     SearchOptions,
     SessionMarks,
+    SessionStore,
     Summarizer,
     SummaryRequest,
 )
+from memd.service.leases import HeldLeases
 from memd.service.remember import Draft, RememberService
 
 logger = logging.getLogger(__name__)
 
 WRITER = "memd"
+THROUGH = "through_position"
+"""In the metadata of a digest."""
 PROMOTED_IMPORTANCE = 0.7
 _MARKS = frozenset({"explicit_mark"})
 _PROMOTE, _DIGEST = "promote", "digest"
-_EVERYWHERE = ""
-"""Namespace of the leases: one job goes over all of them."""
 _EXPIRES_US = int(DIGEST_INTERVAL_S * 4 * SECOND_US)
 """A session that ends by itself within this time gets its digest before."""
 _TELLING = re.compile(r"\w*\d\w*")
@@ -74,17 +91,22 @@ class Consolidator:
         leases: Leases,
         clock: Clock,
         holder: str,
+        sessions: SessionStore | None = None,
+        settled: Callable[[Scope], bool] = lambda scope: True,
     ) -> None:
+        """``sessions``: where events are told whether they were new. ``settled``: whether all is known of a session's events
+        that makes some worth remembering."""
         self._marks = marks
         self._memories = memories
         self._remember = remember
         self._index = index
         self._embedder = embedder
         self._summarizer = summarizer
-        self._leases = leases
         self._clock = clock
-        self._holder = holder
-        self._after = {_PROMOTE: 0, _DIGEST: 0}
+        self._sessions = sessions
+        self._settled = settled
+        self._leases = HeldLeases(leases, clock, holder)
+        self._after = {_PROMOTE: "", _DIGEST: ""}
         self._turns = {_PROMOTE: asyncio.Lock(), _DIGEST: asyncio.Lock()}
         """Of one job a step at a time: the drain comes beside the regular ones."""
 
@@ -96,7 +118,7 @@ class Consolidator:
         """Sessions that went on, rested, ended or expire get their digest."""
         return await self._round(_DIGEST, await self.due(_DIGEST))
 
-    async def due(self, job: str) -> tuple[MarkedSession, ...]:
+    async def due(self, job: str) -> MarkedPage:
         """Whose turn it is in the next step of "promote" or "digest"."""
         if job == _PROMOTE:
             return await self._marks.unpromoted(CONSOLIDATE_SESSIONS, self._after[_PROMOTE])
@@ -111,23 +133,27 @@ class Consolidator:
     async def drain_expired(self) -> int:
         """Promote and digest what has expired until nothing more can be done, in CONSOLIDATE_DRAIN_STEPS steps at most; how
         many sessions were gone on in. Run it before a sweep: expired sessions may have come of time in which nothing ran."""
-        after = total = 0
+        after, total = "", 0
         for _ in range(CONSOLIDATE_DRAIN_STEPS):
             page = await self._marks.expired(CONSOLIDATE_SESSIONS, after)
-            done = await self._turn(_PROMOTE, [one for one in page if one.promoted < one.last_position])
-            done += await self._turn(_DIGEST, [one for one in page if one.digested < one.last_position])
+            done = await self._turn(_PROMOTE, [one for one in page.sessions if one.promoted < one.last_position])
+            done += await self._turn(_DIGEST, [one for one in page.sessions if one.digested < one.last_position])
             total += done
-            if not done and len(page) < CONSOLIDATE_SESSIONS:
+            if not done and not page.after:
                 break
             if not done:
-                after = page[-1].key
+                after = page.after
         return total
 
-    async def _round(self, job: str, sessions: Sequence[MarkedSession]) -> int:
-        """One step of each session, in the order of their keys, going round. After an error of the program the next round
+    async def close(self) -> None:
+        """Give the leases back, so that the next daemon need not wait for their end."""
+        await self._leases.release()
+
+    async def _round(self, job: str, page: MarkedPage) -> int:
+        """One step of each session of the page, in its order, going round. After an error of the program the next round
         begins behind the session that had it."""
-        done = await self._turn(job, sessions)
-        self._after[job] = sessions[-1].key if len(sessions) == CONSOLIDATE_SESSIONS else 0
+        done = await self._turn(job, page.sessions)
+        self._after[job] = page.after
         return done
 
     async def _turn(self, job: str, sessions: Sequence[MarkedSession]) -> int:
@@ -135,38 +161,42 @@ class Consolidator:
         if not sessions:
             return 0
         async with self._turns[job]:
-            if await self._leases.claim(_EVERYWHERE, job, self._holder, CONSOLIDATE_LEASE_US) is None:
-                return 0
-            done: list[tuple[int, int]] = []
+            done: list[Mark] = []
             try:
                 await self._steps(job, sessions, done)
             finally:
-                await self._mark(job, done)
-        return len(done)
+                marked = await self._mark(job, done)
+        return marked
 
-    async def _steps(self, job: str, sessions: Sequence[MarkedSession], done: list[tuple[int, int]]) -> None:
+    async def _steps(self, job: str, sessions: Sequence[MarkedSession], done: list[Mark]) -> None:
         step = self._promote if job == _PROMOTE else self._digest
         for session in sessions:
+            if not await self._leases.held(session.scope.namespace, job):
+                continue  # another daemon is at it
             self._after[job] = session.key  # by a drain too: those before it come a round later
             reached = await self._attempt(job, step, session)
             if reached is not None:
-                done.append((session.key, reached))
+                done.append(Mark(session, reached))
 
-    async def _mark(self, job: str, done: Sequence[tuple[int, int]]) -> None:
-        if done and job == _PROMOTE:
-            await self._marks.mark(promoted=done)
-        elif done:
-            await self._marks.mark(digested=done)
+    async def _mark(self, job: str, done: Sequence[Mark]) -> int:
+        if not done:
+            return 0
+        if job == _PROMOTE:
+            return await self._marks.mark(promoted=done)
+        return await self._marks.mark(digested=done)
 
     async def _attempt(self, job: str, step: _Step, session: MarkedSession) -> int | None:
         """The position it came to; None when it has to be tried again. Unavailable when the store is."""
+        if job == _PROMOTE and not self._settled(session.scope):
+            return None
+        await self._memories.ready(session.scope.namespace)
         fence = await self._memories.fence(session.scope.namespace)
         if any(_covers(pending, session.scope) for pending in await self._memories.pending_forgets()):
             return None
         try:
             return await step(session, fence)
-        except (Forgotten, LimitExceeded, ModelUnavailable):
-            return None  # forgotten meanwhile, the namespace or the queue is full, no model: it stays unmarked
+        except (Forgotten, LimitExceeded, ModelUnavailable, VersionConflict):
+            return None  # forgotten meanwhile, all is full, no model, another daemon was first: it stays unmarked
         except Unavailable:
             raise  # it would be the same for all of them
         except MemdError as exc:
@@ -175,18 +205,22 @@ class Consolidator:
 
     async def _promote(self, session: MarkedSession, fence: int) -> int:
         events = await self._marks.since(session, session.promoted, CONSOLIDATE_EVENTS)
-        for event in events:
-            if worth_remembering(event):
-                await self._remember_event(session, event, fence)
+        worth = [event for event in events if worth_remembering(event)]
+        revisions = [EventRevision(event, await self._remember_event(session, event, fence)) for event in worth]
+        revisions = [revision for revision in revisions if revision.was != revision.becomes]
+        if revisions and self._sessions is not None:
+            await self._sessions.revise(session.scope, revisions)
         return _reached(session, events)
 
-    async def _remember_event(self, session: MarkedSession, event: Event, fence: int) -> None:
+    async def _remember_event(self, session: MarkedSession, event: Event, fence: int) -> Event:
+        """The event with its novelty, as far as it was compared."""
         memory_id = ids.promoted_id(session.scope, session.create_time, event.event_id)
         if await asyncio.to_thread(self._memories.fetch, session.scope.namespace, [memory_id]):
-            return  # done before a crash, and perhaps corrected by the user since
-        known = await self._known(session.scope, event)
+            return event  # done before a crash, and perhaps corrected by the user since
+        relevance, known = await self._known(session.scope, event)
+        event = compared(event, relevance)
         if known is not None and known.content == event.content:
-            return
+            return event
         memory = Memory(
             memory_id=memory_id,
             scope=session.scope,
@@ -199,16 +233,21 @@ class Consolidator:
             event_ids=(event.event_id,),
         )
         try:
-            await self._store(session.scope, memory, fence)
+            await self._store(session.scope, memory, 0, fence)
         except InvalidArgument:
-            return  # more text than a memory may have: it is told by the digest
+            pass  # more text than a memory may have: it is told by the digest
+        except VersionConflict:
+            pass  # another daemon was first
+        return event
 
-    async def _store(self, scope: Scope, memory: Memory, fence: int) -> None:
-        private = bool(scope.agent_id)
-        await self._remember.remember(scope, [Draft(memory)], agent_private=private, writer=WRITER, fence=fence)
+    async def _store(self, scope: Scope, memory: Memory, version: int, fence: int) -> None:
+        """In the place of ``version``; 0 is none."""
+        draft = Draft(memory, expected_version=version)
+        await self._remember.remember(scope, [draft], agent_private=bool(scope.agent_id), writer=WRITER, fence=fence)
 
-    async def _known(self, scope: Scope, event: Event) -> Memory | None:
-        """The valid memory of the same owner that says nearly the same, with the same numbers in it."""
+    async def _known(self, scope: Scope, event: Event) -> tuple[float, Memory | None]:
+        """How near the nearest is of what the user knows now (-1: nothing), and the valid memory of the same owner that says
+        nearly the same, with the same numbers in it."""
         now_us = self._clock.now_us()
         where: Filter = And((visible(scope, at_us=now_us, now_us=now_us), Not(Compare("eq", "source", "digest"))))
         options = SearchOptions(limit=1)
@@ -219,21 +258,29 @@ class Consolidator:
         )
         near = [hit.entry_id for hit in answer.hits if hit.relevance >= NEAR_DUPLICATE_COSINE]
         found = await asyncio.to_thread(self._memories.fetch, scope.namespace, near) if near else []
-        return next((memory for memory in found if restates(event.content, memory, scope)), None)
+        nearest = max((hit.relevance for hit in answer.hits), default=-1.0)
+        return nearest, next((memory for memory in found if restates(event.content, memory, scope)), None)
 
     async def _digest(self, session: MarkedSession, fence: int) -> int:
-        events = await self._marks.since(session, session.digested, CONSOLIDATE_EVENTS)
+        earlier = await self._earlier(session)
+        told_through = max(session.digested, _through(earlier)) if earlier else session.digested
+        events = await self._marks.since(session, told_through, CONSOLIDATE_EVENTS)
+        reached = _reached(session, events)
         told = tuple(event for event in events if not event.ephemeral)
-        memory_id = ids.digest_id(session.scope, session.create_time)
-        stored = await asyncio.to_thread(self._memories.fetch, session.scope.namespace, [memory_id])
-        earlier = stored[0] if stored else None
         if told:
             request = SummaryRequest(told, DIGEST_TOKENS, earlier.content if earlier else "")
             summary = await self._summarizer.summarize(request)
             if summary.text:
                 links = (*(earlier.event_ids if earlier else ()), *(event.event_id for event in told))
-                await self._store(session.scope, _digest_of(session, memory_id, summary.text, links, told), fence)
-        return _reached(session, events)
+                digest = _digest_of(session, summary.text, links, told, reached)
+                await self._store(session.scope, digest, earlier.version if earlier else 0, fence)
+        return reached
+
+    async def _earlier(self, session: MarkedSession) -> Memory | None:
+        """The digest that there is."""
+        memory_id = ids.digest_id(session.scope, session.create_time)
+        stored = await asyncio.to_thread(self._memories.fetch, session.scope.namespace, [memory_id])
+        return stored[0] if stored else None
 
 
 def worth_remembering(event: Event) -> bool:
@@ -249,17 +296,23 @@ def restates(content: str, memory: Memory, scope: Scope) -> bool:
     return same_owner and not memory.pinned and _TELLING.findall(content) == _TELLING.findall(memory.content)
 
 
-def _digest_of(
-    session: MarkedSession, memory_id: str, text: str, links: Sequence[str], told: Sequence[Event]
-) -> Memory:
+def _digest_of(session: MarkedSession, text: str, links: Sequence[str], told: Sequence[Event], reached: int) -> Memory:
+    """It says where it ends: the next one goes on there, whatever the marks say."""
     return Memory(
-        memory_id=memory_id,
+        memory_id=ids.digest_id(session.scope, session.create_time),
         scope=session.scope,
         content=text,
         source=SourceKind.DIGEST,
         event_time=told[-1].event_time,
+        metadata={THROUGH: reached},
         event_ids=tuple(dict.fromkeys(links))[-MAX_LINKS:],
     )
+
+
+def _through(digest: Memory) -> int:
+    """Up to which position the digest tells its session; 0 where somebody took that away."""
+    position = digest.metadata.get(THROUGH)
+    return int(position) if isinstance(position, int | float) else 0
 
 
 def _reached(session: MarkedSession, events: Sequence[Event]) -> int:

@@ -48,19 +48,19 @@ class LifecycleService:
     """One bounded step of a job, now, beside the regular ones. Jobs go over all namespaces."""
 
     def __init__(self, sweeper: ExpirySweeper, consolidator: Consolidator | None) -> None:
-        """``consolidator`` None: sessions are on a server, and what they leave behind is not made here."""
+        """``consolidator`` None: consolidation is switched off."""
         self._sweeper = sweeper
         self._consolidator = consolidator
 
     async def run(self, job: str, *, dry_run: bool) -> Ran:
         """A step of ``job``, of all there are when "". InvalidArgument for another name and for a dry run of the sweep,
-        WrongState for a job that is not run on these stores."""
+        WrongState for a job that is switched off."""
         if job not in ("", *JOBS):
             raise InvalidArgument(f"job must be one of {', '.join(JOBS)}, or empty for all", field="job")
         if dry_run and job in ("", "sweep"):
             raise InvalidArgument("only promote and digest have a dry run: name one of them", field="dry_run")
         if self._consolidator is None and job in ("promote", "digest"):
-            raise WrongState(f"{job} is run on embedded storage alone")
+            raise WrongState(f"{job} is switched off (consolidation.enabled)")
         ran = [await self._run(name, dry_run) for name in ([job] if job else JOBS)]
         return Ran(sum(one.examined for one in ran), sum(one.changed for one in ran))
 
@@ -70,7 +70,7 @@ class LifecycleService:
             return Ran(went, went)
         if self._consolidator is None:
             return Ran(0, 0)
-        due = len(await self._consolidator.due(job))
+        due = len((await self._consolidator.due(job)).sessions)
         if dry_run:
             return Ran(due, 0)
         step = self._consolidator.promote_once if job == "promote" else self._consolidator.digest_once

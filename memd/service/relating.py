@@ -27,6 +27,9 @@ from memd.limits import (
 )
 from memd.ports import EventRevision, SessionPolicy, SessionStore, TokenCounter
 
+_ATTEMPTS = 3
+"""To revise what others revise as well."""
+
 
 @dataclass(slots=True)
 class _Known:
@@ -87,11 +90,12 @@ class EventRelations:
         self._known.setdefault(scope, seen).looked = seen.looked  # if more came meanwhile, that is another look
 
     async def _look(self, scope: Scope, policy: SessionPolicy, since: int) -> _Known:
-        page = await self._sessions.episodes(scope, policy, kinds=frozenset(), size=RELATE_EVENTS, cursor="")
-        events = page.items[::-1]
-        revisions = await asyncio.to_thread(self._revisions, events, since)
-        if revisions:
-            await self._sessions.revise(scope, revisions)
+        for _ in range(_ATTEMPTS):
+            page = await self._sessions.episodes(scope, policy, kinds=frozenset(), size=RELATE_EVENTS, cursor="")
+            events = page.items[::-1]
+            revisions = await asyncio.to_thread(self._revisions, events, since)
+            if not revisions or await self._sessions.revise(scope, revisions) == len(revisions):
+                break  # else somebody else revised one of them, or the session is gone
         return _known(events, revisions)
 
     def _revisions(self, events: Sequence[Event], since: int) -> list[EventRevision]:

@@ -40,10 +40,11 @@ _RESTORED = (
 @dataclass(frozen=True, slots=True)
 class Draft:
     """``memory`` as the caller wrote it: its id may be "", of its scope the session counts (provenance). ``ttl_us`` from
-    now; None is the tier's ttl."""
+    now; None is the tier's ttl. ``expected_version``: as of NewMemory."""
 
     memory: Memory
     ttl_us: int | None = None
+    expected_version: int | None = None
 
 
 class RememberService:
@@ -82,7 +83,10 @@ class RememberService:
         texts = [spoken(memory.speaker, memory.content) for memory in memories]
         fields = [f"memories[{index}].content" for index in range(len(memories))]
         embeddings = await embedded(self._embedder, texts, fields)
-        new = [NewMemory(memory, windows) for memory, windows in zip(memories, embeddings, strict=True)]
+        new = [
+            NewMemory(memory, windows, draft.expected_version)
+            for memory, windows, draft in zip(memories, embeddings, drafts, strict=True)
+        ]
         async with self._admitted(scope.namespace, memories):
             return await self._memories.remember(scope.namespace, new, fence=fence, writer=writer, request=request)
 

@@ -3,64 +3,80 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+import math
+from array import array
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 
 from memd.domain import portable
 from memd.domain.errors import AlreadyExists, InvalidArgument, LimitExceeded, SchemaTooNew, WrongState
-from memd.domain.model import Memory, NamespaceSettings, TierName
-from memd.domain.portable import End, Header, Line, MemoryLine, PortableMemory, RevisionLine, TakenIn
+from memd.domain.model import NamespaceSettings, TierName
+from memd.domain.portable import End, Exported, Header, PortableMemory, TakenIn
+from memd.domain.portable_procedures import PortableProcedure
 from memd.domain.spoken import spoken
-from memd.limits import EXPORT_CHUNK_BYTES, IMPORT_BATCH
-from memd.ports import Embedder, MemoryStore, SettingsStore, Snapshot, Transfers
+from memd.limits import EXPORT_CHUNK_BYTES, MAX_EXPORT_S
+from memd.ports import Clock, Embedder, MemoryStore, ProcedureStore, SettingsStore, Transfers
 from memd.service.admin import check_settings
+from memd.service.importing import Batch, Importing
 from memd.service.policy import PolicySource
 
-_ON_SERVERS = "the rows are on Postgres: export and import are served on embedded storage only"
+_UNIT_TOLERANCE = 1e-2
+"""Of an embedding's length: float16 rounds each number to 11 bits."""
 
 
 class TransferService:
+    """``no_pgvector``: why no namespace can be searched by pgvector; "" where one can. ``max_s``: of one export."""
+
     def __init__(
         self,
-        transfers: Transfers | None,
+        transfers: Transfers,
         memories: MemoryStore,
+        procedures: ProcedureStore,
         counts: SettingsStore,
         embedder: Embedder,
         settings: PolicySource,
+        clock: Clock,
+        *,
+        no_pgvector: str = "",
+        max_s: float = MAX_EXPORT_S,
     ) -> None:
-        """``transfers`` None: the rows are on a server."""
         self._transfers = transfers
         self._memories = memories
+        self._procedures = procedures
         self._counts = counts
         self._embedder = embedder
         self._settings = settings
+        self._clock = clock
+        self._no_pgvector = no_pgvector
+        self._max_s = max_s
 
     async def export(self, namespace: str) -> AsyncGenerator[bytes, None]:
-        """The lines of ``domain.portable``, in chunks of some EXPORT_CHUNK_BYTES; one snapshot."""
-        if self._transfers is None:
-            raise WrongState(_ON_SERVERS)
-        header, settings, memories = await self._transfers.export(namespace)
-        chunks = _chunks(_lines(header, settings, memories))
-        step: asyncio.Future[bytes | None] | None = None
-        try:
-            while True:
-                step = asyncio.ensure_future(asyncio.to_thread(next, chunks, None))
-                chunk = await asyncio.shield(step)
-                if chunk is None:
-                    return
-                yield chunk
-        finally:
-            if step is not None:
-                await asyncio.wait([step])  # the thread may still be reading
-            await asyncio.to_thread(memories.close)
+        """The lines of ``domain.portable``, in chunks of EXPORT_CHUNK_BYTES; one snapshot. LimitExceeded for a reader that is
+        not done within ``max_s``."""
+        end_s = self._clock.monotonic_s() + self._max_s
+        seen = End()
+        rest = bytearray()
+        async with aclosing(self._transfers.export(namespace)) as batches:
+            async for batch in batches:
+                if self._clock.monotonic_s() > end_s:
+                    raise _took_too_long(self._max_s)
+                lines, counts = await asyncio.to_thread(_rendered, batch)
+                rest += lines
+                seen += counts
+                for chunk in _whole_chunks(rest):
+                    yield chunk
+        yield bytes(rest) + b"".join(portable.lines_of(seen))
 
     async def import_(self, namespace: str, chunks: AsyncIterator[bytes], *, into: str, writer: str) -> TakenIn:
-        """What became of the memories of an export. InvalidArgument with the line for a file that is not one, or was cut,
+        """What became of what an export holds. InvalidArgument with the line for a file that is not one, or was cut,
         WrongState for one of another namespace unless ``into`` names this one, AlreadyExists for conflicts, at the end.
         What came before an error stays, and the error says how much that is."""
-        if self._transfers is None:
-            raise WrongState(_ON_SERVERS)
-        run = _Import(self._transfers, self, namespace, into, writer)
+
+        async def take_in(batch: Batch, header: Header) -> TakenIn:
+            return await self._take_in(namespace, batch, header, writer)
+
+        run = Importing(take_in, namespace, into)
         lines = portable.Lines()
         try:
             async for chunk in chunks:
@@ -79,129 +95,94 @@ class TransferService:
             )
         return run.taken
 
-    async def embedded(self, memories: Sequence[PortableMemory], made_by: str) -> list[PortableMemory]:
+    async def _take_in(self, namespace: str, batch: Batch, header: Header, writer: str) -> TakenIn:
+        match batch:
+            case NamespaceSettings():
+                return (await self._transfers.take_in_settings(namespace, self._usable(batch), writer=writer)).value
+            case PortableProcedure():
+                await self._admit(namespace, TierName.PROCEDURAL, [batch.procedure_id])
+                ready = await self._embedded_versions(batch, header.model)
+                written = await self._transfers.take_in_procedure(
+                    namespace, ready, exported_us=header.time_us, writer=writer
+                )
+                return written.value
+        await self._admit(namespace, TierName.SEMANTIC, [one.memory.memory_id for one in batch])
+        memories = await self._embedded(batch, header.model)
+        return (await self._transfers.take_in(namespace, memories, exported_us=header.time_us, writer=writer)).value
+
+    def _usable(self, settings: NamespaceSettings) -> NamespaceSettings:
+        """Without the search that cannot be had here."""
+        check_settings(settings)
+        return replace(settings, index=None) if settings.index == "pgvector" and self._no_pgvector else settings
+
+    async def _embedded(self, memories: Sequence[PortableMemory], made_by: str) -> Sequence[PortableMemory]:
         """With embeddings of this daemon's model: their own where they were made by it."""
-        model = self._embedder.model
-        if model is not None and portable.model_name(model) == made_by:
-            return list(memories)
+        if self._made_here(made_by):
+            self._check(window for one in memories for window in one.embeddings)
+            return memories
         texts = [spoken(one.memory.speaker, one.memory.content) for one in memories]
         windows = await self._embedder.memories(texts)
         return [replace(one, embeddings=made) for one, made in zip(memories, windows, strict=True)]
 
-    async def admit(self, namespace: str, memories: Sequence[Memory]) -> None:
+    async def _embedded_versions(self, one: PortableProcedure, made_by: str) -> PortableProcedure:
+        """The same, for the triggers of a procedure."""
+        if self._made_here(made_by):
+            self._check(window for each in one.versions for window in each.embeddings)
+            return one
+        texts = [each.trigger or one.key for each in one.versions]
+        different = list(dict.fromkeys(texts))
+        known = dict(zip(different, await self._embedder.memories(different), strict=True))
+        versions = (replace(each, embeddings=known[text]) for each, text in zip(one.versions, texts, strict=True))
+        return replace(one, versions=tuple(versions))
+
+    def _made_here(self, made_by: str) -> bool:
+        model = self._embedder.model
+        return model is not None and portable.model_name(model) == made_by
+
+    def _check(self, embeddings: Iterable[bytes]) -> None:
+        """One that is longer than the others would come first whatever is asked."""
+        model = self._embedder.model
+        for one in embeddings:
+            numbers = array("f", one)
+            if model is not None and len(numbers) != model.dimensions:
+                raise InvalidArgument(f"an embedding must have {model.dimensions} dimensions")
+            if not abs(math.hypot(*numbers) - 1.0) <= _UNIT_TOLERANCE:
+                raise InvalidArgument("an embedding must have the length 1")
+
+    async def _admit(self, namespace: str, tier: TierName, ids: Sequence[str]) -> None:
         """LimitExceeded where the tier has no room for those that are not here yet."""
-        most = self._settings.tier(TierName.SEMANTIC).max_items
+        most = self._settings.tier(tier).max_items
         if not most:
             return
-        asked = [memory.memory_id for memory in memories]
-        stored = await asyncio.to_thread(self._memories.fetch, namespace, asked)
-        if (await self._counts.counts(namespace))["memories"] + len(memories) - len(stored) > most:
-            raise LimitExceeded(f"the namespace would hold more than {most:,} memories (tiers.semantic.max_items)")
-
-
-class _Import:
-    """One import: its lines in order, whole memories gathered into batches."""
-
-    def __init__(self, transfers: Transfers, service: TransferService, namespace: str, into: str, writer: str) -> None:
-        self._transfers = transfers
-        self._service = service
-        self._namespace = namespace
-        self._into = into
-        self._writer = writer
-        self._header: Header | None = None
-        self._open: MemoryLine | None = None
-        self._revisions: list[Memory] = []
-        self._batch: list[PortableMemory] = []
-        self._seen = End(0, 0)
-        self.taken = TakenIn()
-        self.ended = False
-
-    async def take(self, line: Line) -> None:
-        if self.ended:
-            raise InvalidArgument("there is something after the end line")
-        if self._header is None:
-            self._begin(line)
-            return
-        if self._open is not None and not isinstance(line, RevisionLine):
-            raise InvalidArgument("the memory before it has fewer revisions than it says")
-        match line:
-            case MemoryLine():
-                self._open = line
-                self._seen = End(self._seen.memories + 1, self._seen.revisions)
-                await self._whole()
-            case RevisionLine(memory):
-                self._revision(memory)
-                await self._whole()
-            case NamespaceSettings():
-                check_settings(line)
-                self.taken += await self._transfers.take_in_settings(self._namespace, line, writer=self._writer)
-            case End():
-                await self._flush()
-                if line != self._seen:
-                    raise InvalidArgument(f"the file lacks lines: it says {line.memories:,} memories")
-                self.ended = True
-            case Header():
-                raise InvalidArgument("a second header")
-
-    def _begin(self, line: Line) -> None:
-        if not isinstance(line, Header):
-            raise InvalidArgument("an export begins with its header")
-        if self._into and self._into != self._namespace:
-            raise InvalidArgument("into must name the namespace of the call", field="into")
-        if line.namespace != self._namespace and not self._into:
-            raise WrongState("the file is of another namespace; name the one it is to go into with --into")
-        self._header = line
-
-    def _revision(self, memory: Memory) -> None:
-        if self._open is None or memory.memory_id != self._open.memory.memory_id:
-            raise InvalidArgument("a revision without its memory")
-        newest = self._revisions[-1].version if self._revisions else 0
-        if not newest < memory.version < self._open.memory.version:
-            raise InvalidArgument("revisions must come oldest first, and before their memory's version")
-        self._revisions.append(memory)
-        self._seen = End(self._seen.memories, self._seen.revisions + 1)
-
-    async def _whole(self) -> None:
-        """Put the open memory into the batch once all its revisions are there."""
-        if self._open is None or len(self._revisions) < self._open.revisions:
-            return
-        self._batch.append(PortableMemory(self._open.memory, self._open.embeddings, tuple(self._revisions)))
-        self._open, self._revisions = None, []
-        if len(self._batch) == IMPORT_BATCH:
-            await self._flush()
-
-    async def _flush(self) -> None:
-        batch, self._batch = self._batch, []
-        if not batch or self._header is None:
-            return
-        await self._service.admit(self._namespace, [one.memory for one in batch])
-        ready = await self._service.embedded(batch, self._header.model)
-        self.taken += await self._transfers.take_in(
-            self._namespace, ready, exported_us=self._header.time_us, writer=self._writer
+        await self._memories.ready(namespace)
+        semantic = tier is TierName.SEMANTIC
+        fetch: Callable[[str, Sequence[str]], Sequence[object]] = (
+            self._memories.fetch if semantic else self._procedures.fetch
         )
+        here = len(await asyncio.to_thread(fetch, namespace, ids))
+        kind = "memories" if semantic else "procedures"
+        if (await self._counts.counts(namespace))[kind] + len(ids) - here > most:
+            raise LimitExceeded(f"the namespace would hold more than {most:,} {kind} (tiers.{tier.value}.max_items)")
 
 
 def _so_far(taken: TakenIn) -> str:
     return f"imported {taken.imported:,}, skipped {taken.skipped:,}, forgotten {taken.forgotten:,}"
 
 
-def _lines(header: Header, settings: NamespaceSettings, memories: Snapshot) -> Iterator[bytes]:
-    yield portable.header_line(header)
-    if settings.version:
-        yield portable.settings_line(settings)
-    count = revisions = 0
-    for one in memories:
-        yield from portable.memory_lines(one)
-        count += 1
-        revisions += len(one.revisions)
-    yield portable.end_line(End(count, revisions))
+def _rendered(batch: Sequence[Exported]) -> tuple[bytes, End]:
+    lines = b"".join(line for one in batch for line in portable.lines_of(one))
+    return lines, sum(map(portable.counted, batch), End())
 
 
-def _chunks(lines: Iterator[bytes]) -> Iterator[bytes]:
-    chunk = bytearray()
-    for line in lines:
-        chunk += line
-        if len(chunk) >= EXPORT_CHUNK_BYTES:
-            yield bytes(chunk)
-            chunk.clear()
-    yield bytes(chunk)
+def _whole_chunks(rest: bytearray) -> Iterator[bytes]:
+    """Taken from the front of ``rest``."""
+    while len(rest) >= EXPORT_CHUNK_BYTES:
+        yield bytes(rest[:EXPORT_CHUNK_BYTES])
+        del rest[:EXPORT_CHUNK_BYTES]
+
+
+def _took_too_long(max_s: float) -> LimitExceeded:
+    return LimitExceeded(
+        f"the export was ended: it was not read within {max_s:,.0f} s, and the store cannot give back space while it holds"
+        " its snapshot; begin it anew with a faster reader"
+    )

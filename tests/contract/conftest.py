@@ -12,23 +12,28 @@ from pathlib import Path
 import pytest
 
 from memd.adapters.postgres import PostgresSettings, PostgresStores
-from memd.adapters.redis import RedisCheckpoints, RedisLink, RedisSessions, RedisSettings
+from memd.adapters.redis import RedisCheckpoints, RedisLink, RedisSessionMarks, RedisSessions, RedisSettings
+from memd.adapters.replica import ReplicatedTransfers
 from memd.adapters.rows.memory import index_row
 from memd.adapters.rows.procedure import procedure_index_row
 from memd.adapters.sqlite import SqliteStores
 from memd.domain.model import Durability, Memory, Procedure
 from memd.limits import REPLICA_WAIT_S
 from memd.ports import (
+    ChangeLog,
     IndexChange,
     IndexRow,
     IndexSource,
     MemoryTruth,
     ProcedureTruth,
     ReplicaProcedure,
+    Retention,
+    SessionMarks,
     SessionStore,
     SettingsStore,
     StepLedger,
     TaskStore,
+    Transfers,
 )
 from tests.contract.builders import MODEL
 from tests.postgres.databases import borrow, give_back
@@ -62,11 +67,15 @@ class Stores(ABC):
     """What the contract is about: the ports, what is stored, and a restart."""
 
     sessions: SessionStore
+    marks: SessionMarks
     memories: MemoryTruth
     procedures: ProcedureTruth
     settings: SettingsStore
     tasks: TaskStore
     steps: StepLedger
+    retention: Retention
+    change_log: ChangeLog
+    transfers: Transfers
     step_modules: tuple[str, ...] = ("memd.adapters.sqlite.steps", "memd.adapters.postgres.steps")
     """Where the bound on steps is looked up."""
 
@@ -113,12 +122,16 @@ class Embedded(IndexedStores):
         stores = SqliteStores.open(self._data_dir, model=MODEL, clock=self.clock, sink=self.changes.extend)
         self._stores = stores
         self.sessions = stores.sessions
+        self.marks = stores.marks
         self.memories = stores.memories
         self.index = stores.memories
         self.procedures = stores.procedures
         self.settings = stores.settings
         self.tasks = stores.tasks
         self.steps = stores.steps
+        self.retention = stores.retention
+        self.change_log = stores.change_log
+        self.transfers = stores.transfers
 
     async def fetch(self, namespace: str, memory_ids: Sequence[str]) -> list[Memory]:
         return self._stores.memories.fetch(namespace, memory_ids)
@@ -151,11 +164,15 @@ class Served(Stores):
         self._stores = stores
         self.durability = stores.facts.durability
         self.sessions = stores.sessions
+        self.marks = stores.marks
         self.memories = stores.memories
         self.procedures = stores.procedures
         self.settings = stores.settings
         self.tasks = stores.tasks
         self.steps = stores.steps
+        self.retention = stores.retention
+        self.change_log = stores.change_log
+        self.transfers = stores.transfers
         return self
 
     async def fetch(self, namespace: str, memory_ids: Sequence[str]) -> list[Memory]:
@@ -207,8 +224,12 @@ class Replicated(IndexedStores):
         self.procedures = sidecar.procedures
         self.settings = sidecar.settings
         self.sessions = sidecar.postgres.sessions
+        self.marks = sidecar.postgres.marks
         self.tasks = sidecar.postgres.tasks
         self.steps = sidecar.postgres.steps
+        self.retention = sidecar.postgres.retention
+        self.change_log = sidecar.postgres.change_log
+        self.transfers = ReplicatedTransfers(sidecar.postgres.transfers, sidecar.follower)
         self.index = sidecar.local.memories
         return self
 
@@ -243,7 +264,8 @@ class WithRedis(Embedded):
     def _start(self) -> None:
         super()._start()
         self._link = RedisLink(self._redis, self.clock)
-        self.sessions = RedisSessions(self._link)
+        self.sessions = sessions = RedisSessions(self._link)
+        self.marks = RedisSessionMarks(sessions)
         self.tasks = RedisCheckpoints(self._link)
 
     async def reopen(self) -> None:

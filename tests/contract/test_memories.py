@@ -34,6 +34,16 @@ async def remember(stores: Stores, *drafts: NewMemory, request_id: str = "", bod
     return await stores.memories.remember("n", drafts, fence=fence, writer="w", request=key)
 
 
+async def listed(stores: Stores, size: int) -> list[str]:
+    """The ids of all pages."""
+    got = await page(stores, size=size)
+    seen = [memory.memory_id for memory in got.items]
+    while got.next_cursor:
+        got = await page(stores, size=size, cursor=got.next_cursor)
+        seen += [memory.memory_id for memory in got.items]
+    return seen
+
+
 async def update(stores: Stores, memory_id: str, change: MemoryChange, **options: object) -> Written[Memory]:
     given: dict[str, object] = {"visible": EVERYTHING, "expected_version": 0, "request": None, **options}
     visible = given.pop("visible")
@@ -341,14 +351,7 @@ class TestReads:
 
     async def test_memories_of_one_call_page_without_loss(self, stores: Stores) -> None:
         await remember(stores, *(draft(f"m{i}") for i in range(7)))
-        seen, cursor = [], ""
-        while True:
-            got = await page(stores, size=3, cursor=cursor)
-            seen += [memory.memory_id for memory in got.items]
-            cursor = got.next_cursor
-            if not cursor:
-                break
-        assert sorted(seen) == [f"m{i}" for i in range(7)]
+        assert sorted(await listed(stores, 3)) == [f"m{i}" for i in range(7)]
 
     @pytest.mark.parametrize(
         ("where", "expected"),
@@ -373,9 +376,18 @@ class TestReads:
         )
         assert {memory.memory_id for memory in (await page(stores, where)).items} == expected
 
-    @pytest.mark.parametrize("cursor", ["x", '["a","b"]', "[1]"])
+    async def test_pages_are_in_an_order_that_every_copy_of_the_rows_has(self, stores: Stores) -> None:
+        """Not in that of row numbers, which are each copy's own."""
+        given = ["b", "\U0001f600", "a", "\uffff", "B"]
+        await remember(stores, *map(draft, given))
+        await remember(stores, draft("0"))
+        for size in (1, 2, 9):
+            assert await listed(stores, size) == ["0", *sorted(given, key=str.encode, reverse=True)]
+
+    @pytest.mark.parametrize("cursor", ["x", '["a","b"]', "[1]", "[1,2]"])
     async def test_a_foreign_page_token_is_refused(self, stores: Stores, cursor: str) -> None:
-        with pytest.raises(InvalidArgument):
+        """[1,2] is one of a memd that went by row numbers."""
+        with pytest.raises(InvalidArgument, match="first page"):
             await page(stores, cursor=cursor)
 
 

@@ -32,6 +32,7 @@ from memd.service.observe import ObserveService
 from memd.service.policy import PolicySource
 from memd.service.procedures import ProcedureService
 from memd.service.recall import RecallReply, RecallRequest, RecallService
+from memd.service.relating import EventRelations
 from memd.service.remember import RememberService
 from memd.service.sessions import SessionService
 from memd.tasks import survives
@@ -83,6 +84,7 @@ class House:
     admin: AdminService
     sweeper: ExpirySweeper
     consolidator: Consolidator
+    relations: EventRelations
 
     async def ask(self, query: str = "", scope: Scope = SCOPE, deadline_s: float = 10.0, **more: Any) -> RecallReply:
         return await self.recall.recall(RecallRequest(scope, query, **more), deadline_s)
@@ -143,9 +145,11 @@ def _house(data_dir: Path, clock: SettableClock, embedder: Embedder, defaults: D
     tiers = _tiers(defaults.tiers, stores, index, embedder, counter)
     remember = RememberService(stores.memories, embedder, stores.settings, policy, clock)
     summarizer = ExtractiveSummarizer(counter)
-    stores.sessions.consolidation_grace_us = CONSOLIDATE_GRACE_US
+    stores.marks.spare(CONSOLIDATE_GRACE_US)
+    relations = EventRelations(stores.sessions, counter)
+    told = stores.sessions, relations.settled
     consolidator = Consolidator(
-        stores.marks, stores.memories, remember, index, embedder, summarizer, stores.leases, clock, "test"
+        stores.marks, stores.memories, remember, index, embedder, summarizer, stores.leases, clock, "test", *told
     )
     drain = partial(survives, "consolidate expired", consolidator.drain_expired)
     return House(
@@ -156,7 +160,7 @@ def _house(data_dir: Path, clock: SettableClock, embedder: Embedder, defaults: D
         policy=policy,
         tiers=tiers,
         recall=RecallService(tiers, RustContextPacker(counter), policy, clock),
-        observe=ObserveService(stores.sessions, counter, policy, clock),
+        observe=ObserveService(stores.sessions, counter, policy, clock, relate=relations.observed),
         remember=remember,
         forget=ForgetService(stores.memories, stores.sessions, stores.tasks, stores.steps, stores.settings),
         sessions=SessionService(stores.sessions, policy),
@@ -165,6 +169,7 @@ def _house(data_dir: Path, clock: SettableClock, embedder: Embedder, defaults: D
         admin=AdminService(stores.memories, stores.settings, index, policy, stores.backups),
         sweeper=ExpirySweeper(stores.sessions, stores.memories, stores.tasks, stores.steps, drain),
         consolidator=consolidator,
+        relations=relations,
     )
 
 

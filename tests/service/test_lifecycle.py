@@ -38,6 +38,6 @@ async def test_what_cannot_be_run_says_so(house: House) -> None:
     for job in ("", "sweep"):
         with pytest.raises(InvalidArgument, match="dry run"):
             await jobs.run(job, dry_run=True)
-    with pytest.raises(WrongState, match="embedded"):
+    with pytest.raises(WrongState, match="switched off"):
         await jobs.run("digest", dry_run=False)
     assert (await jobs.run("", dry_run=False)).examined == 0

@@ -11,7 +11,7 @@ import pytest
 
 from memd.domain.model import EventKind, Outcome, OutcomeReport, Scope
 from memd.domain.visibility import EVERYTHING, forgettable, owned
-from memd.ports import ForgetPlan, MemoryChange
+from memd.ports import ForgetPlan, Mark, MemoryChange
 from tests.contract.builders import POLICY, SESSION, USER, draft, event, procedure, request, vector
 from tests.contract.conftest import ManualClock
 from tests.sqlite.conftest import Open
@@ -58,10 +58,10 @@ async def test_statements_use_indexes(
     await sessions.clear_working(SESSION, None)
     await sessions.end(SESSION, None)
     await sessions.count(USER, all_users=False)
-    (marked,) = await stores.marks.unpromoted(1)
+    (marked,) = (await stores.marks.unpromoted(1)).sessions
     await stores.marks.undigested(1, events=1, idle_us=1, expires_us=1)
     await stores.marks.since(marked, 0, 1)
-    await stores.marks.mark([(marked.key, 1)], [(marked.key, 1)])
+    await stores.marks.mark([Mark(marked, 1)], [Mark(marked, 1)])
     memories.digests(USER, 1)
     await stores.leases.release("n", "job", await stores.leases.claim("n", "job", "one", 1) or 0)
     fence = await memories.fence("n")

@@ -24,7 +24,7 @@ from memd_client.filters import Expr
 from memd_client.retry import pause_s
 from memd_client.step_flow import DEFAULT_LEASE, OnDoubt, StepOptions
 from memd_client.tasks import AsyncResumableTask
-from memd_client.types import Imported, Page, Position, Scope
+from memd_client.types import Imported, Page, Position, ReembedProgress, Scope
 from memd_client.watch import AsyncWatch
 
 P = ParamSpec("P")
@@ -129,15 +129,27 @@ class AsyncClient(ClientBase):
     health = _method(admin.health)
 
     async def export_namespace(self) -> AsyncIterator[bytes]:
-        """The memories of the namespace, all users', as the lines of a file, in chunks. Needs the admin right; embedded
-        storage only."""
+        """The memories and procedures of the namespace, all users', and its settings, as the lines of a file, in chunks.
+        Needs the admin right."""
         async for chunk in self._transport.replies(transfers.export(self._scope)):
             yield chunk
 
     async def import_namespace(self, chunks: Chunks, *, into: str = "") -> Imported:
         """Take the file of an export in. It may be sent again: what is there is skipped. ``into``: the name of this
-        namespace, to take in a file of another one. AlreadyExists at the end when other memories have ids of the file's."""
+        namespace, to take in a file of another one. AlreadyExists at the end when ids of the file's are others' here."""
         return await self._transport.upload(transfers.async_import_requests(self._scope, chunks, into))
+
+    async def reembed(self, model: str) -> AsyncIterator[ReembedProgress]:
+        """Change the whole store to another installed embedding model, named by its id or precision, while it serves. How
+        far it is, until it is over; it goes on when nobody listens, and calling again joins it. Needs the admin right;
+        embedded storage only."""
+        async for progress in self._transport.replies(admin.reembed(self._scope, model)):
+            yield progress
+
+    async def cancel_reembed(self) -> None:
+        """Leave everything as it was. WrongState when nothing is under way any more."""
+        async for _ in self._transport.replies(admin.reembed(self._scope, cancel=True)):
+            pass  # there is none
 
     async def close(self) -> None:
         """Close the connection, of all views."""

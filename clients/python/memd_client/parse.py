@@ -305,7 +305,13 @@ def stats(m: admin_pb.GetStatsResponse) -> t.Stats:
         tiers=tuple(map(_tier_settings, m.tiers)),
         ports=tuple(t.PortStats(one.port, one.store, words.DURABILITY.word(one.durability)) for one in m.ports),
         replica=_replica(m.replica) if m.HasField("replica") else None,
+        reembedding=reembedding(m.reembedding) if m.HasField("reembedding") else None,
     )
+
+
+def reembedding(m: admin_pb.ReembedResponse) -> t.ReembedProgress:
+    """One message of Reembed."""
+    return t.ReembedProgress(m.embedding_model, m.phase, m.done, m.total)
 
 
 def _replica(m: admin_pb.ReplicaStats) -> t.ReplicaStats:

@@ -467,6 +467,8 @@ class Stats:
     ports: tuple[PortStats, ...] = ()
     replica: ReplicaStats | None = None
     """None where the daemon itself holds the truth."""
+    reembedding: ReembedProgress | None = None
+    """None when the store is not on its way to another model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -490,8 +492,8 @@ class NamespaceSettings:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What became of the memories (and the settings) of an export. ``skipped``: there as they are in the file, or expired;
-    ``forgotten``: since the export was made."""
+    """What became of the memories, procedures and settings of an export. ``skipped``: there as they are in the file, or
+    expired; ``forgotten``: since the export was made."""
 
     imported: int
     skipped: int
@@ -507,6 +509,17 @@ class Backup:
     backup_time: datetime
     # What the daemon keeps in another store: "sessions", "checkpoints".
     not_included: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReembedProgress:
+    """On the way to another embedding model: ``done`` of ``total`` texts have their embedding. ``phase``: "embedding",
+    "indexing", "switching", and at the end "done" or "cancelled"."""
+
+    embedding_model: str
+    phase: str
+    done: int
+    total: int
 
 
 @dataclass(frozen=True, slots=True)

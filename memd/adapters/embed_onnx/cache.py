@@ -62,6 +62,14 @@ def form_of(precision: str) -> Form:
     return form
 
 
+def form_named(name: str) -> Form:
+    """The form with this precision or model id. InvalidArgument for any other name."""
+    by_id = {form.model.model_id: precision for precision, form in FORMS.items()}
+    if not name:
+        raise InvalidArgument(f"name the model: {', '.join(by_id)}", field="embedding_model")
+    return form_of(by_id.get(name, name))
+
+
 def models_dir(environ: Mapping[str, str] = os.environ) -> Path:
     """``$MEMD_MODEL_DIR``, else ``memd/models`` in the user's cache directory."""
     if environ.get("MEMD_MODEL_DIR"):

@@ -34,13 +34,14 @@ class OnnxEmbedder:
         session: EncoderSession,
         pieces: WordPieces,
         *,
-        threads: int,
+        workers: Workers,
         query_cache_entries: int = QUERY_CACHE_ENTRIES,
     ) -> None:
         self.model: EmbeddingModel | None = model
         self._session = session
         self._pieces = pieces
-        self._workers = Workers(threads)
+        self._workers = workers
+        self._query_cache_entries = query_cache_entries
         self._queries = QueryCache(query_cache_entries)
 
     @classmethod
@@ -56,16 +57,14 @@ class OnnxEmbedder:
 
         ``threads``: default one per usable CPU. ``exact_int8``: see ``EncoderSession``; default as the CPU needs.
         """
-        model = cache.verify(model_dir)
-        exact = cpus.int8_saturates() if exact_int8 is None else exact_int8
-        session = EncoderSession(model_dir / cache.MODEL_FILE, exact_int8=exact and model.precision != "fp32")
-        return cls(
-            model,
-            session,
-            WordPieces((model_dir / TOKENIZER_FILE).read_bytes()),
-            threads=threads or cpus.usable_cpus(),
-            query_cache_entries=query_cache_entries,
-        )
+        loaded = _load(model_dir, exact_int8)
+        return cls(*loaded, workers=Workers(threads or cpus.usable_cpus()), query_cache_entries=query_cache_entries)
+
+    def beside(self, model_dir: Path) -> OnnxEmbedder:
+        """An embedder of another installed model on the same threads, so that queries of the one go before the memories of
+        the other too. They end with the first ``close`` of either. Errors as ``load``."""
+        loaded = _load(model_dir, None)
+        return OnnxEmbedder(*loaded, workers=self._workers, query_cache_entries=self._query_cache_entries)
 
     async def query(
         self, text: str, use: Callable[[bytes], T], *, meanwhile: Callable[[], None] | None = None, cache: bool = True
@@ -101,6 +100,10 @@ class OnnxEmbedder:
         batch = _Batch(texts, self._pieces, self._session, self._workers)
         return await self._workers.submit(batch.job, bulk=True)
 
+    def now(self, texts: Sequence[str]) -> list[tuple[bytes, ...]]:
+        """Blocking: ``memories`` on the calling thread, past every queue. InvalidArgument."""
+        return [tuple([self._session.embed(ids) for ids in self._pieces.windows(text)]) for text in texts]
+
     def stats(self) -> EmbedderStats:
         return EmbedderStats(
             threads=self._workers.threads,
@@ -125,6 +128,13 @@ class OnnxEmbedder:
         if cache:
             self._queries.put(text, embedding)
         return embedding
+
+
+def _load(model_dir: Path, exact_int8: bool | None) -> tuple[EmbeddingModel, EncoderSession, WordPieces]:
+    model = cache.verify(model_dir)
+    exact = cpus.int8_saturates() if exact_int8 is None else exact_int8
+    session = EncoderSession(model_dir / cache.MODEL_FILE, exact_int8=exact and model.precision != "fp32")
+    return model, session, WordPieces((model_dir / TOKENIZER_FILE).read_bytes())
 
 
 class _Batch:

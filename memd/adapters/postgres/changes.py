@@ -12,17 +12,19 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from memd.adapters.postgres.database import Database
 from memd.adapters.postgres.hints import Hints
 from memd.adapters.postgres.memory_rows import COLUMNS, decode
 from memd.adapters.postgres.procedures import OFFERED, decode_procedure
+from memd.adapters.postgres.rounds import Rounds
 from memd.adapters.postgres.settings import KIND as SETTINGS
 from memd.adapters.postgres.settings import find_settings
 from memd.adapters.postgres.transaction import Reader, Row
 from memd.adapters.postgres.vectors import VectorCodec
 from memd.adapters.rows.procedure import COLUMNS as PROCEDURE_COLUMNS
-from memd.limits import MAX_CHANGE_BATCH
+from memd.limits import MAX_CHANGE_BATCH, MAX_CHANGE_ROUND
 from memd.ports import ChangeBatch, Head, ReplicaMemory, ReplicaProcedure
 
 KINDS = ("memory", "procedure")
@@ -32,18 +34,35 @@ _LINES = (
     "SELECT seq, kind, entry_id, op FROM memd.change_log WHERE namespace = $1 AND seq > $2 AND seq <= $3 ORDER BY seq"
 )
 _SAME_HISTORY = (
-    "($2::bigint = 0 OR EXISTS (SELECT FROM memd.namespace_epoch own WHERE own.namespace = $1 AND own.epoch = $3"
-    " AND NOT EXISTS (SELECT FROM memd.namespace_epoch later WHERE later.namespace = $1"
-    " AND later.first_seq > own.first_seq AND later.first_seq <= $2)))"
+    "({seq} = 0 OR EXISTS (SELECT FROM memd.namespace_epoch own WHERE own.namespace = {namespace}"
+    " AND own.epoch = {epoch} AND NOT EXISTS (SELECT FROM memd.namespace_epoch later"
+    " WHERE later.namespace = {namespace} AND later.first_seq > own.first_seq AND later.first_seq <= {seq})))"
 )
-"""Whether the log up to $2 is the one a replica followed that is there in epoch $3."""
+"""Whether the log up to ``seq`` is the one a replica followed that is there in ``epoch``."""
+_OWN_HISTORY = _SAME_HISTORY.format(namespace="$1", seq="$2::bigint", epoch="$3")
 _SINCE = (
-    f"SELECT h.seq, h.epoch, {_SAME_HISTORY}, l.seq, l.kind, l.entry_id, l.op FROM memd.namespace_head h"
-    " LEFT JOIN LATERAL (SELECT seq, kind, entry_id, op FROM memd.change_log WHERE namespace = $1 AND seq > $2"
-    " ORDER BY seq LIMIT $4) l ON true WHERE h.namespace = $1 ORDER BY l.seq"
+    "WITH asked AS (SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[])"
+    " WITH ORDINALITY a (namespace, seq, epoch, at)),"
+    " line AS MATERIALIZED (SELECT a.at, a.namespace, h.seq AS head, h.epoch,"
+    f" {_SAME_HISTORY.format(namespace='a.namespace', seq='a.seq', epoch='a.epoch')} AS same,"
+    " l.seq, l.kind, l.entry_id, l.op FROM asked a JOIN memd.namespace_head h ON h.namespace = a.namespace"
+    " LEFT JOIN LATERAL (SELECT seq, kind, entry_id, op FROM memd.change_log WHERE namespace = a.namespace"
+    " AND seq > a.seq ORDER BY seq LIMIT $4) l ON true),"
+    " touched AS (SELECT DISTINCT at, namespace, entry_id FROM line WHERE kind = 'memory' AND op = 'put')"
+    " SELECT at, head, epoch, same, seq, kind, entry_id, op, {nothing} FROM line"
+    " UNION ALL SELECT at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, m.* FROM touched"
+    # LIMIT: each by its name, whatever the planner thinks of how many there are
+    " CROSS JOIN LATERAL (SELECT {columns} FROM memd.memory WHERE namespace = touched.namespace"
+    " AND memory_id = touched.entry_id LIMIT 1) m ORDER BY 1, 5, 7, 9"
 )
-"""All in one statement, since every write anywhere makes every follower ask."""
+"""Lines of several namespaces, then the memories they are about, in one statement: every write anywhere makes every
+follower ask."""
+_NOTHING = "NULL::bigint, NULL::text, NULL::integer, NULL::bigint, NULL::text, NULL::text, NULL::text, NULL::bytea[]"
+_LINE, _MEMORY = slice(4, 8), slice(8, None)
 _PROCEDURES = f"SELECT {PROCEDURE_COLUMNS}, vectors, pk FROM {OFFERED} WHERE p.namespace = $1"
+
+
+_Asked: TypeAlias = tuple[str, Head]
 
 
 @dataclass(slots=True)
@@ -60,45 +79,78 @@ class PostgresChanges:
         self._database = database
         self._codec = codec
         self._hints = Hints(database.connections)
-        self._select = (
-            f"SELECT {COLUMNS}, ARRAY(SELECT {codec.column('vector')} FROM memd.embedding WHERE memory_pk = memory.pk"
-            " ORDER BY position) FROM memd.memory WHERE namespace = $1"
+        self._rounds = Rounds(self._round, MAX_CHANGE_ROUND)
+        columns = (
+            f"{COLUMNS}, ARRAY(SELECT {codec.column('vector')} FROM memd.embedding WHERE memory_pk = memory.pk"
+            " ORDER BY position)"
         )
+        self._select = f"SELECT {columns} FROM memd.memory WHERE namespace = $1"
+        self._since = _SINCE.format(columns=columns, nothing=_NOTHING)
         self.dimensions = dimensions
         """Of procedures' embeddings, which lie end to end; None while there is no model."""
 
     async def heads(self, namespaces: Sequence[str]) -> Mapping[str, Head]:
-        found = await self._database.read_heads(_HEADS, list(namespaces))
+        found = await self._database.glance(_HEADS, list(namespaces))
         return {namespace: Head(seq, epoch) for namespace, seq, epoch in found}
 
     async def changes(self, namespace: str, since: Head) -> ChangeBatch | None:
-        return await self._database.follow(namespace, lambda reader: self._changes(reader, namespace, since))
+        return await self._rounds.ask((namespace, since))
 
-    async def _changes(self, reader: Reader, namespace: str, since: Head) -> ChangeBatch | None:
-        found = await reader.rows(_SINCE, namespace, since.seq, since.epoch, MAX_CHANGE_BATCH)
+    async def _round(self, asked: Sequence[_Asked]) -> Sequence[ChangeBatch | None]:
+        """The more namespaces, the fewer lines of each: rows are held in memory."""
+        limit = MAX_CHANGE_BATCH // len(asked)
+        columns = ([name for name, _ in asked], [since.seq for _, since in asked], [since.epoch for _, since in asked])
+        found: list[list[Row]] = [[] for _ in asked]
+        for row in await self._database.glance(self._since, *columns, limit):
+            found[row[0] - 1].append(tuple(row))
+        return [await self._batch(one, rows, limit) for one, rows in zip(asked, found, strict=True)]
+
+    async def _batch(self, asked: _Asked, found: Sequence[Row], limit: int) -> ChangeBatch | None:
+        namespace, since = asked
         if not found:
             return None if since.seq else ChangeBatch(namespace, 0, Head(0, 0))
-        head, same = Head(*found[0][:2]), found[0][2]
+        head, same = Head(*found[0][1:3]), found[0][3]
         if since.seq > head.seq or not same:
             return None
-        lines = [line[3:] for line in found if line[3] is not None]
-        folded = await _fold(reader, namespace, since.seq, head.seq, lines)
-        if folded is None:
-            return None
-        memories = await self._memories(reader, namespace, folded.touched["memory"])
-        procedures = await self._procedures(reader, namespace, folded.touched["procedure"])
+        lines = [row[_LINE] for row in found if row[4] is not None]
+        rows = [row[_MEMORY] for row in found if row[8] is not None]
+        whole = _whole_numbers(lines, limit)
+        if lines and not whole:  # one change number has more lines than were read
+            whole, rows = await self._database.follow(
+                namespace, lambda reader: self._one_number(reader, namespace, since.seq, lines[-1][0])
+            )
+        folded = _fold(since.seq, head.seq, whole)
+        return None if folded is None else await self._told(namespace, since, head, folded, rows)
+
+    async def _one_number(self, reader: Reader, namespace: str, since: int, seq: int) -> tuple[list[Row], list[Row]]:
+        """All its lines, and the memories they are about."""
+        lines = await reader.rows(_LINES, namespace, since, seq)
+        ids = list({entry_id for _, kind, entry_id, _ in lines if kind == "memory"})
+        sql = f"{self._select} AND memory_id = ANY ($2::text[]) ORDER BY pk"
+        return lines, await reader.rows(sql, namespace, ids)
+
+    async def _told(self, namespace: str, since: Head, head: Head, folded: _Folded, rows: Sequence[Row]) -> ChangeBatch:
+        touched = folded.touched
+        memories = tuple(self._memory(namespace, row)[1] for row in rows if row[1] in touched["memory"])
+        procedures: tuple[ReplicaProcedure, ...] = ()
+        settings = None
+        if touched["procedure"]:
+            ids = list(touched["procedure"])
+            procedures = await self._database.follow(namespace, lambda reader: self._procedures(reader, namespace, ids))
+        if touched[SETTINGS]:
+            settings = await self._database.follow(namespace, lambda reader: find_settings(reader, namespace))
         here = {("memory", one.memory.memory_id) for one in memories}
         here |= {("procedure", one.procedure.procedure_id) for one in procedures}
-        touched = [(kind, entry_id) for kind in KINDS for entry_id in sorted(folded.touched[kind])]
+        named = [(kind, entry_id) for kind in KINDS for entry_id in sorted(touched[kind])]
         return ChangeBatch(
             namespace,
             since.seq,
             Head(folded.reached, head.epoch),
             cleared=tuple(kind for kind in KINDS if kind in folded.cleared),
-            deleted=tuple(one for one in touched if one not in here),
+            deleted=tuple(one for one in named if one not in here),
             memories=memories,
             procedures=procedures,
-            settings=await find_settings(reader, namespace) if folded.touched[SETTINGS] else None,
+            settings=settings,
         )
 
     async def snapshot(self, namespace: str) -> AsyncIterator[ChangeBatch]:
@@ -125,12 +177,7 @@ class PostgresChanges:
 
     async def close(self) -> None:
         await self._hints.close()
-
-    async def _memories(self, reader: Reader, namespace: str, ids: set[str]) -> tuple[ReplicaMemory, ...]:
-        if not ids:
-            return ()
-        sql = f"{self._select} AND memory_id = ANY ($2::text[]) ORDER BY pk"
-        return tuple(self._memory(namespace, one)[1] for one in await reader.rows(sql, namespace, list(ids)))
+        await self._rounds.join()
 
     async def _memories_after(self, reader: Reader, namespace: str, last: int) -> list[tuple[int, ReplicaMemory]]:
         sql = f"{self._select} AND pk > $2 ORDER BY pk LIMIT $3"
@@ -141,12 +188,8 @@ class PostgresChanges:
         stored = decode(namespace, columns)
         return stored.pk, ReplicaMemory(stored.memory, tuple(self._codec.decode(window) for window in windows))
 
-    async def _procedures(self, reader: Reader, namespace: str, ids: set[str]) -> tuple[ReplicaProcedure, ...]:
-        if not ids:
-            return ()
-        found = await reader.rows(
-            f"{_PROCEDURES} AND procedure_id = ANY ($2::text[]) ORDER BY pk", namespace, list(ids)
-        )
+    async def _procedures(self, reader: Reader, namespace: str, ids: Sequence[str]) -> tuple[ReplicaProcedure, ...]:
+        found = await reader.rows(f"{_PROCEDURES} AND procedure_id = ANY ($2::text[]) ORDER BY pk", namespace, ids)
         return tuple(self._procedure(namespace, one) for one in found)
 
     def _procedure(self, namespace: str, row: Row) -> ReplicaProcedure:
@@ -163,16 +206,17 @@ async def find_head(reader: Reader, namespace: str) -> Head:
 
 async def same_history(reader: Reader, namespace: str, since: Head) -> bool:
     """Whether the log up to ``since`` is the one that was followed up to there."""
-    found = await reader.row(f"SELECT {_SAME_HISTORY}", namespace, since.seq, since.epoch)
+    found = await reader.row(f"SELECT {_OWN_HISTORY}", namespace, since.seq, since.epoch)
     return bool(found and found[0])
 
 
-async def _fold(reader: Reader, namespace: str, since: int, head: int, lines: Sequence[Row]) -> _Folded | None:
+def _whole_numbers(lines: list[Row], limit: int) -> list[Row]:
+    """Without the last change number where it may have more lines than ``limit`` let through."""
+    return lines if len(lines) < limit else [line for line in lines if line[0] < lines[-1][0]]
+
+
+def _fold(since: int, head: int, lines: Sequence[Row]) -> _Folded | None:
     """The next lines, whole change numbers; None when the log no longer reaches back."""
-    if len(lines) == MAX_CHANGE_BATCH:  # the last number may have more lines than were read
-        last = lines[-1][0]
-        whole = [line for line in lines if line[0] < last]
-        lines = whole or await reader.rows(_LINES, namespace, since, last)
     reached = lines[-1][0] if lines else since
     if len({line[0] for line in lines}) != reached - since or (not lines and head > since):
         return None

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import re
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
 
 _QUEUE_FULL_RETRY_S = 0.05
+_PLAIN: Mapping[str, str] = {}
 _PLACE = re.compile(r"\w+://(?:[^@/?#]*@)?([^@?#]*)(?:\?[^@]*)?")
 _PROBE = (
     "SELECT pg_is_in_recovery(), current_setting('server_version_num')::integer, pg_backend_pid(),"
@@ -47,8 +48,8 @@ _PROBE = (
 class PostgresSettings:
     """``url`` as libpq takes it, with one host or several; it may hold a password and is never shown.
 
-    ``pool``: connections at most, beside those of hints, vacuum and snapshots. Timeouts in seconds: of connecting, and of
-    waiting for a connection, a lock or a statement.
+    ``pool``: connections at most, beside those of hints, followers, vacuum and snapshots. Timeouts in seconds: of
+    connecting, and of waiting for a connection, a lock or a statement.
     """
 
     url: str
@@ -104,16 +105,18 @@ def durability(fsync: str, synchronous_commit: str, standbys: str) -> Durability
     return Durability.SYNCED  # memd turns "off" into "on" for its own transactions
 
 
-async def connect(settings: PostgresSettings, *, cache: int = 0) -> asyncpg.Connection[asyncpg.Record]:
-    """One connection outside of any pool. ConfigError for what an operator has to correct, StoreBusy for a server that
-    does not answer."""
+async def connect(
+    settings: PostgresSettings, *, cache: int = 0, session: Mapping[str, str] = _PLAIN
+) -> asyncpg.Connection[asyncpg.Record]:
+    """One connection outside of any pool, ``session`` its settings. ConfigError for what an operator has to correct,
+    StoreBusy for a server that does not answer."""
     try:
         return await asyncpg.connect(
             settings.url,
             timeout=settings.connect_timeout_s,
             command_timeout=settings.timeout_s,
             statement_cache_size=cache,
-            server_settings={"application_name": "memd"},
+            server_settings={"application_name": "memd", **session},
             target_session_attrs=_wanted_server(settings),
         )
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:

@@ -24,6 +24,7 @@ from memd.adapters.postgres.connection import Connections, drop
 from memd.adapters.postgres.detached import Detached
 from memd.adapters.postgres.errors import CONNECTION_ERRORS, is_lost, is_repeatable, translate, translated
 from memd.adapters.postgres.gate import gate_key
+from memd.adapters.postgres.lookout import Lookout
 from memd.adapters.postgres.schema import APP, KEEPER, SETTING
 from memd.adapters.postgres.transaction import INTERNAL, Reader, Repeat, Transaction
 from memd.domain.errors import MemdError, StoreBusy
@@ -92,6 +93,7 @@ class Database:
         self.connections = connections
         self._clock = clock
         self._detached = Detached()
+        self._lookout = Lookout(connections)
         self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         self._limits = _limits(connections.settings.timeout_s)
 
@@ -175,8 +177,7 @@ class Database:
         return await self._read(_as(APP, namespace), operation)
 
     async def follow(self, namespace: str, operation: Read[T]) -> T:
-        """As ``read``, for what is asked after every write anywhere: the clock is not, and a lost connection is the
-        caller's to try again."""
+        """As ``read``, without the clock; a lost connection is the caller's to try again."""
         identity = _as(APP, namespace)
         with translated():
             async with self.connections.take() as connection, self.reading(connection, identity, now_us=0) as reader:
@@ -186,8 +187,11 @@ class Database:
         """One snapshot of all namespaces."""
         return await self._read(_as(KEEPER, ""), operation)
 
-    async def read_heads(self, sql: str, *bindings: Any) -> list[asyncpg.Record]:
-        """Rows of all namespaces, for what is asked many times a second: the clock is not."""
+    async def glance(self, sql: str, *bindings: Any) -> list[asyncpg.Record]:
+        """One statement over all namespaces, for what is asked many times a second; see ``Lookout``."""
+        with translated():
+            if not self.connections.facts.pooled:
+                return await self._lookout.rows(sql, *bindings)
         begin = f"BEGIN READ ONLY; {self._limits} {_as(KEEPER, '')}"
         with translated():
             async with self.connections.take() as connection, _undone(connection):
@@ -256,6 +260,7 @@ class Database:
     async def close(self) -> None:
         """What runs is finished first."""
         await self._detached.join()
+        await self._lookout.close()
         await self.connections.close()
 
 

@@ -101,9 +101,9 @@ class Hints:
     async def _send(self) -> None:
         try:
             while self._outgoing:
-                await asyncio.sleep(POSTGRES_ANNOUNCE_S)
                 names, self._outgoing = sorted(self._outgoing), set()
                 await self._notify(names)
+                await asyncio.sleep(POSTGRES_ANNOUNCE_S)
         finally:
             self._sending = False
 

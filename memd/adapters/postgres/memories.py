@@ -40,11 +40,8 @@ class PostgresMemories:
         self._forgetter = Forgetter(vacuum)
 
     async def fence(self, namespace: str) -> int:
-        async def operation(reader: Reader) -> int:
-            found = await reader.row("SELECT seq FROM memd.namespace_head WHERE namespace = $1", namespace)
-            return int(found[0]) if found else 0
-
-        return await self._database.read(namespace, operation)
+        found = await self._database.glance("SELECT seq FROM memd.namespace_head WHERE namespace = $1", namespace)
+        return int(found[0][0]) if found else 0
 
     async def remember(
         self, namespace: str, drafts: Sequence[NewMemory], *, fence: int, writer: str, request: RequestKey | None
@@ -140,7 +137,7 @@ class PostgresMemories:
         return await self._database.read(namespace, operation)
 
     async def page(self, namespace: str, where: Filter, *, size: int, cursor: str) -> Page[Memory]:
-        before = decode_cursor(cursor, int, int) or (1 << 62, 0)
+        before = decode_cursor(cursor, int, str) or (1 << 62, "")
         return await self._database.read(
             namespace, lambda reader: _page(reader, namespace, where, size=size, before=before)
         )
@@ -167,15 +164,16 @@ class PostgresMemories:
         return await sweep_memories(self._database, max_rows)
 
 
-async def _page(reader: Reader, namespace: str, where: Filter, *, size: int, before: Sequence[int]) -> Page[Memory]:
+async def _page(reader: Reader, namespace: str, where: Filter, *, size: int, before: tuple[int, str]) -> Page[Memory]:
+    """In the order of every other copy of the rows."""
     narrowed, bindings = pushdown(where, 6)
     sql = (
-        f"SELECT {COLUMNS}, create_time FROM memd.memory WHERE namespace = $1 AND (create_time, pk) < ($2::bigint, $3)"
-        f" AND {_LIVE.format('$4::bigint')} AND {narrowed} ORDER BY create_time DESC, pk DESC LIMIT $5"
+        f"SELECT {COLUMNS}, create_time FROM memd.memory WHERE namespace = $1"
+        f" AND (create_time, memory_id) < ($2::bigint, $3) AND {_LIVE.format('$4::bigint')} AND {narrowed}"
+        " ORDER BY create_time DESC, memory_id DESC LIMIT $5"
     )
     items: list[Memory] = []
-    last: tuple[int, int] = (0, 0)
-    looked_at: Sequence[int] = before
+    last = looked_at = before
     batch = min(_PAGE_BATCH, size + 1)
     while True:
         found = await reader.rows(sql, namespace, *looked_at, reader.now_us, batch, *bindings)
@@ -185,10 +183,10 @@ async def _page(reader: Reader, namespace: str, where: Filter, *, size: int, bef
             if len(items) == size:
                 return Page(tuple(items), encode_cursor(*last))
             items.append(decode(namespace, one).memory)
-            last = one[7], one[0]
+            last = one[7], one[1]
         if len(found) < batch:
             return Page(tuple(items), "")
-        looked_at = found[-1][7], found[-1][0]
+        looked_at = found[-1][7], found[-1][1]
         batch = _PAGE_BATCH
 
 

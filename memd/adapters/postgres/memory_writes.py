@@ -38,7 +38,7 @@ _UPDATE = (
     " content = n.content FROM unnest($1::bigint[], $2::integer[], $3::bigint[], $4::text[], $5::text[], $6::text[])"
     " n (pk, version, expire_time, fields, body, content) WHERE m.pk = n.pk"
 )
-_REVISION = (
+REVISION = (
     "INSERT INTO memd.memory_revision (namespace, memory_pk, version, fields, body, content)"
     " VALUES ($1, $2, $3, $4, $5, $6)"
 )
@@ -99,7 +99,7 @@ async def save(tx: Transaction, codec: VectorCodec, slots: Iterable[Slot]) -> No
     await _insert(tx, new)
     await _update(tx, old)
     between = [(slot.pk, memory) for slot in changed for memory in slot.between]
-    await tx.execute_many(_REVISION, [(tx.namespace, pk, memory.version, *_texts(memory)) for pk, memory in between])
+    await tx.execute_many(REVISION, [(tx.namespace, pk, memory.version, *texts(memory)) for pk, memory in between])
     await _drop_revisions(tx, changed)
     await _embed(tx, codec, changed)
     for slot in changed:
@@ -114,7 +114,7 @@ async def _insert(tx: Transaction, slots: Sequence[Slot]) -> None:
     if gone:
         await tx.execute("DELETE FROM memd.memory WHERE pk = ANY ($1::bigint[])", gone)
     table_rows = [
-        (m.memory_id, m.scope.user_id, m.scope.agent_id, m.version, m.create_time, m.expire_time, *_texts(m))
+        (m.memory_id, m.scope.user_id, m.scope.agent_id, m.version, m.create_time, m.expire_time, *texts(m))
         for m in map(_memory, slots)
     ]
     keys = dict(await _pairs(tx, table_rows))
@@ -132,7 +132,7 @@ async def _update(tx: Transaction, slots: Sequence[Slot]) -> None:
     if not slots:
         return
     await tx.execute(_KEEP_OLD, [slot.pk for slot in slots])
-    table_rows = [(slot.pk, m.version, m.expire_time, *_texts(m)) for slot in slots for m in (_memory(slot),)]
+    table_rows = [(slot.pk, m.version, m.expire_time, *texts(m)) for slot in slots for m in (_memory(slot),)]
     await tx.execute(_UPDATE, *(list(column) for column in zip(*table_rows, strict=True)))
 
 
@@ -163,5 +163,6 @@ def _memory(slot: Slot) -> Memory:
     return slot.memory
 
 
-def _texts(memory: Memory) -> tuple[str, str, str]:
+def texts(memory: Memory) -> tuple[str, str, str]:
+    """For the columns fields, body and content."""
     return fields_json(memory), body_json(memory), stored_text(memory.content)

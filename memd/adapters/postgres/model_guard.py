@@ -14,9 +14,7 @@ from memd.domain.errors import InvalidArgument, ModelMismatch, WrongState
 from memd.domain.model import EmbeddingModel
 
 if TYPE_CHECKING:
-    import asyncpg
-
-    Connection = asyncpg.Connection[asyncpg.Record]
+    from memd.adapters.postgres.connection import Connection
 
 FLOAT32_BYTES = 4
 _MODEL = "embedding_model"

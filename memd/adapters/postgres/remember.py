@@ -9,7 +9,7 @@ from memd.adapters.postgres import tombstones
 from memd.adapters.postgres.memory_writes import Slot, lock, save
 from memd.adapters.postgres.transaction import Transaction
 from memd.adapters.postgres.vectors import VectorCodec
-from memd.adapters.rows.memory import owner, same, sees
+from memd.adapters.rows.memory import check_version, owner, same, sees
 from memd.domain.errors import AlreadyExists, InvalidArgument, NotFound, VersionConflict
 from memd.domain.filters import Filter, matches
 from memd.domain.model import Memory, NewMemory, RememberedMemory
@@ -25,9 +25,7 @@ async def upsert_all(
     touched = [(one.scope, entry_id) for one in wanted for entry_id in (one.memory_id, one.supersedes) if entry_id]
     await tombstones.check(tx, "memory", touched, fence)
     slots = await lock(tx, (entry_id for _, entry_id in touched))
-    done = tuple(
-        _upsert(slots, memory, draft.embeddings, tx.now_us) for memory, draft in zip(wanted, drafts, strict=True)
-    )
+    done = tuple(_upsert(slots, memory, draft, tx.now_us) for memory, draft in zip(wanted, drafts, strict=True))
     await save(tx, codec, (slots[entry_id] for entry_id in dict.fromkeys(entry_id for _, entry_id in touched)))
     return done
 
@@ -36,7 +34,7 @@ def _wanted(draft: NewMemory, namespace: str, writer: str) -> Memory:
     return replace(draft.memory, scope=replace(draft.memory.scope, namespace=namespace), writer=writer)
 
 
-def _upsert(slots: Mapping[str, Slot], wanted: Memory, embeddings: Sequence[bytes], now_us: int) -> RememberedMemory:
+def _upsert(slots: Mapping[str, Slot], wanted: Memory, draft: NewMemory, now_us: int) -> RememberedMemory:
     if wanted.supersedes == wanted.memory_id:
         raise InvalidArgument("a memory cannot supersede itself", field="supersedes")
     slot = slots[wanted.memory_id]
@@ -45,17 +43,18 @@ def _upsert(slots: Mapping[str, Slot], wanted: Memory, embeddings: Sequence[byte
         raise AlreadyExists("this memory_id is taken", metadata={"part": "memory_id"})
     if stored is not None and same(stored, wanted):
         return RememberedMemory(wanted.memory_id, stored.version, False, slot.windows)
+    check_version(draft, stored)
     if wanted.supersedes:
         _close(slots[wanted.supersedes], wanted, now_us)
     if stored is None:
-        slot.write(replace(wanted, version=1, create_time=now_us, update_time=now_us), embeddings)
-        return RememberedMemory(wanted.memory_id, 1, True, len(embeddings))
+        slot.write(replace(wanted, version=1, create_time=now_us, update_time=now_us), draft.embeddings)
+        return RememberedMemory(wanted.memory_id, 1, True, len(draft.embeddings))
     version = stored.version + 1
     slot.write(
         replace(wanted, version=version, create_time=stored.create_time, update_time=now_us, superseded_by=""),
-        embeddings,
+        draft.embeddings,
     )
-    return RememberedMemory(wanted.memory_id, version, False, len(embeddings))
+    return RememberedMemory(wanted.memory_id, version, False, len(draft.embeddings))
 
 
 def _close(slot: Slot, by: Memory, now_us: int) -> None:

@@ -1,8 +1,9 @@
 """The schema ``memd`` by numbered migrations, its roles, and its row-level security.
 
 Every statement of a request runs as the role ``memd_app``, which sees the rows of one namespace: the one its transaction
-named. What is about all namespaces (sweeps, heads, forgets to be finished) runs as ``memd_keeper``. Neither owns a table,
-neither can log in; who logs in owns the schema and may become both. Even the owner sees rows by the same rule.
+named. What is about all namespaces (sweeps, what replicas follow, forgets to be finished) runs as ``memd_keeper``. Neither
+owns a table, neither can log in; who logs in owns the schema and may become both. Even the owner sees rows by the same
+rule.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from memd.domain.errors import ConfigError, Corruption, SchemaTooNew
 from memd.limits import MAX_BULK_DEADLINE_S, POSTGRES_MIGRATION_LOCK_S
 
 if TYPE_CHECKING:
-    Connection = asyncpg.Connection[asyncpg.Record]
+    from memd.adapters.postgres.connection import Connection
 
 MIGRATIONS = (
     "0001_memories.sql",
@@ -28,6 +29,9 @@ MIGRATIONS = (
     "0005_index_setting.sql",
     "0006_summaries.sql",
     "0007_learning.sql",
+    "0008_page_order.sql",
+    "0009_session_marks.sql",
+    "0010_retention.sql",
 )
 APP, KEEPER = "memd_app", "memd_keeper"
 SETTING = "memd.namespace"

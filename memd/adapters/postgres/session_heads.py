@@ -34,14 +34,15 @@ _ROOM = (
     " AND expire_time > $3 LIMIT $4) live"
 )
 _SAVE = (
-    "WITH session AS (INSERT INTO memd.session (namespace, user_id, agent_id, session_id, create_time, update_time,"
+    "WITH session AS (INSERT INTO memd.session AS s (namespace, user_id, agent_id, session_id, create_time, update_time,"
     " expire_time, expire_hour, end_time, last_position, working_from, seq, episodes, stale_ephemeral, last_digest)"
     " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
     " ON CONFLICT (namespace, user_id, agent_id, session_id) WHERE NOT dead DO UPDATE SET"
     " update_time = excluded.update_time, expire_time = excluded.expire_time, expire_hour = excluded.expire_hour,"
     " end_time = excluded.end_time, last_position = excluded.last_position, working_from = excluded.working_from,"
     " seq = excluded.seq, episodes = excluded.episodes, stale_ephemeral = excluded.stale_ephemeral,"
-    " last_digest = excluded.last_digest RETURNING pk),"
+    " last_digest = excluded.last_digest, unpromoted = excluded.last_position > s.promoted,"
+    " undigested = excluded.last_position > s.digested RETURNING pk),"
     " merged AS (UPDATE memd.event SET count = $16, last_seen = $17 FROM session"
     " WHERE session_pk = session.pk AND position = $18),"
     " stored AS (INSERT INTO memd.event (namespace, session_pk, position, event_id, kind, ephemeral, tokens, count,"

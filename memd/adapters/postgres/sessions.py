@@ -23,6 +23,7 @@ from memd.adapters.rows.session import EVENT_COLUMNS, SESSION_COLUMNS, decode_ev
 from memd.adapters.rows.session_head import recent, working_set
 from memd.adapters.rows.summary import decode_summary, summary_row, unchanged, with_summaries
 from memd.domain.errors import NotFound
+from memd.domain.grace import Grace
 from memd.domain.model import Event, EventKind, ObservedEvent, Page, RequestKey, Scope, Session, WorkingSet, Written
 from memd.limits import HOUR_US
 from memd.ports import EventRevision, SessionPolicy
@@ -61,9 +62,11 @@ _DUE = (
     " AND expire_time <= $1 ORDER BY expire_hour LIMIT $3 FOR UPDATE SKIP LOCKED)"
     " UPDATE memd.session SET dead = true WHERE pk IN (SELECT pk FROM due)"
 )
+# What nobody has consolidated yet waits for it, but not for ever ($2).
 _SWEEP_EVENTS = (
     "WITH due AS MATERIALIZED (SELECT e.session_pk, e.position FROM memd.session s"
-    " JOIN memd.event e ON e.session_pk = s.pk WHERE s.dead LIMIT $1 FOR UPDATE OF e SKIP LOCKED)"
+    " JOIN memd.event e ON e.session_pk = s.pk WHERE s.dead AND (NOT (s.unpromoted OR s.undigested) OR s.expire_time <= $2)"
+    " LIMIT $1 FOR UPDATE OF e SKIP LOCKED)"
     " DELETE FROM memd.event WHERE (session_pk, position) IN (SELECT session_pk, position FROM due)"
 )
 _SWEEP_SESSIONS = (
@@ -84,6 +87,7 @@ class PostgresSessions:
     def __init__(self, database: Database, vacuum: Callable[[set[str]], None]) -> None:
         self._database = database
         self._vacuum = vacuum
+        self.grace = Grace()
 
     async def append(
         self, scope: Scope, events: Sequence[Event], policy: SessionPolicy, request: RequestKey | None
@@ -247,13 +251,13 @@ class PostgresSessions:
         return await self._database.read(scope.namespace, lambda reader: _count(reader, where, bindings))
 
     async def sweep(self, max_rows: int) -> int:
-        return await self._database.keep(lambda reader: _sweep(reader, max_rows))
+        return await self._database.keep(lambda reader: _sweep(reader, self.grace, max_rows))
 
 
-async def _sweep(reader: Reader, max_rows: int) -> int:
+async def _sweep(reader: Reader, grace: Grace, max_rows: int) -> int:
     """Expired sessions become dead ones; dead ones lose their events, then their row."""
     await reader.execute(_DUE, reader.now_us, HOUR_US, max_rows)
-    swept = await reader.execute(_SWEEP_EVENTS, max_rows)
+    swept = await reader.execute(_SWEEP_EVENTS, max_rows, grace.spared_since(reader.now_us))
     swept += await reader.execute(_SWEEP_SESSIONS, max_rows)
     return swept + await effects.sweep(reader, max_rows)
 

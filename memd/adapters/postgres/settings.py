@@ -51,7 +51,7 @@ class PostgresNamespaceSettings:
             if tx.known is not None:
                 again = NamespaceSettings(**tx.known.reply)
                 return Written(again, tx.known.seq, tx.durability, replayed=tx.replayed)
-            current = _decode(await tx.row(f"{_SELECT} FOR UPDATE", namespace)).version
+            current = decode_settings(await tx.row(f"{_SELECT} FOR UPDATE", namespace)).version
             if expected_version not in (0, current):
                 raise VersionConflict("the settings have another version", current_version=current)
             stored = replace(settings, version=current + 1)
@@ -73,23 +73,31 @@ class PostgresNamespaceSettings:
 
 
 async def _write(tx: Transaction, stored: NamespaceSettings) -> None:
-    body = json.dumps(asdict(stored))
-    if stored.version == 1:  # two first writers: one of them is run again, on a unique key
-        await tx.execute(
-            "INSERT INTO memd.namespace_settings (namespace, version, body) VALUES ($1, 1, $2)", tx.namespace, body
-        )
+    if stored.version == 1:
+        await insert_settings(tx, stored)
         return
     await tx.execute(
         "UPDATE memd.namespace_settings SET version = $2, body = $3 WHERE namespace = $1",
         tx.namespace,
         stored.version,
-        body,
+        json.dumps(asdict(stored)),
+    )
+
+
+async def insert_settings(tx: Transaction, settings: NamespaceSettings) -> None:
+    """Those of a namespace that has none, under the version they have. Of two such writers one is run again, on a unique
+    key."""
+    await tx.execute(
+        "INSERT INTO memd.namespace_settings (namespace, version, body) VALUES ($1, $2, $3)",
+        tx.namespace,
+        settings.version,
+        json.dumps(asdict(settings)),
     )
 
 
 async def find_settings(reader: Reader, namespace: str) -> NamespaceSettings:
-    return _decode(await reader.row(_SELECT, namespace))
+    return decode_settings(await reader.row(_SELECT, namespace))
 
 
-def _decode(found: Sequence[Any] | None) -> NamespaceSettings:
+def decode_settings(found: Sequence[Any] | None) -> NamespaceSettings:
     return NamespaceSettings(**json.loads(found[1])) if found else NamespaceSettings()

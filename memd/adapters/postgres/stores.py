@@ -14,13 +14,16 @@ from memd.adapters.postgres.memories import PostgresMemories
 from memd.adapters.postgres.model_guard import ModelGuard
 from memd.adapters.postgres.pgvector_index import PgvectorIndex
 from memd.adapters.postgres.procedures import PostgresProcedures
+from memd.adapters.postgres.retention import PostgresRetention
 from memd.adapters.postgres.schema import check_roles, migrate, vector_type
 from memd.adapters.postgres.search_moves import LocalIndex, SearchMoves
 from memd.adapters.postgres.search_tables import SearchTables
+from memd.adapters.postgres.session_marks import PostgresSessionMarks
 from memd.adapters.postgres.sessions import PostgresSessions
 from memd.adapters.postgres.settings import PostgresNamespaceSettings
 from memd.adapters.postgres.steps import PostgresSteps
 from memd.adapters.postgres.tasks import PostgresTasks
+from memd.adapters.postgres.transfers import PostgresTransfers
 from memd.adapters.postgres.vacuum import Vacuum
 from memd.adapters.postgres.vectors import VectorCodec
 from memd.adapters.postgres.watching import PostgresChangeLog
@@ -31,7 +34,8 @@ from memd.ports import Clock
 
 
 class PostgresStores:
-    """sessions, memories, procedures, settings, tasks, steps, changes and leases over one pool."""
+    """Over one pool: sessions and their marks, memories, procedures, settings, tasks, steps, changes, leases, retention and
+    transfers."""
 
     def __init__(self, database: Database, codec: VectorCodec, guard: ModelGuard, dimensions: int | None) -> None:
         self._database = database
@@ -42,11 +46,14 @@ class PostgresStores:
         self.procedures = PostgresProcedures(database, guard)
         self.settings = PostgresNamespaceSettings(database)
         self.sessions = PostgresSessions(database, self._vacuum.ask)
+        self.marks = PostgresSessionMarks(database, self.sessions.grace)
         self.tasks = PostgresTasks(database, self._vacuum.ask)
         self.steps = PostgresSteps(database, self._vacuum.ask)
         self.leases = PostgresLeases(database)
+        self.retention = PostgresRetention(database)
         self.changes = PostgresChanges(database, codec, dimensions)
         self.change_log = PostgresChangeLog(database)
+        self.transfers = PostgresTransfers(database, codec, guard)
 
     @classmethod
     async def open(

@@ -1,4 +1,10 @@
-"""Bounded clean-up: what has expired, and bookkeeping past its use. Safe to run in every daemon of a fleet at once."""
+"""Bounded clean-up: what has expired, and bookkeeping past its use.
+
+Every daemon of a fleet runs it, without a lease: it is a few short queries, and goes on whichever daemons fall. Two at the
+same rows do no harm. Bookkeeping, sessions, tasks and steps are chosen with SKIP LOCKED: what one is at, the others pass
+over. Expired memories are locked in one order: the second one waits for the first, finds the rows gone, and takes no change
+number for nothing.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +32,11 @@ _REQUESTS = (
 _TOMBSTONES = (
     "WITH due AS MATERIALIZED (SELECT pk FROM memd.tombstone WHERE create_time <= $1"
     " ORDER BY create_time LIMIT $2 FOR UPDATE SKIP LOCKED) DELETE FROM memd.tombstone WHERE pk IN (SELECT pk FROM due)"
+)
+_RETIRED = (
+    "WITH due AS MATERIALIZED (SELECT t.pk FROM memd.namespace_head h JOIN memd.tombstone t"
+    " ON t.namespace = h.namespace AND t.kind = 'retention' AND t.seq <= h.seq - $1 LIMIT $2 FOR UPDATE OF t SKIP LOCKED)"
+    " DELETE FROM memd.tombstone WHERE pk IN (SELECT pk FROM due)"
 )
 _RECEIPTS = (
     "WITH due AS MATERIALIZED (SELECT receipt_id FROM memd.forget_intent WHERE done AND create_time <= $1"
@@ -80,7 +91,7 @@ async def _bookkeeping(reader: Reader, max_rows: int) -> int:
     swept = 0
     for sql, bound in ((_REQUESTS, reader.now_us), (_TOMBSTONES, old), (_RECEIPTS, old)):
         swept += await reader.execute(sql, bound, max_rows)
-    for sql, most in ((_CHANGE_LOG, MAX_CHANGE_LOG), (_AUDIT, MAX_AUDIT_ROWS)):
+    for sql, most in ((_CHANGE_LOG, MAX_CHANGE_LOG), (_RETIRED, MAX_CHANGE_LOG), (_AUDIT, MAX_AUDIT_ROWS)):
         swept += await reader.execute(sql, most, max_rows)
     await reader.execute(_EPOCHS, MAX_CHANGE_LOG)
     return swept

@@ -8,6 +8,8 @@ from memd.adapters.postgres.transaction import Transaction
 from memd.domain.errors import Forgotten, StoreBusy
 from memd.domain.model import Scope
 
+RETENTION = "retention"
+"""Kind of those that tell watchers whose memory a retention policy took: no write is refused for them."""
 _HIT = (
     "SELECT 1 FROM memd.tombstone t, unnest($4::text[], $5::text[], $6::text[], $7::text[])"
     " w (user_id, agent_id, session_id, entry_id) WHERE t.namespace = $1 AND t.kind = $2 AND t.seq > $3"

@@ -23,8 +23,8 @@ _ROWS = (
     " AND (expire_time IS NULL OR expire_time > $3)"
 )
 _STONES = (
-    "SELECT DISTINCT seq, user_id, agent_id FROM memd.tombstone WHERE namespace = $1 AND kind = 'memory' AND seq > $2"
-    " AND seq <= $3"
+    "SELECT DISTINCT seq, user_id, agent_id FROM memd.tombstone WHERE namespace = $1 AND seq > $2 AND seq <= $3"
+    " AND kind IN ('memory', 'retention')"
 )
 
 

@@ -8,10 +8,13 @@ tag or anything else that means something to Redis: different scopes have differ
 | `memd:s:{N:U:A:S}:meta` | hash | a session's numbers |
 | `memd:s:{N:U:A:S}:events` | hash | events by position |
 | `memd:s:{N:U:A:S}:ids` | hash | positions by event id |
+| `memd:s:{N:U:A:S}:old:meta`, `:old:events`, `:old:ids` | hashes | the life before, not consolidated yet |
 | `memd:s:{N:U:A:S}:r:ID` | string | the first reply to a request |
 | `memd:u:{N:U}` | sorted set | `A:S` of a user's sessions, by time of registration |
 | `memd:n:{N}` | sorted set | users of a namespace, by time of registration |
 | `memd:due:{sessions}` | sorted set | `N:U:A:S`, by when to look whether it has expired |
+| `memd:work:{sessions}` | sorted set | `N:U:A:S` of sessions with something to consolidate, by name |
+| `memd:work:{fresh}` | sorted set | those of them with events not looked at for what is worth remembering |
 | `memd:f:{N}:sessions:ID` | hash | what a Forget has done |
 | `memd:t:{N:T}:meta` | hash | a task's numbers and what its versions are |
 | `memd:t:{N:T}:states` | hash | states by version |
@@ -31,6 +34,7 @@ from memd.domain.model import RequestKey, Scope
 
 DUE_SESSIONS = "memd:due:{sessions}"
 DUE_TASKS = "memd:due:{tasks}"
+WORK, FRESH = "memd:work:{sessions}", "memd:work:{fresh}"
 
 
 def joined(*parts: str) -> str:
@@ -49,9 +53,24 @@ def session_name(scope: Scope) -> str:
 
 def session_keys(scope: Scope, request: RequestKey | None = None) -> list[str]:
     """Numbers, events, ids; and the request's record where there is a request."""
-    tag = f"memd:s:{{{session_name(scope)}}}"
-    keys = [f"{tag}:meta", f"{tag}:events", f"{tag}:ids"]
-    return keys if request is None else [*keys, f"{tag}:r:{joined(request.request_id)}"]
+    keys = _life(scope, "")
+    return keys if request is None else [*keys, f"memd:s:{{{session_name(scope)}}}:r:{joined(request.request_id)}"]
+
+
+def append_keys(scope: Scope, request: RequestKey | None) -> list[str]:
+    """As ``session_keys``, with those of the life before it in between."""
+    three = session_keys(scope, request)
+    return [*three[:3], *old_session_keys(scope), *three[3:]]
+
+
+def old_session_keys(scope: Scope) -> list[str]:
+    """Numbers, events, ids of the life before, which expired and was opened again before it was consolidated."""
+    return _life(scope, ":old")
+
+
+def _life(scope: Scope, which: str) -> list[str]:
+    tag = f"memd:s:{{{session_name(scope)}}}{which}"
+    return [f"{tag}:meta", f"{tag}:events", f"{tag}:ids"]
 
 
 def user_index(namespace: str, user_id: str) -> str:

@@ -25,6 +25,11 @@ class Schedule:
         found = await self._link.run(scripts.DUE, [self._key], self._link.now(), most)
         return [(keys.split(name.decode()), int(at)) for name, at in zip(found[::2], found[1::2], strict=True)]
 
+    async def page(self, rank: int, most: int) -> list[tuple[str, ...]]:
+        """Parts of names from the ``rank``-th on, due or not."""
+        names = await self._link.command("ZRANGE", self._key, rank, rank + most - 1)
+        return [keys.split(name.decode()) for name in names]
+
     async def looked(self, seen: Sequence[tuple[tuple[str, ...], int, int]]) -> None:
         """Parts, the time it was due, when to look again (0: never). What was added again meanwhile stays."""
         args: list[str | int] = []

@@ -19,10 +19,12 @@ from memd.adapters.redis.replies import outcome
 from memd.adapters.redis.schedule import fitting
 from memd.adapters.redis.session_index import Numbers, SessionIndex
 from memd.adapters.redis.settings import RedisSettings
+from memd.adapters.redis.work_index import WorkIndex
 from memd.adapters.rows.compact import encode
 from memd.adapters.rows.cursors import decode_cursor, encode_cursor
 from memd.adapters.rows.summary import decode_summary, last_position, summary_row, with_summaries
 from memd.domain.errors import NotFound, StoreBusy
+from memd.domain.grace import Grace
 from memd.domain.model import (
     Event,
     EventKind,
@@ -34,7 +36,7 @@ from memd.domain.model import (
     WorkingSet,
     Written,
 )
-from memd.limits import REDIS_BATCH, REDIS_GRACE_US, REDIS_REGISTRATION_US
+from memd.limits import REDIS_BATCH, REDIS_GRACE_US, REDIS_REGISTRATION_US, REDIS_WAITING_US
 from memd.ports import Clock, EventRevision, SessionPolicy
 
 _NOTHING = WorkingSet((), 0, 0)
@@ -47,7 +49,9 @@ class RedisSessions:
 
     def __init__(self, link: RedisLink) -> None:
         self.link = link
-        self._index = SessionIndex(link)
+        self.index = SessionIndex(link)
+        self.work = WorkIndex(link, self.index.schedule)
+        self.grace = Grace()
 
     @classmethod
     async def open(cls, settings: RedisSettings, clock: Clock | None = None) -> Self:
@@ -72,14 +76,17 @@ class RedisSessions:
     ) -> Written[tuple[ObservedEvent, ...]]:
         caps = policy.working_max_items, policy.working_max_tokens, policy.episodic_max_items
         tail = [argument for event in events for argument in event_arguments(event)]
+        names, kept_us = keys.append_keys(scope, request), self._kept_us()
         registered: str | int = ""
         for _ in range(_REGISTRATIONS + 1):
-            times = registered, policy.ttl_us, REDIS_GRACE_US, REDIS_REGISTRATION_US
-            reply = await self._write(scripts.APPEND, scope, request, *times, *caps, _body_digest(request), *tail)
+            times = registered, policy.ttl_us, kept_us, REDIS_REGISTRATION_US
+            args = self.link.now(), *times, *caps, _body_digest(request), int(self.grace.length_us > 0), *tail
+            reply = await self.link.run(scripts.APPEND, names, *args, repeatable=request is not None)
             if reply[0] != b"UNREGISTERED":
                 (seq, observed), replayed = outcome(reply)
+                self._note(scope)
                 return await self._written(tuple(map(_observed, observed)), seq, replayed)
-            registered = await self._index.register(scope, policy.ttl_us)
+            registered = await self.index.register(scope, policy.ttl_us)
         raise StoreBusy("the clocks of the Redis cluster's nodes are more than ten minutes apart")
 
     async def compress(self, scope: Scope, seen: WorkingSet, summaries: Sequence[Event], through: int) -> bool:
@@ -116,7 +123,16 @@ class RedisSessions:
         if reply[0] == b"NOT_FOUND":
             raise NotFound("there is no such session")
         numbers, replayed = outcome(reply)
+        self._note(scope)
         return await self._written(Session(scope, *numbers), numbers[-1], replayed)
+
+    def _kept_us(self) -> int:
+        """How long keys outlive the session: longer while they may have to wait for somebody who consolidates it."""
+        return REDIS_WAITING_US if self.grace.length_us else REDIS_GRACE_US
+
+    def _note(self, scope: Scope) -> None:
+        if self.grace.length_us:
+            self.work.note(scope)
 
     async def _write(self, script: scripts.Script, scope: Scope, request: RequestKey | None, *args: Any) -> list[Any]:
         names, repeatable = keys.session_keys(scope, request), request is not None
@@ -169,8 +185,8 @@ class RedisSessions:
         """Reads the numbers of all the user's sessions for each page: there are at most MAX_SESSIONS_PER_USER, and an
         order kept in Redis would be another write of every append, in another slot."""
         update_time, name = decode_cursor(cursor, int, str) or (1 << 62, "")
-        known = await self._index.of_user(scope.namespace, scope.user_id)
-        live = await self._index.live([one for one in known if one.agent_id == scope.agent_id])
+        known = await self.index.of_user(scope.namespace, scope.user_id)
+        live = await self.index.live([one for one in known if one.agent_id == scope.agent_id])
         newest = sorted(
             ((one.update, one.scope.session_id, one) for one in live), key=lambda key: key[:2], reverse=True
         )
@@ -182,7 +198,7 @@ class RedisSessions:
     async def count(self, scope: Scope, *, all_users: bool) -> Mapping[str, int]:
         sessions = events = 0
         async for batch in self._batches(scope, all_users):
-            live = await self._index.live(batch)
+            live = await self.index.live(batch)
             sessions += len(live)
             events += sum(await self.link.commands([("HLEN", keys.session_keys(one.scope)[1]) for one in live]))
         return {"events": events, "sessions": sessions}
@@ -199,43 +215,47 @@ class RedisSessions:
             return known
         async for batch in self._batches(scope, all_users):
             erased = [await self._erase(one, "all") for one in batch]
-            live = [rows - 1 for was_live, rows, _ in erased if was_live]
+            live = [rows - 1 for was_live, rows, *_ in erased if was_live]
             await receipt.add({"events": sum(live), "sessions": len(live)})
-            await self._index.drop(batch)
+            await self.index.drop(batch)
         return await receipt.done()
 
     async def sweep(self, max_rows: int) -> int:
         """Expired sessions, with at most ``max_rows`` events and sessions together (or one larger session)."""
+        spared_since = self.grace.spared_since(await self.link.now_us())
         swept = looked = 0
         while looked < max_rows:
-            due = [(Scope(*parts), at) for parts, at in await self._index.schedule.due(min(REDIS_BATCH, max_rows))]
+            due = [(Scope(*parts), at) for parts, at in await self.index.schedule.due(min(REDIS_BATCH, max_rows))]
             sizes = await self.link.commands([("HLEN", keys.session_keys(one)[1]) for one, _ in due])
             fit = fitting([size + 1 for size in sizes], max_rows - swept, swept == 0)
             seen = []
             for one, at in due[:fit]:
-                _, rows, expires = await self._erase(one, "expired")
+                _, rows, again, waits = await self._erase(one, "expired", spared_since)
                 swept += rows
-                seen.append((one, at, expires))
-            await self._index.drop([one for one, _, expires in seen if not expires])
-            await self._index.schedule.looked([(_parts(one), at, expires) for one, at, expires in seen])
+                seen.append((one, at, again))
+                if waits:
+                    self.work.note(one)
+            await self.index.drop([one for one, _, again in seen if not again])
+            await self.index.schedule.looked([(_parts(one), at, again) for one, at, again in seen])
             looked += fit
             if not due or fit < len(due):
                 break
         return swept
 
-    async def _erase(self, scope: Scope, which: str) -> tuple[bool, int, int]:
-        """Was it live, the rows that went, when a spared one expires."""
-        live, rows, expires = await self.link.run(scripts.ERASE, keys.session_keys(scope), self.link.now(), which)
-        return bool(live), rows, expires
+    async def _erase(self, scope: Scope, which: str, spared_since_us: int = 0) -> tuple[bool, int, int, bool]:
+        """Was it live, the rows that went, when to look at a spared one again, whether it waits to be consolidated."""
+        names = [*keys.session_keys(scope), *keys.old_session_keys(scope)]
+        live, rows, again, waits = await self.link.run(scripts.ERASE, names, self.link.now(), which, spared_since_us)
+        return bool(live), rows, again, bool(waits)
 
     async def _batches(self, scope: Scope, all_users: bool) -> AsyncIterator[list[Scope]]:
         """Sessions of the scope in batches, one user after the other; some may not be there."""
         if all_users:
-            async for user_id in self._index.users(scope.namespace):
-                for batch in _chunks(await self._index.of_user(scope.namespace, user_id)):
+            async for user_id in self.index.users(scope.namespace):
+                for batch in _chunks(await self.index.of_user(scope.namespace, user_id)):
                     yield batch
             return
-        found = [one for one in await self._index.of_user(scope.namespace, scope.user_id) if _covers(scope, one)]
+        found = [one for one in await self.index.of_user(scope.namespace, scope.user_id) if _covers(scope, one)]
         if scope.session_id and scope not in found:
             found.append(scope)  # named in full it needs no index, which a server that evicts may have lost
         for batch in _chunks(found):

@@ -21,7 +21,14 @@ from memd.adapters.replica.followed import Followed
 from memd.adapters.sqlite.replica import SqliteReplica
 from memd.domain.errors import MemdError, ReplicaStale
 from memd.domain.model import ReplicaStats
-from memd.limits import MAX_NAMESPACES_FOLLOWED, REPLICA_LAGS_AFTER_S, REPLICA_LOADS, REPLICA_NOTE_S, REPLICA_WAIT_S
+from memd.limits import (
+    MAX_NAMESPACES_FOLLOWED,
+    REPLICA_HINTS_S,
+    REPLICA_LAGS_AFTER_S,
+    REPLICA_LOADS,
+    REPLICA_NOTE_S,
+    REPLICA_WAIT_S,
+)
 from memd.ports import ChangeBatch, ChangeSource, Clock, Freshness, Head
 
 LOADING = "REPLICA_LOADING"
@@ -163,10 +170,11 @@ class Follower:
             await self._note(REPLICA_NOTE_S)
 
     async def listen(self) -> None:
-        """Follow hints until they end."""
+        """Follow hints until they end; those of a little time together."""
         with contextlib.suppress(MemdError):  # the poll says so
             async for namespaces in await self._source.hints():
                 self.hint(namespaces)
+                await asyncio.sleep(REPLICA_HINTS_S)
 
     def hint(self, namespaces: Iterable[str]) -> None:
         for namespace in namespaces:

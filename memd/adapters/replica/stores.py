@@ -6,11 +6,13 @@ in between, the write stands, and reads say that they are behind.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from memd.adapters.replica.comparison import Comparison
 from memd.adapters.replica.follower import LOADING, Follower
+from memd.adapters.rows.cursors import decode_cursor, encode_cursor
 from memd.adapters.sqlite.memories import SqliteMemories
 from memd.adapters.sqlite.procedures import SqliteProcedures
 from memd.adapters.sqlite.settings import SqliteSettings
@@ -29,8 +31,18 @@ from memd.domain.model import (
     Scope,
     Written,
 )
+from memd.domain.portable import Exported, PortableMemory, TakenIn
+from memd.domain.portable_procedures import PortableProcedure
 from memd.limits import REPLICA_WAIT_S
-from memd.ports import ForgetPlan, MemoryChange, MemoryTruth, PendingForget, ProcedureTruth, SettingsStore
+from memd.ports import (
+    ForgetPlan,
+    MemoryChange,
+    MemoryTruth,
+    PendingForget,
+    ProcedureTruth,
+    SettingsStore,
+    Transfers,
+)
 
 T = TypeVar("T")
 
@@ -107,8 +119,25 @@ class ReplicatedMemories(_Replicated):
         return self._local.digests(scope, limit)
 
     async def page(self, namespace: str, where: Filter, *, size: int, cursor: str) -> Page[Memory]:
+        """The token says how far the rows were that a page was taken from: a sidecar that is asked for the next one has
+        what those had, or answers NotReady."""
+        seq, *after = decode_cursor(cursor, int, int, str) or (0,)
+        here = await self._reached(namespace, seq)
+        page = await self._local.page(namespace, where, size=size, cursor=encode_cursor(*after) if after else "")
+        last = decode_cursor(page.next_cursor, int, str)
+        return replace(page, next_cursor=encode_cursor(here, *last)) if last else page
+
+    async def _reached(self, namespace: str, seq: int) -> int:
+        """Wait until the rows here are at ``seq``; how far they are."""
         await self.ready(namespace)
-        return await self._local.page(namespace, where, size=size, cursor=cursor)
+        await self._follower.follow(namespace, seq, REPLICA_WAIT_S)
+        here = self._follower.position(namespace).seq
+        if here < seq:
+            raise NotReady(
+                "the page before was taken by a daemon that knew of later writes than this one has yet: ask again, or"
+                " begin again with the first page"
+            )
+        return here
 
     async def revisions(self, namespace: str, memory_id: str, *, size: int, cursor: str) -> Page[Memory]:
         return await self._truth.revisions(namespace, memory_id, size=size, cursor=cursor)
@@ -211,3 +240,29 @@ class ReplicatedSettings:
             return await self._truth.counts(namespace)
         except Unavailable:
             return await self._local.counts(namespace)
+
+
+class ReplicatedTransfers(_Replicated):
+    """Implements ``ports.Transfers``: exported from the truth, and at hand when a batch has been taken in."""
+
+    def __init__(self, truth: Transfers, follower: Follower) -> None:
+        super().__init__(follower)
+        self._truth = truth
+
+    def export(self, namespace: str) -> AsyncGenerator[Sequence[Exported], None]:
+        return self._truth.export(namespace)
+
+    async def take_in(
+        self, namespace: str, memories: Sequence[PortableMemory], *, exported_us: int, writer: str
+    ) -> Written[TakenIn]:
+        taken = await self._truth.take_in(namespace, memories, exported_us=exported_us, writer=writer)
+        return await self._seen(namespace, taken)
+
+    async def take_in_procedure(
+        self, namespace: str, procedure: PortableProcedure, *, exported_us: int, writer: str
+    ) -> Written[TakenIn]:
+        taken = await self._truth.take_in_procedure(namespace, procedure, exported_us=exported_us, writer=writer)
+        return await self._seen(namespace, taken)
+
+    async def take_in_settings(self, namespace: str, settings: NamespaceSettings, *, writer: str) -> Written[TakenIn]:
+        return await self._seen(namespace, await self._truth.take_in_settings(namespace, settings, writer=writer))

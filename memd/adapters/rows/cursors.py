@@ -29,4 +29,6 @@ def decode_cursor(cursor: str, *kinds: type) -> tuple[Any, ...] | None:
 
 
 def _refused() -> InvalidArgument:
-    return InvalidArgument("the page token does not belong to this list", field="page_token")
+    return InvalidArgument(
+        "the page token is not of this list, or of an older memd: begin again with the first page", field="page_token"
+    )

@@ -7,7 +7,8 @@ from dataclasses import fields
 from typing import Any
 
 from memd.adapters.rows.compact import encode
-from memd.domain.model import Memory, Scope, SourceKind
+from memd.domain.errors import VersionConflict
+from memd.domain.model import Memory, NewMemory, Scope, SourceKind
 from memd.domain.spoken import spoken
 from memd.domain.visibility import fields_of
 from memd.ports import IndexRow
@@ -72,6 +73,13 @@ def filterable(memory_id: str, fields: str) -> dict[str, Any]:
 def same(stored: Memory, wanted: Memory) -> bool:
     """Whether storing ``wanted`` would change anything a caller chose."""
     return all(getattr(stored, name) == getattr(wanted, name) for name in _COMPARED)
+
+
+def check_version(draft: NewMemory, stored: Memory | None) -> None:
+    """VersionConflict where something else is stored than the draft expected."""
+    current = stored.version if stored is not None else 0
+    if draft.expected_version not in (None, current):
+        raise VersionConflict("the memory has another version", current_version=current)
 
 
 def owner(scope: Scope) -> tuple[str, str]:

@@ -226,7 +226,11 @@ def _forgotten_since(directory: DataDir, manifest: Manifest) -> _Forgets:
                 " move it away to restore without that"
             )
         migrate(connection)
-        stones = rows(connection, f"SELECT {_STONE} FROM tombstone WHERE mark > ?", (manifest.newest_mark,))
+        stones = rows(
+            connection,
+            f"SELECT {_STONE} FROM tombstone WHERE mark > ? AND kind <> 'retention'",
+            (manifest.newest_mark,),
+        )
         intents = rows(connection, f"SELECT {_INTENT} FROM forget_intent")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return _Forgets(stones, intents)

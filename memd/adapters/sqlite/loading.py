@@ -8,52 +8,88 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import apsw
 
 from memd.adapters.rows.procedure import procedure_index_row
 from memd.adapters.sqlite.connection import row, rows
 from memd.adapters.sqlite.errors import translated
+from memd.adapters.sqlite.schema import TARGET_MODEL, frozen_model, read_model, same_model
 from memd.domain.errors import InvalidArgument
+from memd.domain.model import EmbeddingModel
 from memd.domain.spoken import spoken
 from memd.limits import MAX_CHANGE_LOG
 from memd.ports import IndexChanges, IndexRow
 
 LOAD_BATCH = 512
 """Rows handed over at a time: an index takes many at once more cheaply, and none is held longer than needed."""
-_SQL = {
-    "memory": (
-        "SELECT memory_id, version, content, coalesce(vectors, x''), fields FROM memory"
-        " LEFT JOIN embedding ON memory_pk = pk WHERE namespace = ?1"
-    ),
-    "procedure": (
-        "SELECT procedure_id, v.version, key, trigger, vectors, user_id, agent_id FROM procedure p"
-        " JOIN procedure_version v ON v.procedure_pk = p.pk AND v.version = p.offered WHERE namespace = ?1"
+_MEMORIES = (
+    "SELECT memory_id, version, content, coalesce(vectors, x''), fields FROM memory"
+    " LEFT JOIN {} ON memory_pk = pk WHERE namespace = ?1"
+)
+_PROCEDURES = (
+    "SELECT procedure_id, v.version, key, trigger, {}, user_id, agent_id FROM procedure p"
+    " JOIN procedure_version v ON v.procedure_pk = p.pk AND v.version = p.offered{} WHERE namespace = ?1"
+)
+_SQL = {"memory": _MEMORIES.format("embedding"), "procedure": _PROCEDURES.format("v.vectors", "")}
+_NEXT = {
+    "memory": _MEMORIES.format("embedding_next"),
+    "procedure": _PROCEDURES.format(
+        "coalesce(r.vectors, x'')",
+        " LEFT JOIN procedure_reembedding r ON r.procedure_pk = p.pk AND r.version = p.offered",
     ),
 }
+"""With the embeddings of the model that the store is on its way to, where there is one already."""
+_NONE = {
+    "memory": "SELECT memory_id, version, content, x'', fields FROM memory WHERE namespace = ?1",
+    "procedure": _PROCEDURES.format("x''", ""),
+}
+"""Without any."""
 MARK_DIGITS = 16
 _ID = {"memory": "memory_id", "procedure": "procedure_id"}
 _CHANGED = "SELECT entry_id FROM change_log c WHERE c.namespace = ?1 AND c.kind = ?2 AND c.seq > ?3"
 
 
-def load(connection: apsw.Connection, namespace: str, kind: str) -> tuple[int, Iterator[Sequence[IndexRow]]]:
-    """The change number and the rows as of it. The iterator owns ``connection`` and closes it at its end."""
+def load(
+    connection: apsw.Connection, namespace: str, kind: str, model: EmbeddingModel | None = None
+) -> tuple[int, Iterator[Sequence[IndexRow]]]:
+    """The change number and the rows as of it, with their embeddings of ``model`` (None: of the store's), of which the
+    store may lack some, or all when it is not on its way to that model. The iterator owns ``connection`` and closes it at
+    its end."""
     _check_kind(connection, kind)
     with translated():
         connection.execute("BEGIN").fetchall()
         head = _head(connection, namespace)
-    return head, _batches(connection, kind, _SQL[kind], (namespace,))
+        sql = _with_embeddings(connection, model)
+    return head, _batches(connection, kind, sql[kind], (namespace,))
 
 
-def changed(connection: apsw.Connection, namespace: str, kind: str, since: int, mark_then: str) -> IndexChanges | None:
+def _with_embeddings(connection: apsw.Connection, model: EmbeddingModel | None) -> Mapping[str, str]:
+    frozen = frozen_model(connection) if model else None
+    if model is None or frozen is None or same_model(frozen, model):
+        return _SQL
+    aimed = read_model(connection, TARGET_MODEL)
+    return _NEXT if aimed is not None and same_model(aimed, model) else _NONE
+
+
+def changed(
+    connection: apsw.Connection,
+    namespace: str,
+    kind: str,
+    since: int,
+    mark_then: str,
+    model: EmbeddingModel | None = None,
+) -> IndexChanges | None:
     """What an index that was saved at change number ``since`` lacks; None when that cannot be told, because the log no
-    longer reaches back, or was another one then. Owns ``connection``, as ``load``."""
+    longer reaches back, was another one then, or the store is of another model than ``model``. Owns ``connection``, as
+    ``load``."""
     _check_kind(connection, kind)
     with translated():
         connection.execute("BEGIN").fetchall()
         head = _head(connection, namespace)
-        if not since <= head <= since + MAX_CHANGE_LOG or mark(connection, namespace, since) != mark_then:
+        known = since <= head <= since + MAX_CHANGE_LOG and _with_embeddings(connection, model) is _SQL
+        if not known or mark(connection, namespace, since) != mark_then:
             connection.close(True)
             return None
         bindings = (namespace, kind, since)

@@ -85,7 +85,7 @@ class SqliteMemories:
                 again = tuple(RememberedMemory(*one) for one in known[1])
                 return Written(again, known[0], Durability.SYNCED, replayed=True)
             for draft in drafts:
-                self._guard.check(tx, draft.embeddings)
+                self._guard.check(tx, draft.embeddings, fence)
             done = tuple(upsert(tx, self._tombstones, namespace, draft, fence=fence, writer=writer) for draft in drafts)
             if tx.changes:
                 tx.audit(namespace, writer, "remember", json.dumps({"memories": len(done)}))
@@ -124,7 +124,7 @@ class SqliteMemories:
                 raise _no_memory()
             if expected_version not in (0, stored.memory.version):
                 raise VersionConflict("the memory has another version", current_version=stored.memory.version)
-            self._guard.check(tx, change.embeddings or ())
+            self._guard.check(tx, change.embeddings or (), fence)
             result = stored.memory
             changed = replace(result, **change.values)
             if not same(result, changed) or changed.superseded_by != result.superseded_by:
@@ -181,7 +181,7 @@ class SqliteMemories:
         return [decode(scope.namespace, one).memory for one in found]
 
     async def page(self, namespace: str, where: Filter, *, size: int, cursor: str) -> Page[Memory]:
-        before = decode_cursor(cursor, int, int) or (1 << 62, 0)
+        before = decode_cursor(cursor, int, str) or (1 << 62, "")
         now = self._clock.now_us()
         return await self._reads.run(
             lambda connection: _page(connection, namespace, where, now, size=size, before=before)
@@ -221,23 +221,25 @@ class SqliteMemories:
 
 
 def _page(
-    connection: apsw.Connection, namespace: str, where: Filter, now_us: int, *, size: int, before: Sequence[int]
+    connection: apsw.Connection, namespace: str, where: Filter, now_us: int, *, size: int, before: tuple[int, str]
 ) -> Page[Memory]:
+    """In an order that every copy of the rows has: one of them may give out the page after that of another."""
     narrowed, bindings = pushdown(where)
     sql = (
         f"SELECT create_time, {COLUMNS} FROM memory WHERE namespace = ? AND {narrowed}"
-        " AND (create_time, pk) < (?, ?) AND coalesce(expire_time, ?) > ? ORDER BY create_time DESC, pk DESC"
+        " AND (create_time, memory_id) < (?, ?) AND coalesce(expire_time, ?) > ?"
+        " ORDER BY create_time DESC, memory_id DESC"
     )
     items: list[Memory] = []
-    last: tuple[int, int] = (0, 0)
+    last: tuple[int, str] = before
     for create_time, *columns in connection.execute(sql, (namespace, *bindings, *before, now_us + 1, now_us)):
         if not matches(where, filterable(str(columns[1]), str(columns[4]))):
             continue
         if len(items) == size:
             return Page(tuple(items), encode_cursor(*last))
-        stored = decode(namespace, columns)
-        items.append(stored.memory)
-        last = int(str(create_time)), stored.pk
+        memory = decode(namespace, columns).memory
+        items.append(memory)
+        last = int(str(create_time)), memory.memory_id
     return Page(tuple(items), "")
 
 

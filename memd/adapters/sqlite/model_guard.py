@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from memd.adapters.sqlite.schema import freeze_model, frozen_model
 from memd.adapters.sqlite.transaction import Transaction
-from memd.domain.errors import InvalidArgument, WrongState
+from memd.domain.errors import InvalidArgument, StoreBusy, WrongState
 from memd.domain.model import EmbeddingModel
 
 FLOAT32_BYTES = 4
@@ -18,11 +18,17 @@ class ModelGuard:
     def __init__(self, model: EmbeddingModel | None) -> None:
         self._model = model
         self._frozen = False
+        self._since = 0
+        """Fences before this mark are of writes that were embedded with an earlier model."""
 
-    def check(self, tx: Transaction, embeddings: Sequence[bytes]) -> None:
-        """Before embeddings are stored: the first ones freeze the store to their model."""
+    def check(self, tx: Transaction, embeddings: Sequence[bytes], fence: int | None = None) -> None:
+        """Before embeddings are stored: the first ones freeze the store to their model. ``fence``: the mark that was taken
+        before they were made, None where they are known to be of the store's model. StoreBusy when the model has changed
+        since."""
         if not embeddings:
             return
+        if fence is not None and fence < self._since:
+            raise StoreBusy("the embedding model was changed while this write was on its way; nothing was stored")
         model = self._model or frozen_model(tx.connection)
         if model is None:
             raise WrongState("there is no embedding model to store embeddings of")
@@ -34,6 +40,11 @@ class ModelGuard:
 
     def _freeze(self) -> None:
         self._frozen = True
+
+    def changed(self, model: EmbeddingModel, mark: int) -> None:
+        """After the commit that gave the store another model, under this mark."""
+        self._model = model
+        self._since = mark
 
     def use(self, tx: Transaction, model: EmbeddingModel) -> None:
         """Freeze to a model before anything is embedded; ModelMismatch when the store has another."""

@@ -55,7 +55,7 @@ class SqliteProcedures:
                 again = find(tx, namespace, procedure.procedure_id, version)
                 return Written((again, created), seq, Durability.SYNCED, replayed=True)
             self._tombstones.check(tx, "procedure", procedure.scope, (procedure.procedure_id,), fence)
-            self._guard.check(tx, embeddings)
+            self._guard.check(tx, embeddings, fence)
             stored, created = _put(tx, procedure, b"".join(embeddings), expected_version)
             if created:
                 tx.audit(namespace, writer, "put_procedure")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from memd.adapters.rows.memory import body_json, fields_json, index_row, owner, same, sees
+from memd.adapters.rows.memory import body_json, check_version, fields_json, index_row, owner, same, sees
 from memd.adapters.sqlite.memory_rows import COLUMNS, StoredMemory, decode
 from memd.adapters.sqlite.tombstones import Tombstones
 from memd.adapters.sqlite.transaction import Transaction
@@ -37,6 +37,7 @@ def upsert(
     if stored is not None and same(stored.memory, wanted):
         windows = tx.row("SELECT windows FROM embedding WHERE memory_pk = ?", (stored.pk,))
         return RememberedMemory(wanted.memory_id, stored.memory.version, False, windows[0] if windows else 0)
+    check_version(draft, stored.memory if stored else None)
     if wanted.supersedes:
         _close(tx, wanted, writer)
     if stored is None:

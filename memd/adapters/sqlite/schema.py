@@ -19,8 +19,14 @@ MIGRATIONS = (
     "0004_summaries.sql",
     "0005_learning.sql",
     "0006_reembed.sql",
+    "0007_page_order.sql",
+    "0008_retention.sql",
+    "0009_reembed_online.sql",
 )
 _MODEL = "embedding_model"
+_SUPERSEDED = "superseded_model"
+TARGET_MODEL = "reembedding_model"
+"""Key in meta of the model that the file is being changed to; the triggers of the schema know it too."""
 
 
 def migrate(connection: apsw.Connection) -> None:
@@ -53,28 +59,43 @@ def _script(name: str) -> str:
 
 def frozen_model(connection: apsw.Connection) -> EmbeddingModel | None:
     """The model the file's embeddings were made with; None before the first."""
-    found = row(connection, "SELECT value FROM meta WHERE key = ?", (_MODEL,))
+    return read_model(connection, _MODEL)
+
+
+def superseded_model(connection: apsw.Connection) -> EmbeddingModel | None:
+    """The model the file was last changed from; None when it never was."""
+    return read_model(connection, _SUPERSEDED)
+
+
+def read_model(connection: apsw.Connection, key: str) -> EmbeddingModel | None:
+    found = row(connection, "SELECT value FROM meta WHERE key = ?", (key,))
     return EmbeddingModel(**json.loads(found[0])) if found else None
+
+
+def write_model(connection: apsw.Connection, key: str, model: EmbeddingModel) -> None:
+    value = json.dumps(asdict(model), ensure_ascii=False)
+    connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value)).fetchall()
 
 
 def freeze_model(connection: apsw.Connection, model: EmbeddingModel) -> None:
     """Write the model down once; ModelMismatch when the file has another."""
     have = frozen_model(connection)
     if have is None:
-        value = json.dumps(asdict(model), ensure_ascii=False)
-        connection.execute("INSERT INTO meta (key, value) VALUES (?, ?)", (_MODEL, value)).fetchall()
+        write_model(connection, _MODEL, model)
     elif not same_model(have, model):
         raise ModelMismatch(
             f"the store was written with the embedding model {have.model_id} ({have.digest[:12]}), "
             f"configured is {model.model_id} ({model.digest[:12]}): configure the old one, or change the store with: "
-            f"memd reembed --precision {model.precision}"
+            f"memd reembed --precision {model.precision} --offline"
         )
 
 
 def change_model(connection: apsw.Connection, model: EmbeddingModel) -> None:
     """Freeze to another model, in the transaction that has put its embeddings in the place of the old ones."""
-    forget_model(connection)
-    freeze_model(connection, model)
+    before = frozen_model(connection)
+    if before is not None:
+        write_model(connection, _SUPERSEDED, before)
+    write_model(connection, _MODEL, model)
 
 
 def forget_model(connection: apsw.Connection) -> None:

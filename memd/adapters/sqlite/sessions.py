@@ -21,6 +21,7 @@ from memd.adapters.sqlite.session_rows import EVENT_JSON, SUMMARY_JSON, decode_e
 from memd.adapters.sqlite.transaction import Transaction
 from memd.adapters.sqlite.writer import Writer
 from memd.domain.errors import NotFound
+from memd.domain.grace import Grace
 from memd.domain.model import (
     Durability,
     Event,
@@ -33,7 +34,6 @@ from memd.domain.model import (
     WorkingSet,
     Written,
 )
-from memd.limits import SWEEP_GAP_US
 from memd.ports import Clock, EventRevision, SessionPolicy
 
 _EXACT = "namespace = ? AND user_id = ? AND agent_id = ? AND session_id = ? AND dead = 0 AND expire_time > ?"
@@ -59,11 +59,7 @@ class SqliteSessions:
         self._writer = writer
         self._reads = reads
         self._clock = clock
-        self.consolidation_grace_us = 0
-        """How long the sweep spares expired sessions that were not consolidated; 0 where nobody does that. Counted from
-        when they expired, but not before the sweeps came regularly: a daemon that was off, or a machine that slept, has to
-        have had that long to consolidate them."""
-        self._attended_since_us = self._last_sweep_us = 0
+        self.grace = Grace()
         self._heads = Heads()
         self._bundle = AppendBundle(self._heads)
         writer.on_rollback.append(self._heads.drop_touched)
@@ -232,17 +228,9 @@ class SqliteSessions:
         # Every append moves expire_time, so no index has it: a reader looks for what is due, off the writer's time.
         sql = f"SELECT pk FROM session WHERE dead = 0 AND expire_time <= ? AND {_SWEEPABLE} LIMIT ?"
         now = self._clock.now_us()
-        spared = self._spared_since(now)
+        spared = self.grace.spared_since(now)
         due = await self._reads.run(lambda connection: rows(connection, sql, (now, spared, max_rows)))
         return await self._writer.submit(lambda tx: _sweep(tx, [pk for (pk,) in due], spared, max_rows))
-
-    def _spared_since(self, now_us: int) -> int:
-        """Unconsolidated sessions that expired after this are spared; before everything where the grace has just begun."""
-        if not self._last_sweep_us <= now_us <= self._last_sweep_us + SWEEP_GAP_US:
-            self._attended_since_us = now_us  # the first sweep, one after a sleep, or the clock went back
-        self._last_sweep_us = now_us
-        since = now_us - self.consolidation_grace_us
-        return since if self._attended_since_us <= since else 0
 
 
 def _sweep(tx: Transaction, due: Sequence[int], spared_since_us: int, max_rows: int) -> int:

@@ -14,6 +14,7 @@ from memd.adapters.sqlite.checkpoint import Checkpointer
 from memd.adapters.sqlite.connection import Readers, check_library, connect, row
 from memd.adapters.sqlite.datadir import DataDir
 from memd.adapters.sqlite.errors import translated
+from memd.adapters.sqlite.index_source import SqliteIndexSource
 from memd.adapters.sqlite.leases import SqliteLeases
 from memd.adapters.sqlite.log_file import LogFile
 from memd.adapters.sqlite.memories import SqliteMemories
@@ -21,8 +22,10 @@ from memd.adapters.sqlite.memory_cache import MemoryCache
 from memd.adapters.sqlite.model_guard import ModelGuard
 from memd.adapters.sqlite.procedures import SqliteProcedures
 from memd.adapters.sqlite.reads import ReadPool
+from memd.adapters.sqlite.reembedding import SqliteReembedding
 from memd.adapters.sqlite.replica import Reset, SqliteReplica
-from memd.adapters.sqlite.schema import freeze_model, frozen_model, migrate
+from memd.adapters.sqlite.retention import SqliteRetention
+from memd.adapters.sqlite.schema import freeze_model, frozen_model, migrate, superseded_model
 from memd.adapters.sqlite.scrub import Scrubber
 from memd.adapters.sqlite.session_marks import SqliteSessionMarks
 from memd.adapters.sqlite.sessions import SqliteSessions
@@ -47,7 +50,8 @@ class StoreStats:
 
 class SqliteStores:
     """The embedded stores of one directory, each an attribute: sessions and their marks, memories, procedures, settings,
-    tasks, steps, leases; transfers; backups of them all; and ``replica``, which fills them where the truth is elsewhere."""
+    tasks, steps, leases, retention; transfers; the way to another model; backups of them all; and ``replica``, which fills
+    them where the truth is elsewhere."""
 
     def __init__(
         self,
@@ -79,15 +83,17 @@ class SqliteStores:
         self._readers = Readers(directory.database, vfs)
         self._reads = ReadPool(self._readers)
         self.sessions = SqliteSessions(self._writer, self._reads, clock)
-        self.marks = SqliteSessionMarks(self._writer, self._reads, clock)
+        self.marks = SqliteSessionMarks(self._writer, self._reads, clock, self.sessions.grace)
         self.leases = SqliteLeases(self._writer)
         self.memories = SqliteMemories(self._writer, self._reads, self._readers, clock, tombstones, guard, cache)
         self.procedures = SqliteProcedures(self._writer, self._reads, tombstones, guard)
         self.settings = SqliteSettings(self._writer, self._reads, clock)
         self.tasks = SqliteTasks(self._writer, self._reads, clock)
         self.steps = SqliteSteps(self._writer, self._reads, clock)
+        self.retention = SqliteRetention(self._writer, self._reads, clock)
         self.change_log = SqliteChangeLog(self._reads, clock)
         self.backups = SqliteBackups(directory.path, self._readers, clock)
+        self.reembedding = SqliteReembedding(self._writer, self._reads, tombstones, guard)
         self.transfers = SqliteTransfers(self._writer, self._readers, guard)
         self.replica = SqliteReplica(self._writer, self._reads, guard, cache.resetting(reset))
         self.failed = self._writer.failed
@@ -136,6 +142,14 @@ class SqliteStores:
     async def frozen_model(self) -> EmbeddingModel | None:
         """The model the stored embeddings were made with."""
         return await self._reads.run(frozen_model)
+
+    async def superseded_model(self) -> EmbeddingModel | None:
+        """The model the store was last changed from."""
+        return await self._reads.run(superseded_model)
+
+    def index_source(self, model: EmbeddingModel) -> SqliteIndexSource:
+        """The rows with their embeddings of ``model``."""
+        return SqliteIndexSource(self._readers, self._reads, model)
 
     def stats(self) -> StoreStats:
         return StoreStats(self._writer.depth, self._directory.bytes_used(), self._checkpointer.clean)

@@ -15,6 +15,7 @@ def sweep_memories(tx: Transaction, max_rows: int) -> int:
         _expired(tx, max_rows)
         + requests.sweep(tx, max_rows)
         + tombstones.sweep(tx, max_rows)
+        + tombstones.sweep_retention(tx, max_rows)
         + sweep_change_log(tx, max_rows)
         + _audit(tx, max_rows)
         + _receipts(tx, max_rows)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from itertools import islice
+from typing import TypeVar
 
 import apsw
 
 from memd.adapters.rows.memory import body_json, decode_state, fields_json
-from memd.adapters.sqlite.connection import Readers, Row, row, rows
+from memd.adapters.rows.transfer import STONE, Forgotten, windows
+from memd.adapters.sqlite import transfer_procedures
+from memd.adapters.sqlite.connection import Readers, row, rows
 from memd.adapters.sqlite.errors import translated
 from memd.adapters.sqlite.memory_rows import COLUMNS, decode
 from memd.adapters.sqlite.model_guard import FLOAT32_BYTES, ModelGuard
@@ -19,10 +22,12 @@ from memd.adapters.sqlite.schema import frozen_model
 from memd.adapters.sqlite.settings import SELECT_SETTINGS, decode_settings, write_settings
 from memd.adapters.sqlite.transaction import Transaction
 from memd.adapters.sqlite.writer import Writer
-from memd.domain.model import EmbeddingModel, Memory, NamespaceSettings
-from memd.domain.portable import Header, PortableMemory, TakenIn, model_name
-from memd.ports import Snapshot
+from memd.domain.model import Durability, NamespaceSettings, Written
+from memd.domain.portable import Exported, Header, PortableMemory, TakenIn, model_name
+from memd.domain.portable_procedures import PortableProcedure
+from memd.limits import EXPORT_BATCH
 
+T = TypeVar("T")
 # The index (namespace, create_time, pk) has this order, so nothing is sorted.
 _MEMORIES = (
     f"SELECT {COLUMNS}, coalesce(vectors, x'') FROM memory LEFT JOIN embedding ON memory_pk = pk"
@@ -31,8 +36,8 @@ _MEMORIES = (
 _REVISIONS = "SELECT version, fields, body, content FROM memory_revision WHERE memory_pk = ? ORDER BY version"
 _INSERT_REVISION = "INSERT INTO memory_revision (memory_pk, version, fields, body, content)"
 _TOMBSTONES = (
-    "SELECT entry_id, user_id, agent_id, session_id, all_users FROM tombstone WHERE create_time >= ?1 AND namespace = ?2"
-    " AND kind = 'memory' AND (entry_id = '' OR entry_id IN (SELECT value FROM json_each(?3)))"
+    f"SELECT {STONE} FROM tombstone WHERE create_time >= ?1 AND namespace = ?2 AND kind = ?3"
+    " AND (entry_id = '' OR entry_id IN (SELECT value FROM json_each(?4)))"
 )
 
 
@@ -42,48 +47,52 @@ class SqliteTransfers:
         self._readers = readers
         self._guard = guard
 
-    async def export(self, namespace: str) -> tuple[Header, NamespaceSettings, Snapshot]:
+    async def export(self, namespace: str) -> AsyncGenerator[Sequence[Exported], None]:
         # On the writer: whatever is committed after this has a later time, and the snapshot holds all that is before.
         now_us = await self._writer.submit(lambda tx: tx.now_us)
         connection = self._readers.fresh()
         try:
-            with translated():
-                connection.execute("BEGIN").fetchall()
-                head = row(connection, "SELECT seq, epoch FROM namespace_head WHERE namespace = ?", (namespace,))
-                model = frozen_model(connection)
-                settings = decode_settings(row(connection, SELECT_SETTINGS, (namespace,)))
-        except BaseException:
-            connection.close(True)
-            raise
-        seq, epoch = head or (0, 0)
-        header = Header(namespace, model_name(model), seq, epoch, now_us)
-        return header, settings, _Snapshot(connection, namespace, model, now_us)
+            everything = _everything(connection, namespace, now_us)
+            while batch := await _on_thread(lambda: list(islice(everything, EXPORT_BATCH))):
+                yield batch
+        finally:
+            await asyncio.to_thread(connection.close, True)
 
     async def take_in(
         self, namespace: str, memories: Sequence[PortableMemory], *, exported_us: int, writer: str
-    ) -> TakenIn:
-        def operation(tx: Transaction) -> TakenIn:
-            forgotten = _Forgotten.since(tx, namespace, memories, exported_us)
+    ) -> Written[TakenIn]:
+        def operation(tx: Transaction) -> Written[TakenIn]:
+            ids = [one.memory.memory_id for one in memories]
+            forgotten = _forgotten(tx, namespace, "memory", ids, exported_us)
             taken = TakenIn()
             for one in memories:
                 self._guard.check(tx, one.embeddings)
                 taken += _take_in(tx, one, forgotten)
-            if taken.imported:
-                tx.audit(namespace, writer, "import", json.dumps({"memories": taken.imported}))
-            return taken
+            return _written(tx, namespace, writer, "memories", taken)
 
         return await self._writer.submit(operation)
 
-    async def take_in_settings(self, namespace: str, settings: NamespaceSettings, *, writer: str) -> TakenIn:
-        def operation(tx: Transaction) -> TakenIn:
+    async def take_in_procedure(
+        self, namespace: str, procedure: PortableProcedure, *, exported_us: int, writer: str
+    ) -> Written[TakenIn]:
+        def operation(tx: Transaction) -> Written[TakenIn]:
+            self._guard.check(tx, [window for one in procedure.versions for window in one.embeddings])
+            forgotten = _forgotten(tx, namespace, "procedure", [procedure.procedure_id], exported_us)
+            if forgotten.has(procedure.procedure_id, procedure.scope):
+                return _written(tx, namespace, writer, "procedures", TakenIn(forgotten=1))
+            return _written(tx, namespace, writer, "procedures", transfer_procedures.take_in(tx, procedure))
+
+        return await self._writer.submit(operation)
+
+    async def take_in_settings(self, namespace: str, settings: NamespaceSettings, *, writer: str) -> Written[TakenIn]:
+        def operation(tx: Transaction) -> Written[TakenIn]:
             stored = decode_settings(tx.row(SELECT_SETTINGS, (namespace,)))
-            if stored == settings:
-                return TakenIn(skipped=1)
             if stored.version:
-                return TakenIn(conflicts=1)
-            write_settings(tx, namespace, settings)
-            tx.audit(namespace, writer, "import", json.dumps({"settings": 1}))
-            return TakenIn(imported=1)
+                taken = TakenIn(skipped=1) if stored == settings else TakenIn(conflicts=1)
+            else:
+                write_settings(tx, namespace, settings)
+                taken = TakenIn(imported=1)
+            return _written(tx, namespace, writer, "settings", taken)
 
         return await self._writer.submit(operation)
 
@@ -91,74 +100,52 @@ class SqliteTransfers:
 # -- out
 
 
-class _Snapshot:
-    """Owns the connection and its transaction. A class, since a generator that was never begun closes nothing."""
-
-    def __init__(self, connection: apsw.Connection, namespace: str, model: EmbeddingModel | None, now_us: int) -> None:
-        self._connection = connection
-        self._namespace = namespace
-        self._window = model.dimensions * FLOAT32_BYTES if model else 0
-        with translated():
-            self._memories = connection.execute(_MEMORIES, (namespace, now_us))
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> PortableMemory:
-        with translated():
-            found = next(self._memories, None)
-            if found is None:
-                raise StopIteration
-            *columns, vectors = found
-            stored = decode(self._namespace, columns)
-            revisions = rows(self._connection, _REVISIONS, (stored.pk,))
-        return PortableMemory(
-            stored.memory,
-            _windows(bytes(vectors), self._window),
-            tuple(decode_state(self._namespace, stored.memory.memory_id, *one) for one in revisions),
-        )
-
-    def close(self) -> None:
-        self._connection.close(True)
+def _everything(connection: apsw.Connection, namespace: str, now_us: int) -> Iterator[Exported]:
+    """Read as it is asked for, in one transaction that nobody ends but the connection's end."""
+    with translated():
+        connection.execute("BEGIN").fetchall()
+        head = row(connection, "SELECT seq, epoch FROM namespace_head WHERE namespace = ?", (namespace,))
+        model = frozen_model(connection)
+        settings = decode_settings(row(connection, SELECT_SETTINGS, (namespace,)))
+        seq, epoch = head or (0, 0)
+        yield Header(namespace, model_name(model), seq, epoch, now_us)
+        if settings.version:
+            yield settings
+        window = model.dimensions * FLOAT32_BYTES if model else 0
+        for *columns, vectors in connection.execute(_MEMORIES, (namespace, now_us)):
+            stored = decode(namespace, columns)
+            earlier = rows(connection, _REVISIONS, (stored.pk,))
+            revisions = tuple(decode_state(namespace, stored.memory.memory_id, *one) for one in earlier)
+            yield PortableMemory(stored.memory, windows(bytes(vectors), window), revisions)
+        yield from transfer_procedures.stored(connection, namespace, window)
 
 
-def _windows(vectors: bytes, size: int) -> tuple[bytes, ...]:
-    return tuple(vectors[at : at + size] for at in range(0, len(vectors), size or 1))
+async def _on_thread(work: Callable[[], T]) -> T:
+    """A caller that is cancelled waits for the thread: it has the connection in its hands."""
+    step = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(step)
+    except asyncio.CancelledError:
+        await asyncio.wait([step])
+        raise
 
 
 # -- in
 
 
-@dataclass(frozen=True, slots=True)
-class _Forgotten:
-    """Tombstones that may be about the memories of a batch."""
-
-    ids: Mapping[str, Sequence[Row]]
-    scopes: Sequence[Row]
-
-    @classmethod
-    def since(cls, tx: Transaction, namespace: str, memories: Sequence[PortableMemory], exported_us: int) -> _Forgotten:
-        ids = json.dumps([one.memory.memory_id for one in memories])
-        found = tx.rows(_TOMBSTONES, (exported_us, namespace, ids))
-        by_id: dict[str, list[Row]] = {}
-        for stone in found:
-            by_id.setdefault(stone[0], []).append(stone)
-        return cls(by_id, by_id.get("", ()))
-
-    def has(self, memory: Memory) -> bool:
-        scope = memory.scope
-        return any(
-            everybody or user_id == scope.user_id for _, user_id, _, _, everybody in self.ids.get(memory.memory_id, ())
-        ) or any(
-            everybody
-            or (user_id == scope.user_id and agent_id in ("", scope.agent_id) and session_id in ("", scope.session_id))
-            for _, user_id, agent_id, session_id, everybody in self.scopes
-        )
+def _forgotten(tx: Transaction, namespace: str, kind: str, ids: Sequence[str], since_us: int) -> Forgotten:
+    return Forgotten.of(tx.rows(_TOMBSTONES, (since_us, namespace, kind, json.dumps(ids))))
 
 
-def _take_in(tx: Transaction, one: PortableMemory, forgotten: _Forgotten) -> TakenIn:
+def _written(tx: Transaction, namespace: str, writer: str, what: str, taken: TakenIn) -> Written[TakenIn]:
+    if taken.imported:
+        tx.audit(namespace, writer, "import", json.dumps({what: taken.imported}))
+    return Written(taken, tx.seq(namespace), Durability.SYNCED)
+
+
+def _take_in(tx: Transaction, one: PortableMemory, forgotten: Forgotten) -> TakenIn:
     memory = one.memory
-    if forgotten.has(memory):
+    if forgotten.has(memory.memory_id, memory.scope):
         return TakenIn(forgotten=1)
     if memory.expire_time is not None and memory.expire_time <= tx.now_us:
         return TakenIn(skipped=1)

@@ -86,7 +86,7 @@ def _forgotten(connection: apsw.Connection, namespace: str, since: int) -> dict[
     index by number."""
     owners: dict[int, set[Scope]] = {}
     newest_first = connection.execute(
-        "SELECT namespace, seq, user_id, agent_id FROM tombstone WHERE kind = 'memory' ORDER BY mark DESC"
+        "SELECT namespace, seq, user_id, agent_id FROM tombstone WHERE kind IN ('memory', 'retention') ORDER BY mark DESC"
     )
     for other, seq, user_id, agent_id in newest_first:
         if other == namespace:

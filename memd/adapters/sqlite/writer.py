@@ -52,12 +52,16 @@ class Bundle(Protocol):
 class Job:
     """One request: what to run, where its reply goes, and how it came out."""
 
-    __slots__ = ("bundle", "changes", "error", "future", "item", "loop", "operation", "result")
+    __slots__ = ("bundle", "changes", "error", "future", "item", "last", "loop", "operation", "result")
 
-    def __init__(self, operation: Operation[Any] | None, bundle: Bundle | None, item: Any) -> None:
+    def __init__(
+        self, operation: Operation[Any] | None, bundle: Bundle | None, item: Any, *, last: bool = False
+    ) -> None:
         self.operation = operation
         self.bundle = bundle
         self.item = item
+        self.last = last
+        """Nothing runs after it in its transaction."""
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Any] = self.loop.create_future()
         self.result: Any = None
@@ -110,9 +114,10 @@ class Writer:
         """Requests that wait."""
         return self._queue.qsize()
 
-    async def submit(self, operation: Operation[T]) -> T:
-        """Run in the next batch; returns after its commit. LimitExceeded when too many wait."""
-        result: T = await self._enqueue(Job(operation, None, None))
+    async def submit(self, operation: Operation[T], *, last: bool = False) -> T:
+        """Run in the next batch; returns after its commit. LimitExceeded when too many wait. ``last``: what its
+        ``after_commit`` does comes before any later request."""
+        result: T = await self._enqueue(Job(operation, None, None, last=last))
         return result
 
     async def submit_bundled(self, bundle: Bundle, item: Any) -> Any:
@@ -181,7 +186,7 @@ class Writer:
             job = self._queue.get(timeout=self._checkpointer.wait_s())
             while job is not None:
                 jobs.append(job)
-                if len(jobs) >= WRITE_BATCH:
+                if len(jobs) >= WRITE_BATCH or job.last:
                     return jobs, False
                 job = self._queue.get_nowait()
         except queue.Empty:

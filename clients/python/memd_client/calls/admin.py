@@ -87,6 +87,12 @@ def backup(scope: t.Scope, name: str, *, timeout_s: float | None = None) -> Call
     return _call("Backup", pb.BackupRequest(scope=wire.scope(scope), name=name), made, timeout_s)
 
 
+def reembed(scope: t.Scope, model: str = "", *, cancel: bool = False) -> Call[t.ReembedProgress]:
+    """A message each time there is something to tell."""
+    request = pb.ReembedRequest(scope=wire.scope(scope), embedding_model=model, cancel=cancel)
+    return _call("Reembed", request, parse.reembedding)
+
+
 def run_lifecycle(
     scope: t.Scope, job: str = "", *, dry_run: bool = False, timeout_s: float | None = None
 ) -> Call[t.LifecycleRun]:

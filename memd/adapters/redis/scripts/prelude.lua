@@ -92,3 +92,19 @@ local function load_summaries()
   local count, through = string.match(got[2] or '0 0', '(%d+) (%d+)')
   return got[1] or '[]', tonumber(count), tonumber(through)
 end
+
+-- Which life of a session was created then: the number of its first key, where KEYS[4] to KEYS[6] are of the life before.
+local function life(created)
+  for at = 1, 4, 3 do
+    if redis.call('HGET', KEYS[at], 'create') == created then return at end
+  end
+  return nil
+end
+
+-- Whether the life has something that was not consolidated; when it expires.
+local function waits(at)
+  local got = redis.call('HMGET', KEYS[at], 'last', 'promoted', 'digested', 'expire')
+  if not got[1] then return false, 0 end
+  local last = tonumber(got[1])
+  return tonumber(got[2] or 0) < last or tonumber(got[3] or 0) < last, tonumber(got[4])
+end

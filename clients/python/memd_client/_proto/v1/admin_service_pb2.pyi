@@ -45,6 +45,7 @@ class GetStatsResponse(google.protobuf.message.Message):
     TIERS_FIELD_NUMBER: builtins.int
     PORTS_FIELD_NUMBER: builtins.int
     REPLICA_FIELD_NUMBER: builtins.int
+    REEMBEDDING_FIELD_NUMBER: builtins.int
     version: builtins.str
     embedding_model: builtins.str
     """Model the store is frozen to, for example "all-MiniLM-L6-v2/int8"; empty when no model could be loaded."""
@@ -71,6 +72,10 @@ class GetStatsResponse(google.protobuf.message.Message):
     def replica(self) -> global___ReplicaStats:
         """The daemon's copy of the caller's namespace. Unset where the daemon itself holds the truth."""
 
+    @property
+    def reembedding(self) -> global___ReembedResponse:
+        """The way to another embedding model. Unset when there is none."""
+
     def __init__(
         self,
         *,
@@ -83,9 +88,10 @@ class GetStatsResponse(google.protobuf.message.Message):
         tiers: collections.abc.Iterable[global___TierSettings] | None = ...,
         ports: collections.abc.Iterable[global___PortStats] | None = ...,
         replica: global___ReplicaStats | None = ...,
+        reembedding: global___ReembedResponse | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["namespace", b"namespace", "process", b"process", "replica", b"replica", "uptime", b"uptime"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["embedding_model", b"embedding_model", "embedding_model_digest", b"embedding_model_digest", "namespace", b"namespace", "ports", b"ports", "process", b"process", "replica", b"replica", "tiers", b"tiers", "uptime", b"uptime", "version", b"version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["namespace", b"namespace", "process", b"process", "reembedding", b"reembedding", "replica", b"replica", "uptime", b"uptime"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["embedding_model", b"embedding_model", "embedding_model_digest", b"embedding_model_digest", "namespace", b"namespace", "ports", b"ports", "process", b"process", "reembedding", b"reembedding", "replica", b"replica", "tiers", b"tiers", "uptime", b"uptime", "version", b"version"]) -> None: ...
 
 global___GetStatsResponse = GetStatsResponse
 
@@ -664,7 +670,7 @@ global___ImportNamespaceRequest = ImportNamespaceRequest
 
 @typing.final
 class ImportNamespaceResponse(google.protobuf.message.Message):
-    """Memories, and the settings."""
+    """Memories, procedures, and the settings: each counts as one."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -744,18 +750,24 @@ class ReembedRequest(google.protobuf.message.Message):
 
     SCOPE_FIELD_NUMBER: builtins.int
     EMBEDDING_MODEL_FIELD_NUMBER: builtins.int
+    CANCEL_FIELD_NUMBER: builtins.int
     embedding_model: builtins.str
-    """Id of an installed model."""
+    """Id of an installed model, for example "all-MiniLM-L6-v2/fp32", or its precision alone. Not looked at with cancel."""
+    cancel: builtins.bool
+    """Leave everything as it was: the stream ends without a message. FAILED_PRECONDITION when nothing is under way (any more)."""
     @property
-    def scope(self) -> memd_client._proto.v1.common_pb2.Scope: ...
+    def scope(self) -> memd_client._proto.v1.common_pb2.Scope:
+        """Must be within what the credential allows; nothing else comes of it."""
+
     def __init__(
         self,
         *,
         scope: memd_client._proto.v1.common_pb2.Scope | None = ...,
         embedding_model: builtins.str = ...,
+        cancel: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["scope", b"scope"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["embedding_model", b"embedding_model", "scope", b"scope"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cancel", b"cancel", "embedding_model", b"embedding_model", "scope", b"scope"]) -> None: ...
 
 global___ReembedRequest = ReembedRequest
 
@@ -765,14 +777,23 @@ class ReembedResponse(google.protobuf.message.Message):
 
     DONE_FIELD_NUMBER: builtins.int
     TOTAL_FIELD_NUMBER: builtins.int
+    PHASE_FIELD_NUMBER: builtins.int
+    EMBEDDING_MODEL_FIELD_NUMBER: builtins.int
     done: builtins.int
+    """Texts that have their embedding, of all."""
     total: builtins.int
+    phase: builtins.str
+    """"embedding", "indexing", "switching"; and at the end "done" or "cancelled"."""
+    embedding_model: builtins.str
+    """Id of the model it goes to."""
     def __init__(
         self,
         *,
         done: builtins.int = ...,
         total: builtins.int = ...,
+        phase: builtins.str = ...,
+        embedding_model: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["done", b"done", "total", b"total"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["done", b"done", "embedding_model", b"embedding_model", "phase", b"phase", "total", b"total"]) -> None: ...
 
 global___ReembedResponse = ReembedResponse

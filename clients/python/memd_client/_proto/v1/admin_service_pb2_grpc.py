@@ -122,15 +122,16 @@ class AdminServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ExportNamespace(self, request, context):
-        """The memories of the caller's namespace with their revisions and embeddings, and its settings, as versioned JSON lines of
-        one moment. Embedded storage only; needs the admin right. Procedures, sessions, checkpoints and steps are not in it.
+        """The memories of the caller's namespace with their revisions and embeddings, its procedures with all versions, records and
+        the reports that are kept, and its settings, as versioned JSON lines of one moment. Needs the admin right. Sessions,
+        checkpoints and steps are not in it. RESOURCE_EXHAUSTED for a reader that is not done within MAX_EXPORT_S.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ImportNamespace(self, request_iterator, context):
-        """The reverse of ExportNamespace: memories are stored as they were, and found at once. One that was interrupted is run
+        """The reverse of ExportNamespace: all is stored as it was, and found at once. One that was interrupted is run
         again: what is there as it is in the file is skipped. ALREADY_EXISTS at the end when there were others under the same id;
         they are left alone. What was forgotten here after the export was made stays forgotten. INVALID_ARGUMENT names the line.
         """
@@ -147,7 +148,9 @@ class AdminServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Reembed(self, request, context):
-        """Moves a store to another embedding model. Not served yet: UNIMPLEMENTED.
+        """Moves the whole store, all namespaces, to another embedding model while it serves. Begins it, or joins one that is under way
+        to the same model, and tells how far it is until it is over; it goes on when nobody listens, and over restarts.
+        FAILED_PRECONDITION while it is under way to another model. Embedded storage only; needs the admin right.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -55,15 +55,16 @@ class AdminServiceStub:
         memd_client._proto.v1.admin_service_pb2.ExportNamespaceRequest,
         memd_client._proto.v1.admin_service_pb2.ExportNamespaceResponse,
     ]
-    """The memories of the caller's namespace with their revisions and embeddings, and its settings, as versioned JSON lines of
-    one moment. Embedded storage only; needs the admin right. Procedures, sessions, checkpoints and steps are not in it.
+    """The memories of the caller's namespace with their revisions and embeddings, its procedures with all versions, records and
+    the reports that are kept, and its settings, as versioned JSON lines of one moment. Needs the admin right. Sessions,
+    checkpoints and steps are not in it. RESOURCE_EXHAUSTED for a reader that is not done within MAX_EXPORT_S.
     """
 
     ImportNamespace: grpc.StreamUnaryMultiCallable[
         memd_client._proto.v1.admin_service_pb2.ImportNamespaceRequest,
         memd_client._proto.v1.admin_service_pb2.ImportNamespaceResponse,
     ]
-    """The reverse of ExportNamespace: memories are stored as they were, and found at once. One that was interrupted is run
+    """The reverse of ExportNamespace: all is stored as it was, and found at once. One that was interrupted is run
     again: what is there as it is in the file is skipped. ALREADY_EXISTS at the end when there were others under the same id;
     they are left alone. What was forgotten here after the export was made stays forgotten. INVALID_ARGUMENT names the line.
     """
@@ -80,7 +81,10 @@ class AdminServiceStub:
         memd_client._proto.v1.admin_service_pb2.ReembedRequest,
         memd_client._proto.v1.admin_service_pb2.ReembedResponse,
     ]
-    """Moves a store to another embedding model. Not served yet: UNIMPLEMENTED."""
+    """Moves the whole store, all namespaces, to another embedding model while it serves. Begins it, or joins one that is under way
+    to the same model, and tells how far it is until it is over; it goes on when nobody listens, and over restarts.
+    FAILED_PRECONDITION while it is under way to another model. Embedded storage only; needs the admin right.
+    """
 
 class AdminServiceAsyncStub:
     """Looking after a daemon and its namespaces."""
@@ -119,15 +123,16 @@ class AdminServiceAsyncStub:
         memd_client._proto.v1.admin_service_pb2.ExportNamespaceRequest,
         memd_client._proto.v1.admin_service_pb2.ExportNamespaceResponse,
     ]
-    """The memories of the caller's namespace with their revisions and embeddings, and its settings, as versioned JSON lines of
-    one moment. Embedded storage only; needs the admin right. Procedures, sessions, checkpoints and steps are not in it.
+    """The memories of the caller's namespace with their revisions and embeddings, its procedures with all versions, records and
+    the reports that are kept, and its settings, as versioned JSON lines of one moment. Needs the admin right. Sessions,
+    checkpoints and steps are not in it. RESOURCE_EXHAUSTED for a reader that is not done within MAX_EXPORT_S.
     """
 
     ImportNamespace: grpc.aio.StreamUnaryMultiCallable[
         memd_client._proto.v1.admin_service_pb2.ImportNamespaceRequest,
         memd_client._proto.v1.admin_service_pb2.ImportNamespaceResponse,
     ]
-    """The reverse of ExportNamespace: memories are stored as they were, and found at once. One that was interrupted is run
+    """The reverse of ExportNamespace: all is stored as it was, and found at once. One that was interrupted is run
     again: what is there as it is in the file is skipped. ALREADY_EXISTS at the end when there were others under the same id;
     they are left alone. What was forgotten here after the export was made stays forgotten. INVALID_ARGUMENT names the line.
     """
@@ -144,7 +149,10 @@ class AdminServiceAsyncStub:
         memd_client._proto.v1.admin_service_pb2.ReembedRequest,
         memd_client._proto.v1.admin_service_pb2.ReembedResponse,
     ]
-    """Moves a store to another embedding model. Not served yet: UNIMPLEMENTED."""
+    """Moves the whole store, all namespaces, to another embedding model while it serves. Begins it, or joins one that is under way
+    to the same model, and tells how far it is until it is over; it goes on when nobody listens, and over restarts.
+    FAILED_PRECONDITION while it is under way to another model. Embedded storage only; needs the admin right.
+    """
 
 class AdminServiceServicer(metaclass=abc.ABCMeta):
     """Looking after a daemon and its namespaces."""
@@ -195,8 +203,9 @@ class AdminServiceServicer(metaclass=abc.ABCMeta):
         request: memd_client._proto.v1.admin_service_pb2.ExportNamespaceRequest,
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[memd_client._proto.v1.admin_service_pb2.ExportNamespaceResponse], collections.abc.AsyncIterator[memd_client._proto.v1.admin_service_pb2.ExportNamespaceResponse]]:
-        """The memories of the caller's namespace with their revisions and embeddings, and its settings, as versioned JSON lines of
-        one moment. Embedded storage only; needs the admin right. Procedures, sessions, checkpoints and steps are not in it.
+        """The memories of the caller's namespace with their revisions and embeddings, its procedures with all versions, records and
+        the reports that are kept, and its settings, as versioned JSON lines of one moment. Needs the admin right. Sessions,
+        checkpoints and steps are not in it. RESOURCE_EXHAUSTED for a reader that is not done within MAX_EXPORT_S.
         """
 
     @abc.abstractmethod
@@ -205,7 +214,7 @@ class AdminServiceServicer(metaclass=abc.ABCMeta):
         request_iterator: _MaybeAsyncIterator[memd_client._proto.v1.admin_service_pb2.ImportNamespaceRequest],
         context: _ServicerContext,
     ) -> typing.Union[memd_client._proto.v1.admin_service_pb2.ImportNamespaceResponse, collections.abc.Awaitable[memd_client._proto.v1.admin_service_pb2.ImportNamespaceResponse]]:
-        """The reverse of ExportNamespace: memories are stored as they were, and found at once. One that was interrupted is run
+        """The reverse of ExportNamespace: all is stored as it was, and found at once. One that was interrupted is run
         again: what is there as it is in the file is skipped. ALREADY_EXISTS at the end when there were others under the same id;
         they are left alone. What was forgotten here after the export was made stays forgotten. INVALID_ARGUMENT names the line.
         """
@@ -226,6 +235,9 @@ class AdminServiceServicer(metaclass=abc.ABCMeta):
         request: memd_client._proto.v1.admin_service_pb2.ReembedRequest,
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[memd_client._proto.v1.admin_service_pb2.ReembedResponse], collections.abc.AsyncIterator[memd_client._proto.v1.admin_service_pb2.ReembedResponse]]:
-        """Moves a store to another embedding model. Not served yet: UNIMPLEMENTED."""
+        """Moves the whole store, all namespaces, to another embedding model while it serves. Begins it, or joins one that is under way
+        to the same model, and tells how far it is until it is over; it goes on when nobody listens, and over restarts.
+        FAILED_PRECONDITION while it is under way to another model. Embedded storage only; needs the admin right.
+        """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
