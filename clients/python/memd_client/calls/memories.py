@@ -278,9 +278,11 @@ def forget(
     return _call("Forget", request, parse.forgotten, timeout_s)
 
 
-def get(scope: t.Scope, memory_id: str, *, timeout_s: float | None = None) -> Call[t.Memory]:
-    """One memory. NotFound also when it belongs to somebody else."""
-    request = pb.GetMemoryRequest(scope=wire.scope(scope), memory_id=memory_id)
+def get(
+    scope: t.Scope, memory_id: str, *, as_of: datetime | None = None, timeout_s: float | None = None
+) -> Call[t.Memory]:
+    """One memory, valid or not; with ``as_of`` only if it was valid then. NotFound also when it belongs to somebody else."""
+    request = pb.GetMemoryRequest(scope=wire.scope(scope), memory_id=memory_id, as_of=wire.timestamp(as_of, "as_of"))
     return _call("GetMemory", request, lambda m: parse.memory(m.memory), timeout_s)
 
 

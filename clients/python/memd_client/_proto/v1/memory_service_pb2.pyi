@@ -936,18 +936,24 @@ class GetMemoryRequest(google.protobuf.message.Message):
 
     SCOPE_FIELD_NUMBER: builtins.int
     MEMORY_ID_FIELD_NUMBER: builtins.int
+    AS_OF_FIELD_NUMBER: builtins.int
     memory_id: builtins.str
     """Required."""
     @property
     def scope(self) -> memd_client._proto.v1.common_pb2.Scope: ...
+    @property
+    def as_of(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """NOT_FOUND unless the memory was valid then. Default: whether it is valid does not matter."""
+
     def __init__(
         self,
         *,
         scope: memd_client._proto.v1.common_pb2.Scope | None = ...,
         memory_id: builtins.str = ...,
+        as_of: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["scope", b"scope"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["memory_id", b"memory_id", "scope", b"scope"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["as_of", b"as_of", "scope", b"scope"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["as_of", b"as_of", "memory_id", b"memory_id", "scope", b"scope"]) -> None: ...
 
 global___GetMemoryRequest = GetMemoryRequest
 
