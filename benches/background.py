@@ -3,6 +3,9 @@
 One writer of single events at a steady pace, over the real socket. In its busy slices others send long turns to sessions that
 are over their threshold with each batch: compressed (extractive), promoted and digested behind the replies. Idle and busy
 slices take turns; before an idle one all compressions are done and digests have had their time.
+
+Two more daemons are the control: the same slices with neither, and with compression alone. So what the long turns cost by
+themselves, to send and to store, is told apart from what is done with them behind the replies.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -44,6 +48,13 @@ SENTENCES = 16
 SETTLE_S = 2.5
 """After the last compression: longer than from one look for due digests to the next."""
 POLL_S = 0.5
+_NO_DIGESTS = {"MEMD_CONSOLIDATION_ENABLED": "false"}
+SUBJECTS = {
+    "feed": {**_NO_DIGESTS, "MEMD_COMPRESSION_ENABLED": "false"},
+    "compression": _NO_DIGESTS,
+    "busy": {},
+}
+"""Prefix of the figures beside the long turns, and what the daemon is started with."""
 
 
 def observed(session: str, texts: Sequence[str]) -> Request:
@@ -110,44 +121,65 @@ async def settled(client: AsyncClient) -> None:
     await asyncio.sleep(SETTLE_S)
 
 
-async def measure(args: argparse.Namespace, daemon: MeasuredDaemon) -> dict[str, Figure]:
-    """All figures, from a daemon that was just started."""
-    corpus = Corpus(args.seed)
+@dataclass(slots=True)
+class Subject:
+    """A daemon and what was measured of it: milliseconds of Observes alone and beside the long turns."""
+
+    daemon: MeasuredDaemon
+    requests: Iterator[Request]
+    batches: Iterator[Request]
+    alone: list[float] = field(default_factory=list)
+    beside: list[float] = field(default_factory=list)
+    depths: list[int] = field(default_factory=list)
+    compressions: int = 0
+    memories: int = 0
+
+    async def slices(self, seconds: float, batches: int, per_s: float) -> None:
+        """An idle slice and a busy one."""
+        async with memory_service(self.daemon.address) as stub, user_client(self.daemon.address) as client:
+            await at_pace(stub, self.requests, 1.0)
+            await settled(client)
+            self.alone += await at_pace(stub, self.requests, seconds)
+            before = await compression(client)
+            async with busy(stub, list(itertools.islice(self.batches, batches)), per_s):
+                self.beside += await at_pace(stub, self.requests, seconds)
+            after = await compression(client)
+            self.depths += [before["queue_depth"], after["queue_depth"]]
+            self.compressions += after["done"] - before["done"]
+            await settled(client)
+            self.memories = (await client.stats()).namespace.memories
+
+
+async def measure(args: argparse.Namespace, subjects: dict[str, Subject]) -> dict[str, Figure]:
+    """All figures, from daemons that were just started."""
     per_s = args.rate / BATCH
     each = max(1, int(args.seconds * per_s))
-    batches = iter(busy_requests(corpus, each * args.slices, args.sessions))
-    alone: list[float] = []
-    beside: list[float] = []
-    depths: list[int] = []
-    compressions = 0
-    requests = measured_requests(corpus)
-    async with memory_service(daemon.address) as stub, user_client(daemon.address) as client:
-        await at_pace(stub, requests, 1.0)
-        for _ in range(args.slices):
-            await settled(client)
-            alone += await at_pace(stub, requests, args.seconds)
-            before = await compression(client)
-            async with busy(stub, list(itertools.islice(batches, each)), per_s):
-                beside += await at_pace(stub, requests, args.seconds)
-            after = await compression(client)
-            depths += [before["queue_depth"], after["queue_depth"]]
-            compressions += after["done"] - before["done"]
-            progress(f"{len(beside):,} beside {compressions:,} compressions")
-        await settled(client)
-        memories = (await client.stats()).namespace.memories
+    for number in range(args.slices):
+        for name, subject in subjects.items():
+            await subject.slices(args.seconds, each, per_s)
+            progress(
+                f"{number + 1}/{args.slices} {name}: {median(subject.beside):.3g} ms of {median(subject.alone):.3g}"
+            )
+    found = {"busy_events": each * BATCH * args.slices, **figures(subjects["busy"], args.slices * args.seconds)}
+    alone = [ms for subject in subjects.values() for ms in subject.alone]
+    found |= {"idle_p50_ms": median(alone), "idle_p99_ms": percentile(alone, 99)}
+    for name, subject in subjects.items():
+        found |= {f"{name}_p50_ms": median(subject.beside), f"{name}_p99_ms": percentile(subject.beside, 99)}
+    for percent in (50, 99):
+        of = {name: percentile(subject.beside, percent) for name, subject in subjects.items()}
+        found[f"p{percent}_ratio"] = of["busy"] / percentile(alone, percent)
+        found[f"p{percent}_ratio_to_feed"] = of["busy"] / of["feed"]
+    return found
+
+
+def figures(subject: Subject, seconds: float) -> dict[str, Figure]:
+    """What went on in ``seconds`` of busy slices."""
     return {
-        "idle_p50_ms": median(alone),
-        "idle_p99_ms": percentile(alone, 99),
-        "busy_p50_ms": median(beside),
-        "busy_p99_ms": percentile(beside, 99),
-        "p50_ratio": median(beside) / median(alone),
-        "p99_ratio": percentile(beside, 99) / percentile(alone, 99),
-        "compressions": compressions,
-        "compressions_per_s": compressions / (args.slices * args.seconds),
-        "queue_depth_start": max(depths[::2]),
-        "queue_depth_end": max(depths[1::2]),
-        "busy_events": each * BATCH * args.slices,
-        "consolidated_memories": memories,
+        "compressions": subject.compressions,
+        "compressions_per_s": subject.compressions / seconds,
+        "queue_depth_start": max(subject.depths[::2]),
+        "queue_depth_end": max(subject.depths[1::2]),
+        "consolidated_memories": subject.memories,
     }
 
 
@@ -158,10 +190,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="of each slice")
     parser.add_argument("--slices", type=int, default=3, help="of each kind")
     args = parser.parse_args()
-    with temporary_directory() as directory:
-        daemon = MeasuredDaemon(Path(directory) / "memd")
-        with running(daemon):
-            found = asyncio.run(measure(args, daemon))
+    corpus = Corpus(args.seed)
+    count = args.slices * max(1, int(args.seconds * args.rate / BATCH))
+    with temporary_directory() as directory, contextlib.ExitStack() as stack:
+        subjects = {}
+        for name, environment in SUBJECTS.items():
+            daemon = MeasuredDaemon(Path(directory) / name, environment=environment)
+            stack.enter_context(running(daemon))
+            batches = iter(busy_requests(corpus, count, args.sessions))
+            subjects[name] = Subject(daemon, measured_requests(corpus), batches)
+        found = asyncio.run(measure(args, subjects))
     report.publish("background", args, found, TARGETS)
 
 

@@ -50,6 +50,14 @@ def pack_context(counter: TokenCounter, sections: Sequence[Section], budget_toke
     """Markdown sections parted by ``---``; empty ones left out; ``tokens`` is the exact count of ``text`` and never
     exceeds ``budget_tokens``. An item that does not fit is skipped whole, smaller ones after it may still fit."""
 
+def extract_sentences(
+    counter: TokenCounter, sentences: Sequence[tuple[str, int, float]], labels: Sequence[str], max_tokens: int
+) -> str:
+    """The sentences most worth keeping in at most ``max_tokens``, in their order, one line for each label that has something
+    left. A sentence is its text, the place of its label, and what it is worth apart from how central and how new it is; those
+    of one label stand together.
+    ValueError for a label that is not there and a worth that is no finite number."""
+
 @final
 class IndexEntry:
     """One memory as the index sees it.

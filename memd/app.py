@@ -112,8 +112,9 @@ async def _run(config: Config, environ: Mapping[str, str]) -> int:
         await health.set_serving(False)
         metrics = Metrics()
         consolidator = background.consolidator(config, parts.stores, parts.index, parts.embedder, clock, relations)
-        sweeper = background.sweeper(parts.stores, consolidator)
-        lifecycle = LifecycleService(sweeper, consolidator)
+        duplicates = background.merging(config, parts.stores, parts.index, parts.embedder, clock)
+        board = background.jobs(config, parts.stores, consolidator, duplicates, clock)
+        lifecycle = LifecycleService(board)
         servicers = _servicers(config, parts, compression, relations, lifecycle, metrics, started)
         calls = Calls(servicers, authenticate, metrics)
         servers = endpoints.bind(main_server(calls, health, reflect=config.server.reflection), health)
@@ -125,7 +126,7 @@ async def _run(config: Config, environ: Mapping[str, str]) -> int:
             stack.push_async_callback(survives, "give leases back", consolidator.close)
         stack.push_async_callback(supervisor.close)
         await _finish_forgets(parts, supervisor)
-        background.start(supervisor, config, parts.stores, parts.moves, compression, relations, consolidator, sweeper)
+        background.start(supervisor, config, parts.stores, parts.moves, compression, relations, board)
         supervisor.every("reembed", 0.0, parts.reembed.work)
         stop.on_signals(lambda: _reload(authenticate))
         for server in servers:
@@ -251,6 +252,7 @@ def _servicers(
         stores.backups,
         not_in_backups=stores.in_redis,
         no_pgvector=stores.no_pgvector,
+        retention=(stores.postgres or stores.local).retention,
     )
     return {
         SERVICES["MemoryService"]: MemoryServicer(recall, observe, remember, _forget(parts), watch, metrics),

@@ -14,23 +14,27 @@ from memd.config import Config
 from memd.limits import (
     COMPRESSIONS_AT_ONCE,
     CONSOLIDATE_GRACE_US,
-    DIGEST_INTERVAL_S,
-    PROMOTE_INTERVAL_S,
     SEARCH_MOVE_INTERVAL_S,
+    SWEEP_INTERVAL_S,
     SWEEP_ROWS,
 )
 from memd.ports import Clock, Embedder, NamespaceIndex, SummarizerCounts
 from memd.rpc.convert_admin import CompressionStats
+from memd.service import lifecycle
+from memd.service.compaction import Compactor
 from memd.service.compression import CompressionService
 from memd.service.consolidation import Consolidator
+from memd.service.jobs import JobBoard
 from memd.service.lifecycle import ExpirySweeper
+from memd.service.merging import NearDuplicates
 from memd.service.policy import PolicySource
+from memd.service.pruning import CheckpointPruner
 from memd.service.relating import EventRelations
 from memd.service.remember import RememberService
+from memd.service.retention import RetentionService
 from memd.stores import Stores
 from memd.tasks import Supervisor, survives
 
-SWEEP_INTERVAL_S = 30.0
 HINTS_PAUSE_S = 1.0
 """Before hints are asked for again, after they ended: the poll goes on meanwhile."""
 LOCAL_HOLDER = "this data directory"
@@ -90,6 +94,37 @@ def sweeper(stores: Stores, consolidator: Consolidator | None) -> ExpirySweeper:
     return ExpirySweeper(stores.sessions, stores.memories, stores.tasks, stores.steps, before)
 
 
+def merging(
+    config: Config, stores: Stores, index: NamespaceIndex, embedder: Embedder, clock: Clock
+) -> NearDuplicates | None:
+    """None where consolidation is switched off. Of the namespaces that are at hand: each is at some daemon's."""
+    if not config.consolidation.enabled:
+        return None
+    holder = secrets.token_hex(8) if stores.postgres else LOCAL_HOLDER
+    namespaces = stores.local.memories.namespaces
+    return NearDuplicates(stores.memories, index, embedder, namespaces, stores.leases, clock, holder)
+
+
+def jobs(
+    config: Config, stores: Stores, consolidator: Consolidator | None, duplicates: NearDuplicates | None, clock: Clock
+) -> JobBoard:
+    """The jobs that RunLifecycle knows."""
+    history = config.defaults.checkpoint_history
+    truth = stores.postgres or stores.local
+    holder = secrets.token_hex(8) if stores.postgres else LOCAL_HOLDER
+    return JobBoard(
+        clock,
+        (
+            *lifecycle.consolidation(consolidator),
+            lifecycle.sweep(sweeper(stores, consolidator)),
+            lifecycle.retention(RetentionService(truth.retention, truth.leases, holder), stores.settings),
+            lifecycle.checkpoints(CheckpointPruner(stores.tasks, stores.settings, history, truth.leases, holder)),
+            lifecycle.compact(Compactor(stores.local.compaction)),
+            lifecycle.merge(duplicates),
+        ),
+    )
+
+
 def start(
     supervisor: Supervisor,
     config: Config,
@@ -97,17 +132,15 @@ def start(
     moves: SearchMoves | None,
     compression: Compression,
     relations: EventRelations,
-    consolidator: Consolidator | None,
-    sweeper: ExpirySweeper,
+    board: JobBoard,
 ) -> None:
     """All of it, until the supervisor is closed."""
-    supervisor.every("sweep", SWEEP_INTERVAL_S, sweeper.run_once)
+    for job in board.jobs.values():
+        if not job.refusal:
+            supervisor.every(job.name, job.period_s, partial(board.regular, job))
     for _ in range(COMPRESSIONS_AT_ONCE):
         supervisor.every("compress", 0.0, compression.service.work)
     supervisor.every("relate events", 0.0, relations.work)
-    if consolidator is not None:
-        supervisor.every("promote episodes", PROMOTE_INTERVAL_S, consolidator.promote_once)
-        supervisor.every("digest sessions", DIGEST_INTERVAL_S, consolidator.digest_once)
     if moves is not None:
         supervisor.every("move search", SEARCH_MOVE_INTERVAL_S, moves.run_once)
     if stores.follower is not None:

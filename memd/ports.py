@@ -465,6 +465,24 @@ class Backups(Protocol):
         name that is more than a name."""
 
 
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Of a file of rows: its size, and how much of it is free."""
+
+    bytes: int
+    free_bytes: int
+
+
+class Compaction(Protocol):
+    """A file of rows that keeps the space of what was deleted for what comes next."""
+
+    async def space(self) -> Space: ...
+
+    async def give_back(self, max_bytes: int) -> int:
+        """One commit that makes the file shorter by about so much, where that is free; by how much. Other writers wait for
+        it."""
+
+
 class Transfers(Protocol):
     """A namespace as the format of ``domain.portable`` has it."""
 
@@ -487,6 +505,15 @@ class Transfers(Protocol):
 
     async def take_in_settings(self, namespace: str, settings: NamespaceSettings, *, writer: str) -> Written[TakenIn]:
         """The same, for the settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskHistory:
+    """How many versions of its checkpoint a task has."""
+
+    namespace: str
+    task_id: str
+    versions: int
 
 
 class TaskStore(Protocol):
@@ -518,6 +545,13 @@ class TaskStore(Protocol):
         self, namespace: str, task_ids: Sequence[str], *, all_tasks: bool, receipt_id: str
     ) -> Mapping[str, int]:
         """As SessionStore.forget, count ``checkpoints``."""
+
+    async def histories(self, *, size: int, cursor: str) -> Page[TaskHistory]:
+        """Tasks of all namespaces, about ``size`` of them: a page may have fewer, or none, and not be the last. What is
+        stored throughout is on one of the pages at least."""
+
+    async def prune(self, namespace: str, task_id: str, keep: int) -> int:
+        """Delete the versions older than the newest ``keep``; how many went."""
 
     async def sweep(self, max_rows: int) -> int: ...
 
@@ -790,10 +824,16 @@ class Embedder(Protocol):
         """None while there is no usable model."""
 
     async def query(
-        self, text: str, use: Callable[[bytes], T], *, meanwhile: Callable[[], None] | None = None, cache: bool = True
+        self,
+        text: str,
+        use: Callable[[bytes], T],
+        *,
+        meanwhile: Callable[[], None] | None = None,
+        cache: bool = True,
+        behind: bool = False,
     ) -> T:
         """Embed and run ``use`` on a worker thread. ``meanwhile`` runs before ``use``, on another worker thread while the
-        model runs where one is free."""
+        model runs where one is free. ``behind``: nobody waits for it, it comes after queries as memories do."""
 
     async def memories(self, texts: Sequence[str]) -> list[tuple[bytes, ...]]:
         """One embedding a window of each text."""

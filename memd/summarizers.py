@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from memd import _core
 from memd.adapters.summarize.extractive import ExtractiveSummarizer
 from memd.adapters.summarize.fallback import FallbackSummarizer
 from memd.adapters.summarize.protocols import PROTOCOLS
 from memd.config import SummarizerConfig
 from memd.domain.errors import ConfigError
-from memd.ports import Clock, TokenCounter
+from memd.ports import Clock
 
 MAX_PROMPT_BYTES = 64 * 1024
 """Instructions longer than a page or two are not instructions."""
 
 
 def hosted(
-    config: SummarizerConfig, environ: Mapping[str, str], counter: TokenCounter, clock: Clock
+    config: SummarizerConfig, environ: Mapping[str, str], counter: _core.TokenCounter, clock: Clock
 ) -> FallbackSummarizer | None:
     """The model of ``config``, with extraction where it fails; None where none is configured. ConfigError for what
     cannot work; whether anybody answers at the address is seen when a summary is due."""

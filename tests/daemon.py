@@ -55,6 +55,11 @@ class Daemon:
             raise RuntimeError("the daemon was never started")
         return self.process.pid
 
+    @property
+    def running(self) -> bool:
+        """Whether there is a process."""
+        return self.process is not None and self.process.poll() is None
+
     def spawn(self) -> subprocess.Popen[bytes]:
         """Start the process without waiting for it to serve."""
         command = [sys.executable, "-m", "memd", "serve", "--data-dir", str(self.data_dir)]

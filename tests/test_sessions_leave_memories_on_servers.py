@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from memd_client import Client, F
+from memd_client import Client, Event, EventKind, F
 
 from tests.daemon import Daemon
 from tests.servers.postgres import UNSAFE, Launcher
@@ -17,6 +17,7 @@ from tests.servers.redis import SYNCED, RedisServer, find
 
 WITHIN_S = 60.0
 POLL_S = 0.05
+TTL_S = 3
 COMPOSITIONS = ("redis and postgres", "postgres", "redis and sqlite")
 
 
@@ -28,26 +29,36 @@ class Fleet:
     other: Daemon
 
 
-@pytest.fixture(params=COMPOSITIONS)
-def fleet(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fleet]:
+@contextmanager
+def servers(composition: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """What a daemon is to be told of them."""
     environment: dict[str, str] = {}
     with ExitStack() as stack:
-        if "postgres" in request.param:
+        if "postgres" in composition:
             launcher: Launcher = request.getfixturevalue("postgres18")
             postgres = launcher.server(UNSAFE)
             stack.callback(postgres.kill)
             environment["MEMD_POSTGRES_URL"] = postgres.url(postgres.create_database())
-        if "redis" in request.param:
+        if "redis" in composition:
             binary = find("valkey") or find("redis")
             if binary is None:
                 pytest.skip("neither valkey-server nor redis-server is installed")
             redis = stack.enter_context(RedisServer(binary, tmp_path / "redis", SYNCED))
             environment["MEMD_REDIS_URL"] = redis.url
-        one = stack.enter_context(Daemon(tmp_path / "one", environment=environment))
+        yield environment
+
+
+@pytest.fixture(params=COMPOSITIONS)
+def fleet(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fleet]:
+    with (
+        servers(request.param, request, tmp_path) as environment,
+        Daemon(tmp_path / "one", environment=environment) as one,
+    ):
         if "postgres" not in request.param:
             yield Fleet(one, one)
-        else:
-            yield Fleet(one, stack.enter_context(Daemon(tmp_path / "other", environment=environment)))
+            return
+        with Daemon(tmp_path / "other", environment=environment) as other:
+            yield Fleet(one, other)
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
@@ -93,3 +104,28 @@ def test_a_session_that_ended_leaves_one_digest(fleet: Fleet) -> None:
         assert len(digests(b)) == 1
         assert digests(b)[0].count("planned for March") == 1
         assert b.verify().ok
+
+
+@pytest.mark.parametrize("composition", COMPOSITIONS)
+def test_a_user_who_comes_back_when_all_has_expired_is_still_known(
+    composition: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """The daemon is killed as soon as it has answered, and does not run while the session expires."""
+    with servers(composition, request, tmp_path) as environment:
+        short = {**environment, "MEMD_TIERS_EPISODIC_TTL": f"{TTL_S}s"}
+        with Daemon(tmp_path / "one", environment=short) as daemon:
+            with Client(daemon.address, user_id="ada", session_id="day-0") as client:
+                client.observe("we talked about the audit and the databases", role="user")
+                client.observe(Event("We keep Postgres 16", kind=EventKind.DECISION, role="assistant"))
+                daemon.kill()
+            time.sleep(TTL_S + 1)
+            daemon.start()
+            with Client(daemon.address, user_id="ada", session_id="day-3") as client:
+                until(lambda: "We keep Postgres 16" in recent(client), "the digest does not come")
+                assert [one.scope.session_id for one in client.sessions()] == []
+                until(lambda: "We keep Postgres 16" in [one.content for one in client.list()], "nor the decision")
+                assert client.verify().ok
+
+
+def recent(client: Client) -> str:
+    return client.recall("what did we say?").context.partition("## Recent context")[2]

@@ -76,7 +76,13 @@ class CurrentEmbedder:
         return self._generations.current.embedder.model
 
     async def query(
-        self, text: str, use: Callable[[bytes], T], *, meanwhile: Callable[[], None] | None = None, cache: bool = True
+        self,
+        text: str,
+        use: Callable[[bytes], T],
+        *,
+        meanwhile: Callable[[], None] | None = None,
+        cache: bool = True,
+        behind: bool = False,
     ) -> T:
         bound, generation = self._generations.bound, self._generations.current
 
@@ -90,7 +96,11 @@ class CurrentEmbedder:
         generation.begin_query()
         try:
             return await generation.embedder.query(
-                text, use_bound, meanwhile=None if meanwhile is None else meanwhile_bound, cache=cache
+                text,
+                use_bound,
+                meanwhile=None if meanwhile is None else meanwhile_bound,
+                cache=cache,
+                behind=behind,
             )
         finally:
             generation.end_query()

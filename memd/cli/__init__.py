@@ -40,6 +40,7 @@ COMMANDS: Mapping[str, str] = {
     "restore": "memd.cli.backup",
     "reembed": "memd.cli.reembed",
     "lifecycle": "memd.cli.lifecycle",
+    "namespace": "memd.cli.namespace",
 }
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from memd.cli.flags import Add, Formatter, add_json
+import argparse
+
+from memd.cli.flags import Add, Formatter, Parser, add_json
 
 
 def _model(add: Add) -> None:
@@ -130,18 +132,68 @@ def _reembed(add: Add) -> None:
 def _lifecycle(add: Add) -> None:
     parser = add(
         "lifecycle",
-        "run background jobs now",
-        "Run a bounded step of a background job, over all namespaces: promote (important episodes become memories), digest\n"
-        "(of sessions) or sweep (expired rows go). Needs the admin right.",
-        "  memd lifecycle run\n  memd lifecycle run promote --dry-run",
-        operands=" run [JOB]",
+        "background jobs: how they are doing, and run one now",
+        "status prints what each background job did last, what it left, and when it runs next. run takes a bounded step\n"
+        "of a job, over all namespaces: promote (important episodes become memories), digest (of sessions), sweep\n"
+        "(expired rows go), retention (what the policies of namespaces let go of goes), checkpoints (versions beyond\n"
+        "what a namespace keeps go), compact (the file gives free space back; in bytes) or merge (of memories that say\n"
+        "the same the newest stays valid). Needs the admin right.",
+        "  memd lifecycle status\n  memd lifecycle run promote --dry-run\n"
+        "  memd lifecycle run retention --dry-run --max-age 90d",
+        operands=" ACTION [JOB]",
     )
-    parser.add_argument("action", choices=["run"], help="the one there is")
+    parser.add_argument("action", choices=["status", "run"], help="status, or run")
+    parser.add_argument("job", nargs="?", default="", metavar="JOB", help="which to run (default: all of them)")
     parser.add_argument(
-        "job", nargs="?", default="", metavar="JOB", help="promote, digest or sweep (default: all three)"
+        "--dry-run", action="store_true", help="only count what is due; not for sweep; retention: of this namespace"
     )
-    parser.add_argument("--dry-run", action="store_true", help="only count what is due; for promote and digest")
+    _retention(parser, "dry run of retention: as if this were set")
     add_json(parser)
 
 
-COMMANDS = (_model, _verify, _transfer, _backup, _reembed, _lifecycle)
+def _retention(parser: Parser, title: str) -> None:
+    group = parser.add_argument_group(title)
+    group.add_argument(
+        "--max-age", metavar="DURATION", help="memories last written longer ago go: 90d, 12h, 30m, 45s; 0: no bound"
+    )
+    group.add_argument("--max-count", type=int, metavar="N", help="only the N memories written last stay; 0: no bound")
+    group.add_argument(
+        "--keep-if-pinned",
+        action=argparse.BooleanOptionalAction,
+        help="pinned memories are neither counted nor deleted (unset: they are not)",
+    )
+
+
+def _namespace(add: Add) -> None:
+    parser = add(
+        "namespace",
+        "the settings of a namespace",
+        'Print the settings of the namespace that differ from the daemon\'s, or set some; 0 (and "" for --index) goes\n'
+        "back to the daemon's. Setting needs the admin right. A retention policy that deletes more than half of the\n"
+        "memories there are has to be confirmed; `memd lifecycle run retention --dry-run` shows what would go.",
+        "  memd namespace show\n  memd namespace set --max-age 90d --max-count 100000\n"
+        "  memd namespace set --namespace home --checkpoint-history 10",
+        operands=" ACTION",
+    )
+    parser.add_argument("action", choices=["show", "set"], help="show, or set")
+    _retention(parser, "retention, in the background")
+    parser.add_argument(
+        "--confirm-retention", action="store_true", help="though more than half of the memories are deleted"
+    )
+    parser.add_argument("--working-max-items", type=int, metavar="N", help="working memory: items of a session")
+    parser.add_argument("--working-max-tokens", type=int, metavar="N", help="working memory: tokens of a session")
+    parser.add_argument("--episodic-max-items", type=int, metavar="N", help="episodes of a session")
+    parser.add_argument("--episodic-ttl", metavar="DURATION", help="how long a session lives after its last event")
+    parser.add_argument("--checkpoint-history", type=int, metavar="N", help="kept versions of a checkpoint")
+    parser.add_argument("--index", metavar="PLACE", help="where memories are searched: memory or pgvector")
+    parser.add_argument(
+        "--compress", action=argparse.BooleanOptionalAction, help="whether working memory is compressed"
+    )
+    parser.add_argument("--compress-at", type=float, metavar="SHARE", help="over which part of the working tokens")
+    parser.add_argument("--compress-keep", type=int, metavar="N", help="newest items that stay word for word")
+    parser.add_argument("--compress-to", type=float, metavar="SHARE", help="length of a summary")
+    parser.add_argument("--summary-share", type=float, metavar="SHARE", help="of the working tokens, all summaries")
+    add_json(parser)
+
+
+COMMANDS = (_model, _verify, _transfer, _backup, _reembed, _lifecycle, _namespace)

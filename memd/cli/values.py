@@ -8,7 +8,7 @@ import operator
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
@@ -28,6 +28,7 @@ _OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+_UNITS_S = {"d": 86_400, "h": 3_600, "m": 60, "s": 1, "": 1}
 _TIME_FIELDS = frozenset({"event_time", "create_time", "update_time", "valid_from", "valid_to", "expire_time"})
 _STRING_FIELDS = frozenset({"memory_id", "user_id", "agent_id", "session_id", "source", "speaker", "tags"})
 
@@ -40,6 +41,27 @@ def moment(text: str | None) -> datetime | None:
         return datetime.fromisoformat(text).astimezone()
     except (ValueError, OverflowError) as exc:
         raise CommandError(f"not an ISO 8601 time: {text}", USAGE_ERROR) from exc
+
+
+def span(text: str) -> timedelta:
+    """``90d``, ``12h``, ``30m``, ``45s``, or a number of seconds."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([dhms]?)", text)
+    if match is None:
+        raise CommandError(f"a duration is a number with d, h, m or s, not: {text}", USAGE_ERROR)
+    try:
+        return timedelta(seconds=float(match[1]) * _UNITS_S[match[2]])
+    except OverflowError as exc:
+        raise CommandError(f"too long a duration: {text}", USAGE_ERROR) from exc
+
+
+def retention(args: argparse.Namespace) -> dict[str, Any]:
+    """The retention settings that are given, by their names in the client."""
+    given = {
+        "retention_max_age": None if args.max_age is None else span(args.max_age),
+        "retention_max_count": args.max_count,
+        "retention_keep_if_pinned": args.keep_if_pinned,
+    }
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def scalar(text: str) -> str | int | float | bool:

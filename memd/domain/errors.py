@@ -92,6 +92,12 @@ class PositionLost(WrongState):
     reason = "POSITION_LOST"
 
 
+class ConfirmationNeeded(WrongState):
+    """What was asked for would delete so much that it has to be asked for twice."""
+
+    reason = "CONFIRMATION_NEEDED"
+
+
 class LimitExceeded(MemdError):
     """A bound of ``limits.py`` on load or stock was hit. ``retry_after_s`` is 0 where waiting does not help."""
 

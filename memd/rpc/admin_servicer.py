@@ -17,6 +17,7 @@ from memd.rpc.calls import Call
 from memd.rpc.convert_admin import ProcessStats
 from memd.rpc.convert_common import duration, receipt, timestamp
 from memd.service.admin import AdminService
+from memd.service.jobs import JobReport, WhatIf
 from memd.service.lifecycle import LifecycleService
 from memd.service.reembed import ReembedService
 from memd.service.transfer import TransferService
@@ -55,8 +56,9 @@ class AdminServicer:
         facts = self._facts
         model = facts.model()
         stats = await self._admin.stats(scope.namespace)
-        process = None
+        process, jobs = None, tuple[JobReport, ...]()
         if Right.ADMIN in call.caller.rights:
+            jobs = await self._lifecycle.reports()
             process = convert_admin.process_stats(facts.process())
         return ads.GetStatsResponse(
             version=facts.version,
@@ -68,6 +70,7 @@ class AdminServicer:
             tiers=[convert_admin.tier(name, facts.tiers[name]) for name in TierName],
             ports=map(convert_admin.port, facts.ports()),
             replica=convert_admin.replica(facts.replica(scope.namespace)),
+            jobs=map(convert_admin.job, jobs),
             reembedding=None if self._reembed.running is None else convert_admin.reembed(self._reembed.running),
         )
 
@@ -88,6 +91,7 @@ class AdminServicer:
             settings,
             reset,
             expected_version=request.expected_version,
+            confirmed=request.confirm_retention,
             writer=call.caller.writer,
             request=call.request_key(request, scope),
         )
@@ -100,9 +104,15 @@ class AdminServicer:
         return convert_admin.verification(await self._admin.verify(scope.namespace))
 
     async def RunLifecycle(self, request: ads.RunLifecycleRequest, call: Call) -> ads.RunLifecycleResponse:
-        call.scope(request.scope)
-        ran = await self._lifecycle.run(request.job, dry_run=request.dry_run)
-        return ads.RunLifecycleResponse(examined=ran.examined, changed=ran.changed)
+        scope = call.scope(request.scope)
+        what_if = WhatIf(*convert_admin.what_if(request.settings)) if request.HasField("settings") else None
+        ran = await self._lifecycle.run(
+            request.job, dry_run=request.dry_run, namespace=scope.namespace, what_if=what_if
+        )
+        one_of_them = call.caller.user_id or call.caller.agent_id  # ids are the namespace's, whosever
+        return ads.RunLifecycleResponse(
+            examined=ran.examined, changed=ran.changed, memory_ids=() if one_of_them else ran.ids
+        )
 
     async def Backup(self, request: ads.BackupRequest, call: Call) -> ads.BackupResponse:
         call.scope(request.scope)

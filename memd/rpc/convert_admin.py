@@ -24,6 +24,7 @@ from memd.limits import (
     MAX_COMPRESS_AT,
     MAX_COMPRESS_KEEP,
     MAX_COMPRESS_TO,
+    MAX_RETENTION_COUNT,
     MAX_SUMMARY_SHARE,
     MAX_TIER_ITEMS,
     MAX_TIER_TOKENS,
@@ -34,8 +35,9 @@ from memd.limits import (
 )
 from memd.ports import SummarizerCounts
 from memd.rpc import checks
-from memd.rpc.convert_common import TO_DURABILITY, TO_TIER, duration
+from memd.rpc.convert_common import TO_DURABILITY, TO_TIER, duration, timestamp
 from memd.service.compression import CompressionCounts
+from memd.service.jobs import JobReport
 from memd.service.reembed import Reembed
 
 _BOUNDS: Mapping[str, int] = {
@@ -44,7 +46,10 @@ _BOUNDS: Mapping[str, int] = {
     "episodic_max_items": MAX_TIER_ITEMS,
     "checkpoint_history": MAX_CHECKPOINT_HISTORY,
     "compress_keep": MAX_COMPRESS_KEEP,
+    "retention_max_count": MAX_RETENTION_COUNT,
 }
+_TTLS = ("episodic_ttl", "retention_max_age")
+_FLAGS = ("compress", "retention_keep_if_pinned")
 _RATIOS: Mapping[str, tuple[float, float]] = {
     "compress_at": (MIN_COMPRESS_AT, MAX_COMPRESS_AT),
     "compress_to": (MIN_COMPRESS_TO, MAX_COMPRESS_TO),
@@ -107,13 +112,16 @@ def new_settings(message: ads.NamespaceSettings) -> tuple[NamespaceSettings, fro
                 given[name] = checks.ratio(ratio, f"settings.{name}", least=least, most=highest)
             else:
                 reset.add(name)
-    if message.HasField("compress"):
-        given["compress"] = message.compress
-    if message.HasField("episodic_ttl"):
-        if message.episodic_ttl.seconds or message.episodic_ttl.nanos:
-            given["episodic_ttl_us"] = checks.ttl(message.episodic_ttl, "settings.episodic_ttl")
-        else:
-            reset.add("episodic_ttl_us")
+    for name in _FLAGS:
+        if message.HasField(name):  # type: ignore[arg-type]
+            given[name] = getattr(message, name)
+    for name in _TTLS:
+        if message.HasField(name):  # type: ignore[arg-type]
+            ttl = getattr(message, name)
+            if ttl.seconds or ttl.nanos:
+                given[f"{name}_us"] = checks.ttl(ttl, f"settings.{name}")
+            else:
+                reset.add(f"{name}_us")
     if message.HasField("index"):
         if message.index:
             given["index"] = _index_place(message.index)
@@ -142,6 +150,31 @@ def settings(value: NamespaceSettings) -> ads.NamespaceSettings:
         summary_share=value.summary_share,
         version=value.version,
         index=value.index,
+        retention_max_age=None if value.retention_max_age_us is None else duration(value.retention_max_age_us),
+        retention_max_count=value.retention_max_count,
+        retention_keep_if_pinned=value.retention_keep_if_pinned,
+    )
+
+
+def what_if(message: ads.NamespaceSettings) -> tuple[NamespaceSettings, frozenset[str]]:
+    """As ``new_settings``, of retention alone."""
+    named = {field.name for field, _ in message.ListFields()}
+    if not all(name.startswith("retention_") for name in named):
+        raise InvalidArgument("settings of a dry run may be those of retention alone", field="settings")
+    return new_settings(message)
+
+
+def job(value: JobReport) -> ads.JobStats:
+    return ads.JobStats(
+        job=value.job,
+        runs=value.runs,
+        failures=value.failures,
+        done=value.done,
+        waiting=value.waiting,
+        last_time=None if value.last_us is None else timestamp(value.last_us),
+        last_duration=duration(value.last_duration_us),
+        last_error=value.last_error,
+        next_time=None if value.next_us is None else timestamp(value.next_us),
     )
 
 

@@ -35,6 +35,7 @@ STATUS: Mapping[type[e.MemdError], grpc.StatusCode] = {
     e.WrongState: grpc.StatusCode.FAILED_PRECONDITION,
     e.ModelMismatch: grpc.StatusCode.FAILED_PRECONDITION,
     e.PositionLost: grpc.StatusCode.FAILED_PRECONDITION,
+    e.ConfirmationNeeded: grpc.StatusCode.FAILED_PRECONDITION,
     e.SchemaTooNew: grpc.StatusCode.FAILED_PRECONDITION,
     e.ConfigError: grpc.StatusCode.FAILED_PRECONDITION,
     e.LimitExceeded: grpc.StatusCode.RESOURCE_EXHAUSTED,

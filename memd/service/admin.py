@@ -7,18 +7,20 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from memd.domain.errors import InvalidArgument, WrongState
+from memd.domain.errors import ConfirmationNeeded, InvalidArgument, WrongState
 from memd.domain.model import BackupMade, NamespaceSettings, NamespaceStats, RequestKey, VerifyReport, Written
+from memd.domain.retention import RetentionPolicy, asks_too_much, policy_of
 from memd.domain.settings import COMPRESSION_BOUNDS
 from memd.limits import (
     MAX_CHECKPOINT_HISTORY,
+    MAX_RETENTION_COUNT,
     MAX_TIER_ITEMS,
     MAX_TIER_TOKENS,
     MAX_TTL_US,
     MAX_WORKING_ITEMS,
     MIN_TTL_US,
 )
-from memd.ports import INDEX_KINDS, Backups, MemoryStore, NamespaceIndex, SettingsStore
+from memd.ports import INDEX_KINDS, Backups, MemoryStore, NamespaceIndex, Retention, SettingsStore
 from memd.service.policy import PolicySource
 
 _VERIFY_ATTEMPTS = 3
@@ -29,6 +31,9 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
     "episodic_ttl_us": (MIN_TTL_US, MAX_TTL_US),
     "checkpoint_history": (1, MAX_CHECKPOINT_HISTORY),
     "compress": (False, True),
+    "retention_max_age_us": (MIN_TTL_US, MAX_TTL_US),
+    "retention_max_count": (1, MAX_RETENTION_COUNT),
+    "retention_keep_if_pinned": (False, True),
     "compress_keep": COMPRESSION_BOUNDS["keep"],
     "compress_at": COMPRESSION_BOUNDS["at"],
     "compress_to": COMPRESSION_BOUNDS["to"],
@@ -47,9 +52,10 @@ class AdminService:
         *,
         not_in_backups: tuple[str, ...] = (),
         no_pgvector: str = "",
+        retention: Retention | None = None,
     ) -> None:
         """``backups`` None: the rows are on a server, which has backups of its own. ``no_pgvector``: why no namespace can be
-        searched by pgvector; "" where one can."""
+        searched by pgvector; "" where one can. ``retention``: what new policies are measured by."""
         self._memories = memories
         self._store = store
         self._index = index
@@ -57,6 +63,7 @@ class AdminService:
         self._backups = backups
         self._not_in_backups = not_in_backups
         self._no_pgvector = no_pgvector
+        self._retention = retention
         self._updating = asyncio.Lock()
         """Read, merge, write: one at a time, or a change between would be lost."""
 
@@ -90,27 +97,45 @@ class AdminService:
         reset: frozenset[str] = frozenset(),
         *,
         expected_version: int = 0,
+        confirmed: bool = False,
         writer: str,
         request: RequestKey | None = None,
     ) -> Written[NamespaceSettings]:
         """What ``changes`` sets replaces the stored value, the fields named in ``reset`` go back to the daemon's.
 
-        VersionConflict unless ``expected_version`` is 0 or current; WrongState for an index that cannot be had.
+        VersionConflict unless ``expected_version`` is 0 or current; WrongState for an index that cannot be had;
+        ConfirmationNeeded for a retention policy that takes too much, unless ``confirmed``.
         """
         check_settings(changes)
         if changes.index == "pgvector" and self._no_pgvector:
             raise WrongState(self._no_pgvector)
         async with self._updating:
             try:
+                stored = await self._store.settings(namespace)
+                wanted = merged(stored, changes, reset)
+                if not confirmed:
+                    await self._check_retention(namespace, policy_of(stored), policy_of(wanted))
                 return await self._store.put_settings(
                     namespace,
-                    _merged(await self._store.settings(namespace), changes, reset),
+                    wanted,
                     expected_version=expected_version,
                     writer=writer,
                     request=request,
                 )
             finally:
                 self._settings.invalidate(namespace)
+
+    async def _check_retention(self, namespace: str, stored: RetentionPolicy, wanted: RetentionPolicy) -> None:
+        if self._retention is None or wanted == stored or not wanted.bounds:
+            return
+        surplus = (await self._retention.surplus(namespace, wanted, 0)).count
+        memories = (await self._store.counts(namespace))["memories"]
+        if asks_too_much(surplus, memories):
+            raise ConfirmationNeeded(
+                f"this retention policy would delete {surplus:,} of {memories:,} memories: set confirm_retention if it is"
+                " meant to, or see with a dry run of the job retention what would go",
+                metadata={"would_delete": str(surplus), "memories": str(memories)},
+            )
 
     async def verify(self, namespace: str) -> VerifyReport:
         """Compare every memory row with its index entry: ids, versions, change number.
@@ -149,7 +174,8 @@ def check_settings(settings: NamespaceSettings) -> None:
             raise InvalidArgument(f"{name} must be between {least:,} and {most:,}", field=f"settings.{name}")
 
 
-def _merged(stored: NamespaceSettings, changes: NamespaceSettings, reset: frozenset[str]) -> NamespaceSettings:
+def merged(stored: NamespaceSettings, changes: NamespaceSettings, reset: frozenset[str]) -> NamespaceSettings:
+    """``stored`` with what ``changes`` sets; the fields named in ``reset`` are unset."""
     names = {f.name for f in fields(NamespaceSettings)} - {"version"}
     values: dict[str, Any] = dict.fromkeys(reset & names)
     values |= {name: getattr(changes, name) for name in names if getattr(changes, name) is not None}

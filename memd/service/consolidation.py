@@ -255,6 +255,7 @@ class Consolidator:
             event.content,
             lambda embedding: self._index.search(scope.namespace, "memory", "", embedding, where, options),
             cache=False,
+            behind=True,
         )
         near = [hit.entry_id for hit in answer.hits if hit.relevance >= NEAR_DUPLICATE_COSINE]
         found = await asyncio.to_thread(self._memories.fetch, scope.namespace, near) if near else []

@@ -160,7 +160,10 @@ class ReembedService:
     async def _go(self, store: Reembedding, run: Reembed) -> bool:
         """False: it was given up."""
         run.done, run.total = await store.counts()
-        while read := await store.lacking(REEMBED_BATCH):
+        whole = True
+        while whole:  # then only what was written since the last look lacks its own
+            read = await store.lacking(REEMBED_BATCH)
+            whole = len(read) == REEMBED_BATCH
             if not await self._embed(store, run, read, None):
                 return False
         run.phase = Phase.INDEXING

@@ -33,6 +33,7 @@ CLIENT_COMMANDS: dict[str, list[str]] = {
     "health": [],
     "verify": [],
     "lifecycle": ["run"],
+    "namespace": ["show"],
 }
 
 
@@ -94,6 +95,11 @@ def test_no_daemon_is_one_plain_line(name: str, capsys: pytest.CaptureFixture[st
         (["forget", "m1", "--everything"], "one way"),
         (["forget", "m1", "--all-users"], "--everything"),
         (["verify", "--data-dir", "x"], "--offline"),
+        (["lifecycle", "status", "sweep"], "no job"),
+        (["lifecycle", "run", "retention", "--max-age", "90d"], "--dry-run"),
+        (["lifecycle", "run", "retention", "--dry-run", "--max-age", "90 days"], "duration"),
+        (["namespace", "set"], "at least one"),
+        (["namespace", "show", "--max-count", "3"], "show takes none"),
         (["model", "install", "--precision", "fp7"], "fp7"),
     ],
 )

@@ -193,3 +193,64 @@ class TestForget:
         assert (await stores.tasks.load("m", "a", 0)).state == b"x"
         with pytest.raises(VersionConflict):
             await save(stores, task_id="a", expected=1)
+
+
+class TestPrune:
+    """Histories are walked, and what a lowered bound no longer keeps is deleted."""
+
+    async def walk(self, stores: Stores, size: int = 2) -> dict[tuple[str, str], int]:
+        found: dict[tuple[str, str], int] = {}
+        cursor = ""
+        while True:
+            page = await stores.tasks.histories(size=size, cursor=cursor)
+            found |= {(one.namespace, one.task_id): one.versions for one in page.items}
+            cursor = page.next_cursor
+            if not cursor:
+                return found
+
+    async def test_a_walk_meets_every_task(self, stores: Stores) -> None:
+        assert await self.walk(stores) == {}
+        for n in range(7):
+            for _ in range(n % 3 + 1):
+                await save(stores, task_id=f"t:{n}")
+        await stores.tasks.save("m:é", "t", b"x", expected_version=None, ttl_us=TTL_US, keep=1, request=None)
+        await save(stores, task_id="gone")
+        await stores.tasks.delete("n", "gone", None)
+        expected = {("n", f"t:{n}"): n % 3 + 1 for n in range(7)} | {("m:é", "t"): 1}
+        for size in (1, 2, 100):
+            assert await self.walk(stores, size) == expected
+
+    async def test_the_newest_stay(self, stores: Stores) -> None:
+        for n in range(6):
+            await save(stores, b"%d" % n, keep=10)
+        await save(stores, task_id="other", keep=10)
+        assert await stores.tasks.prune("n", "t", 6) == 0
+        assert await stores.tasks.prune("n", "t", 2) == 4
+        assert await stores.tasks.prune("n", "t", 2) == 0
+        assert await versions(stores) == [6, 5]
+        assert (await stores.tasks.load("n", "t", 0)).state == b"5"
+        assert (await stores.tasks.load("n", "t", 5)).state == b"4"
+        with pytest.raises(NotFound):
+            await stores.tasks.load("n", "t", 4)
+        assert await versions(stores, "other") == [1]
+        assert (await save(stores, expected=6, keep=10)).value.version == 7
+        assert await versions(stores) == [7, 6, 5]
+
+    async def test_what_is_not_there_is_no_error(self, stores: Stores) -> None:
+        assert await stores.tasks.prune("n", "nothing", 1) == 0
+        await save(stores)
+        await stores.tasks.delete("n", "t", None)
+        assert await stores.tasks.prune("n", "t", 1) == 0
+
+    async def test_beside_saves(self, stores: Stores) -> None:
+        """Whatever comes first: the newest stay, and every save counts."""
+        for _ in range(4):
+            await save(stores, keep=100)
+        saving = [save(stores, keep=100) for _ in range(8)]
+        pruning = [stores.tasks.prune("n", "t", 3) for _ in range(8)]
+        await asyncio.gather(*(one for both in zip(saving, pruning, strict=True) for one in both))
+        left = await versions(stores)
+        assert left == list(range(12, 12 - len(left), -1))
+        assert len(left) >= 3
+        await stores.tasks.prune("n", "t", 3)
+        assert await versions(stores) == [12, 11, 10]

@@ -123,6 +123,22 @@ async def test_a_query_overtakes_a_batch_of_memories(load: Load) -> None:
     assert len(await batch) == 240
 
 
+async def test_what_nobody_waits_for_comes_behind_the_queries(load: Load) -> None:
+    embedder = load(threads=1)
+    held, order = threading.Event(), list[str]()
+
+    def note(name: str) -> Callable[[bytes], None]:
+        return lambda _: order.append(name)
+
+    busy = asyncio.ensure_future(embedder.query("first", lambda _: held.wait(60)))
+    later = asyncio.ensure_future(embedder.query("nobody waits", note("behind"), behind=True))
+    queries = [asyncio.ensure_future(embedder.query(f"question {n}", note("query"))) for n in range(3)]
+    await asyncio.sleep(0)  # all are in the queue
+    held.set()
+    await asyncio.gather(busy, later, *queries)
+    assert order == ["query"] * 3 + ["behind"]
+
+
 async def test_a_cancelled_batch_frees_the_model(load: Load) -> None:
     embedder = load("", threads=1)
     batch = asyncio.ensure_future(embedder.memories(TEXTS * 4))

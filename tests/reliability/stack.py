@@ -49,7 +49,13 @@ class HashEmbedder:
     model = MODEL
 
     async def query(
-        self, text: str, use: Callable[[bytes], T], *, meanwhile: Callable[[], None] | None = None, cache: bool = True
+        self,
+        text: str,
+        use: Callable[[bytes], T],
+        *,
+        meanwhile: Callable[[], None] | None = None,
+        cache: bool = True,
+        behind: bool = False,
     ) -> T:
         if meanwhile is not None:
             meanwhile()

@@ -9,11 +9,15 @@ from typing import Any
 
 import pytest
 
+from tests.contract.conftest import ManualClock
 from tests.postgres.databases import borrow, give_back
+from tests.replica.pod import Pod
 from tests.replica.sidecar import Sidecar
 from tests.servers.postgres import Launcher
+from tests.servers.redis import RedisServer, find
 
 OpenSidecar = Callable[..., Awaitable[Sidecar]]
+OpenPod = Callable[[str, ManualClock], Awaitable[Pod]]
 
 
 @pytest.fixture
@@ -47,3 +51,25 @@ def open_sidecar(database_url: str, open_at: OpenSidecar) -> OpenSidecar:
         return await open_at(database_url, name, **options)
 
     return make
+
+
+@pytest.fixture
+def redis_server(redis_servers: Callable[[str], RedisServer]) -> RedisServer:
+    """An empty one."""
+    server = redis_servers("valkey" if find("valkey") else "redis")
+    server.send("FLUSHALL")
+    return server
+
+
+@pytest.fixture
+async def open_pod(database_url: str, redis_server: RedisServer, tmp_path: Path) -> AsyncIterator[OpenPod]:
+    """``await open_pod(name, clock)``: a pod on the test's servers; what is still open is closed at the end."""
+    opened: list[Pod] = []
+
+    async def make(name: str, clock: ManualClock) -> Pod:
+        opened.append(await Pod.open(database_url, redis_server.url, tmp_path / name, clock, name))
+        return opened[-1]
+
+    yield make
+    for pod in opened:
+        await pod.close()

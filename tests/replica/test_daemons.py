@@ -15,6 +15,8 @@ from tests.servers.postgres import UNSAFE, Launcher, Postgres
 
 QUERY = "how does Ada like to travel?"
 MOVED_S = 60.0
+RETAINED_S = 90.0
+"""The job comes every ten seconds, on a loaded machine later."""
 NO_MEMORIES_BYTES = 2_000
 """What an empty index of procedures takes, and no index that has a vector."""
 
@@ -69,6 +71,25 @@ def test_a_killed_pod_and_a_lost_server_come_back(pods: tuple[Daemon, Daemon], s
         b.remember("Ada is back")
         assert b.verify().ok
         assert b.verify().rows == 3
+
+
+def test_retention_is_done_by_one_of_them_and_seen_by_all(pods: tuple[Daemon, Daemon]) -> None:
+    one, other = pods
+    with Client(one.address, user_id="ada") as a, Client(other.address, user_id="ada") as b:
+        for n in range(4):
+            a.remember(f"fact {n}", memory_id=f"m{n}")
+        assert b.recall("fact", limit=10, trim_ratio=0.0).memories
+        a.update_namespace_settings(retention_max_count=2)
+        deadline_s = time.monotonic() + RETAINED_S
+        for pod in (a, b):
+            while {memory.memory_id for memory in pod.list()} != {"m2", "m3"}:
+                assert time.monotonic() < deadline_s, "retention did not come here"
+                time.sleep(0.1)
+            found = pod.recall("fact", limit=10, trim_ratio=0.0).memories
+            assert {hit.memory.memory_id for hit in found} == {"m2", "m3"}
+            assert pod.verify().ok
+        done = [job.done for pod in (a, b) for job in pod.stats().jobs if job.job == "retention"]
+        assert sorted(done) == [0, 2]
 
 
 def test_a_namespace_moves_to_pgvector_and_back_by_its_setting(pods: tuple[Daemon, Daemon]) -> None:

@@ -23,17 +23,23 @@ from memd.domain.model import Scope, TierName
 from memd.domain.settings import DEFAULT_TIERS, CompressionSettings, DaemonDefaults, TierSettings, check_defaults
 from memd.limits import CONSOLIDATE_GRACE_US
 from memd.ports import Embedder, Tier
+from memd.service import lifecycle
 from memd.service.admin import AdminService
 from memd.service.checkpoints import CheckpointService
+from memd.service.compaction import Compactor
 from memd.service.consolidation import Consolidator
 from memd.service.forget import ForgetService
-from memd.service.lifecycle import ExpirySweeper
+from memd.service.jobs import JobBoard
+from memd.service.lifecycle import ExpirySweeper, LifecycleService
+from memd.service.merging import NearDuplicates
 from memd.service.observe import ObserveService
 from memd.service.policy import PolicySource
 from memd.service.procedures import ProcedureService
+from memd.service.pruning import CheckpointPruner
 from memd.service.recall import RecallReply, RecallRequest, RecallService
 from memd.service.relating import EventRelations
 from memd.service.remember import RememberService
+from memd.service.retention import RetentionService
 from memd.service.sessions import SessionService
 from memd.tasks import survives
 from memd.tiers.episodic import EpisodicTier
@@ -85,6 +91,27 @@ class House:
     sweeper: ExpirySweeper
     consolidator: Consolidator
     relations: EventRelations
+    retention: RetentionService
+
+    @property
+    def lifecycle(self) -> LifecycleService:
+        return LifecycleService(self.board(self.consolidator))
+
+    def board(self, consolidator: Consolidator | None) -> JobBoard:
+        """``consolidator`` None: as where consolidation is switched off."""
+        retained = lifecycle.retention(self.retention, self.stores.settings)
+        pruner = CheckpointPruner(self.stores.tasks, self.stores.settings, 5, self.stores.leases, "test")
+        compacted = lifecycle.compact(Compactor(self.stores.compaction))
+        swept, pruned = lifecycle.sweep(self.sweeper), lifecycle.checkpoints(pruner)
+        merged = lifecycle.merge(self.duplicates if consolidator else None)
+        kept = swept, retained, pruned, compacted
+        return JobBoard(self.clock, (*lifecycle.consolidation(consolidator), *kept, merged))
+
+    @property
+    def duplicates(self) -> NearDuplicates:
+        stores = self.stores
+        namespaces = stores.memories.namespaces
+        return NearDuplicates(stores.memories, self.index, self.embedder, namespaces, stores.leases, self.clock, "test")
 
     async def ask(self, query: str = "", scope: Scope = SCOPE, deadline_s: float = 10.0, **more: Any) -> RecallReply:
         return await self.recall.recall(RecallRequest(scope, query, **more), deadline_s)
@@ -166,10 +193,11 @@ def _house(data_dir: Path, clock: SettableClock, embedder: Embedder, defaults: D
         sessions=SessionService(stores.sessions, policy),
         procedures=ProcedureService(stores.procedures, stores.memories, embedder, stores.settings, policy),
         checkpoints=CheckpointService(stores.tasks, policy),
-        admin=AdminService(stores.memories, stores.settings, index, policy, stores.backups),
+        admin=AdminService(stores.memories, stores.settings, index, policy, stores.backups, retention=stores.retention),
         sweeper=ExpirySweeper(stores.sessions, stores.memories, stores.tasks, stores.steps, drain),
         consolidator=consolidator,
         relations=relations,
+        retention=RetentionService(stores.retention, stores.leases, "test"),
     )
 
 

@@ -10,6 +10,7 @@ import apsw
 import pytest
 
 from memd.domain.model import EventKind, Outcome, OutcomeReport, Scope
+from memd.domain.retention import RetentionPolicy
 from memd.domain.visibility import EVERYTHING, forgettable, owned
 from memd.ports import ForgetPlan, Mark, MemoryChange
 from tests.contract.builders import POLICY, SESSION, USER, draft, event, procedure, request, vector
@@ -20,6 +21,7 @@ SCANS = {
     "SELECT pk FROM session WHERE dead = 0 AND expire_time": "the sweep, on a reader: expire_time moves with every append",
     "SELECT namespace FROM namespace_head": "at start; a row a namespace",
     "DELETE FROM change_log": "the sweep; a row a namespace, then the index",
+    "DELETE FROM tombstone WHERE mark IN (SELECT t.mark FROM namespace_head": "the same",
 }
 _SCAN = re.compile(r"^SCAN (?!json_each|CONSTANT|\(subquery|\d+-ROW|request_record|tombstone)")
 
@@ -106,6 +108,12 @@ async def test_statements_use_indexes(
     await memories.finish_forget(receipt.value.receipt_id, {})
     await sessions.forget(USER, all_users=False, receipt_id="r")
     await tasks.forget("n", ["t"], all_tasks=True, receipt_id="r")
+    for policy in (RetentionPolicy(1, 0), RetentionPolicy(1, 0, keep_if_pinned=False)):
+        surplus = await stores.retention.surplus("n", policy, 10)
+    assert await stores.retention.retire("n", surplus.oldest, writer="w") > 0
+    await stores.retention.policies("", 10)
+    await tasks.histories(size=1, cursor="")
+    await tasks.prune("n", "t", 1)
     clock.advance(10**9)
     for store in (sessions, memories, tasks):
         await store.sweep(10)

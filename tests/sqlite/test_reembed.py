@@ -47,7 +47,13 @@ class TextEmbedder:
         return [(embedding_of(text),) for text in texts]
 
     async def query(
-        self, text: str, use: Callable[[bytes], T], *, meanwhile: Callable[[], None] | None = None, cache: bool = True
+        self,
+        text: str,
+        use: Callable[[bytes], T],
+        *,
+        meanwhile: Callable[[], None] | None = None,
+        cache: bool = True,
+        behind: bool = False,
     ) -> T:
         return use(embedding_of(text))
 

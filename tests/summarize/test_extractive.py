@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benches.corpus import Corpus
 from memd import _core
 from memd.adapters.summarize.extractive import ExtractiveSummarizer
 from memd.domain.model import Event, EventKind
 from memd.ports import SummaryRequest
+from tests.summarize import reference
 
 COUNTER = _core.TokenCounter()
 SUMMARIZER = ExtractiveSummarizer(COUNTER)
@@ -87,3 +89,35 @@ def test_exact_deterministic_and_only_what_was_said(said: list[tuple[str, EventK
     for line in first.splitlines():
         for word in line.partition(": ")[2].split():
             assert word in source
+
+
+SENTENCE = st.lists(
+    st.sampled_from(["port ", "Port ", "5432", "db-7", "is ", "the ", "a", "'", ".", "-", "\u4f60", "! "]), max_size=12
+).map("".join)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.tuples(SENTENCE, st.integers(0, 3), st.integers(-4, 16)), max_size=14),
+    st.integers(0, 90),
+)
+def test_the_core_chooses_what_the_arithmetic_in_python_does(said: list[tuple[str, int, int]], max_tokens: int) -> None:
+    labels = ["user: ", "assistant: ", "error: ", "tool psql [ok]: "]
+    given_ = sorted(((text, label, value / 8) for text, label, value in said), key=lambda one: one[1])
+    chosen = _core.extract_sentences(COUNTER, given_, labels, max_tokens)
+    assert chosen == reference.extract(given_, labels, max_tokens, COUNTER.count)
+
+
+def test_the_core_chooses_the_same_of_a_conversation() -> None:
+    texts = Corpus(7).documents(30, 12)
+    said = [(one, place // 12, place % 5 / 4) for place, one in enumerate(". ".join(texts).split(". "))]
+    labels = [f"user {place}: " for place in range(len(said) // 12 + 1)]
+    for max_tokens in (50, 200, 1_500, 20_000):
+        chosen = _core.extract_sentences(COUNTER, said, labels, max_tokens)
+        assert chosen == reference.extract(said, labels, max_tokens, COUNTER.count)
+
+
+@pytest.mark.parametrize("sentence", [("One.", 1, 0.5), ("One.", 0, float("nan"))])
+def test_the_core_refuses_sentences_that_make_no_sense(sentence: tuple[str, int, float]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        _core.extract_sentences(COUNTER, [sentence], ["user: "], 10)

@@ -152,6 +152,12 @@ class PositionLost(WrongState):
     reason = "POSITION_LOST"
 
 
+class ConfirmationNeeded(WrongState):
+    """What was asked for would delete so much that it has to be asked for once more, with the field the error names."""
+
+    reason = "CONFIRMATION_NEEDED"
+
+
 class LimitExceeded(MemdError):
     """A bound on load or stock was hit."""
 

@@ -306,6 +306,21 @@ def stats(m: admin_pb.GetStatsResponse) -> t.Stats:
         ports=tuple(t.PortStats(one.port, one.store, words.DURABILITY.word(one.durability)) for one in m.ports),
         replica=_replica(m.replica) if m.HasField("replica") else None,
         reembedding=reembedding(m.reembedding) if m.HasField("reembedding") else None,
+        jobs=tuple(map(_job, m.jobs)),
+    )
+
+
+def _job(m: admin_pb.JobStats) -> t.JobStats:
+    return t.JobStats(
+        job=m.job,
+        runs=m.runs,
+        failures=m.failures,
+        done=m.done,
+        waiting=m.waiting,
+        last_time=moment(m.last_time) if m.HasField("last_time") else None,
+        last_duration=span(m.last_duration),
+        last_error=m.last_error,
+        next_time=moment(m.next_time) if m.HasField("next_time") else None,
     )
 
 
@@ -338,6 +353,9 @@ def settings(m: admin_pb.NamespaceSettings, written: t.WriteReceipt | None = Non
         compress_keep=count("compress_keep"),
         compress_to=m.compress_to if m.HasField("compress_to") else None,
         summary_share=m.summary_share if m.HasField("summary_share") else None,
+        retention_max_age=span(m.retention_max_age) if m.HasField("retention_max_age") else None,
+        retention_max_count=count("retention_max_count"),
+        retention_keep_if_pinned=m.retention_keep_if_pinned if m.HasField("retention_keep_if_pinned") else None,
         receipt=written,
     )
 

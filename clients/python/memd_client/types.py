@@ -454,6 +454,22 @@ class ReplicaStats:
 
 
 @dataclass(frozen=True, slots=True)
+class JobStats:
+    """A background job since the daemon's start. ``done``: sessions it went on in, or rows that went; ``waiting``: what its
+    last run left. ``last_error`` is the reason of a failed last run, else ""; ``next_time`` is None while it runs."""
+
+    job: str
+    runs: int
+    failures: int
+    done: int
+    waiting: int
+    last_time: datetime | None
+    last_duration: timedelta
+    last_error: str
+    next_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """What the daemon holds and how it is doing; ``process`` only with the admin right."""
 
@@ -467,6 +483,8 @@ class Stats:
     ports: tuple[PortStats, ...] = ()
     replica: ReplicaStats | None = None
     """None where the daemon itself holds the truth."""
+    jobs: tuple[JobStats, ...] = ()
+    """Background jobs; only with the admin right."""
     reembedding: ReembedProgress | None = None
     """None when the store is not on its way to another model."""
 
@@ -487,6 +505,9 @@ class NamespaceSettings:
     compress_keep: int | None = None
     compress_to: float | None = None
     summary_share: float | None = None
+    retention_max_age: timedelta | None = None
+    retention_max_count: int | None = None
+    retention_keep_if_pinned: bool | None = None
     receipt: WriteReceipt | None = field(default=None, compare=False, repr=False)
 
 
@@ -524,10 +545,12 @@ class ReembedProgress:
 
 @dataclass(frozen=True, slots=True)
 class LifecycleRun:
-    """``examined``: sessions that were due, and rows that went; ``changed``: those of them that were gone on in."""
+    """``examined``: sessions that were due, and rows that were to go; ``changed``: those of them that were gone on in;
+    ``memory_ids``: the first that a dry run of retention would delete, oldest first."""
 
     examined: int
     changed: int
+    memory_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

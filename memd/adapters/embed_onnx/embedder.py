@@ -67,14 +67,20 @@ class OnnxEmbedder:
         return OnnxEmbedder(*loaded, workers=self._workers, query_cache_entries=self._query_cache_entries)
 
     async def query(
-        self, text: str, use: Callable[[bytes], T], *, meanwhile: Callable[[], None] | None = None, cache: bool = True
+        self,
+        text: str,
+        use: Callable[[bytes], T],
+        *,
+        meanwhile: Callable[[], None] | None = None,
+        cache: bool = True,
+        behind: bool = False,
     ) -> T:
         """``use(embedding)`` of a query, on a worker thread: one hop there and one back.
 
         ``meanwhile`` runs before ``use``: on another worker thread while the model runs, where one is free. A query of more
         than 256 word pieces is embedded as windows, its embedding is the direction of their mean. ``cache=False`` neither
-        reads nor fills the cache. Errors: InvalidArgument (over 16 windows), LimitExceeded (too many queries wait),
-        ShuttingDown, and whatever ``use`` and ``meanwhile`` raise.
+        reads nor fills the cache; ``behind`` waits with the memories, behind the queries. Errors: InvalidArgument (over 16
+        windows), LimitExceeded (too many queries wait), ShuttingDown, and whatever ``use`` and ``meanwhile`` raise.
         """
         embedding: list[bytes] = []
 
@@ -87,7 +93,7 @@ class OnnxEmbedder:
             embedding.append(self._query_embedding(text, begun, cache=cache))
 
         job = Job([embed], lambda: use(embedding[0]))
-        return await self._workers.submit(job, bulk=False)
+        return await self._workers.submit(job, bulk=behind)
 
     async def memories(self, texts: Sequence[str]) -> list[tuple[bytes, ...]]:
         """The embeddings of each text, in order: one, or one per overlapping window of over 256 word pieces.
@@ -174,7 +180,13 @@ class AbsentEmbedder:
         self._message = reason.message
 
     async def query(
-        self, text: str, use: Callable[[bytes], T], *, meanwhile: Callable[[], None] | None = None, cache: bool = True
+        self,
+        text: str,
+        use: Callable[[bytes], T],
+        *,
+        meanwhile: Callable[[], None] | None = None,
+        cache: bool = True,
+        behind: bool = False,
     ) -> T:
         raise ModelUnavailable(self._message)
 

@@ -176,6 +176,11 @@ class Database:
         """One snapshot of one namespace."""
         return await self._read(_as(APP, namespace), operation)
 
+    async def search(self, namespace: str, settings: str, operation: Read[T]) -> T:
+        """As ``read``, under ``settings`` of its own (``SET LOCAL ...;``) and without the clock: nothing but what the
+        operation asks costs a round trip."""
+        return await self._read(f"{settings} {_as(APP, namespace)}", operation, now_us=0)
+
     async def follow(self, namespace: str, operation: Read[T]) -> T:
         """As ``read``, without the clock; a lost connection is the caller's to try again."""
         identity = _as(APP, namespace)
@@ -200,19 +205,19 @@ class Database:
                 await connection.execute("COMMIT")
         return found
 
-    async def _read(self, identity: str, operation: Read[T]) -> T:
+    async def _read(self, identity: str, operation: Read[T], now_us: int | None = None) -> T:
         """A read that lost its connection is run once more: the pool may not have known yet."""
         try:
-            return await self._read_once(identity, operation)
+            return await self._read_once(identity, operation, now_us)
         except _FOREIGN as error:
             if not is_lost(error):
                 _raise(error)
             await self.connections.renew()
         with translated():
-            return await self._read_once(identity, operation)
+            return await self._read_once(identity, operation, now_us)
 
-    async def _read_once(self, identity: str, operation: Read[T]) -> T:
-        async with self.connections.take() as connection, self.reading(connection, identity) as reader:
+    async def _read_once(self, identity: str, operation: Read[T], now_us: int | None) -> T:
+        async with self.connections.take() as connection, self.reading(connection, identity, now_us=now_us) as reader:
             return await operation(reader)
 
     @contextlib.asynccontextmanager

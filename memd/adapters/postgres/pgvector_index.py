@@ -8,6 +8,7 @@ what HNSW misses, and words of the query that are misspelt.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,11 +20,11 @@ from memd import _core
 from memd.adapters.index import answered
 from memd.adapters.postgres.database import Database
 from memd.adapters.postgres.filter_sql import FilterSql
-from memd.adapters.postgres.memory_rows import COLUMNS, decode
 from memd.adapters.postgres.search_tables import SearchTables
-from memd.adapters.postgres.transaction import Reader
+from memd.adapters.postgres.text import loaded_text
+from memd.adapters.postgres.transaction import Reader, Row
 from memd.adapters.postgres.vectors import VectorCodec
-from memd.adapters.rows.memory import index_row
+from memd.adapters.rows.memory import stored_index_row
 from memd.domain.errors import NotReady
 from memd.domain.filters import Filter
 from memd.limits import (
@@ -41,16 +42,20 @@ and of the others."""
 WITH_NEIGHBOURS = 10
 WINDOWS = 2
 """Vectors asked for, per memory wanted: a long text has several."""
-_PREPARE = (
-    "SET LOCAL standard_conforming_strings = on; SET LOCAL hnsw.iterative_scan = 'relaxed_order';"
-    f" SET LOCAL hnsw.ef_search = {HNSW_EF_SEARCH}; SET LOCAL hnsw.max_scan_tuples = {HNSW_MAX_SCAN_TUPLES}"
+_SETTINGS = (
+    "SET LOCAL jit = off; SET LOCAL standard_conforming_strings = on; SET LOCAL hnsw.iterative_scan = 'relaxed_order';"
+    f" SET LOCAL hnsw.ef_search = {HNSW_EF_SEARCH}; SET LOCAL hnsw.max_scan_tuples = {HNSW_MAX_SCAN_TUPLES};"
 )
+"""Costs of a walk through HNSW are over what makes Postgres compile a plan, which takes longer than the walk."""
+# How many memories have each word, in the order of the words: as counted by the job, or now.
 _STATE = (
-    "SELECT s.seq, s.made_pk IS NULL, coalesce(h.seq, 0), s.documents, s.terms FROM memd.search_namespace s"
-    " LEFT JOIN memd.namespace_head h ON h.namespace = s.namespace WHERE s.namespace = $1"
+    "SELECT s.seq, s.made_pk IS NULL, coalesce(h.seq, 0), s.documents, s.terms,"
+    " ARRAY(SELECT coalesce(f.documents, (SELECT count(*) FROM memd.search_term t"
+    " WHERE t.namespace = $1 AND t.term = q.term)) FROM unnest($2::text[]) WITH ORDINALITY q (term, place)"
+    " LEFT JOIN memd.search_frequency f ON f.namespace = $1 AND f.term = q.term ORDER BY q.place)"
+    " FROM memd.search_namespace s LEFT JOIN memd.namespace_head h ON h.namespace = s.namespace WHERE s.namespace = $1"
 )
-_COMMON = "SELECT term, documents FROM memd.search_frequency WHERE namespace = $1 AND term = ANY ($2::text[])"
-_RARE = "SELECT term, count(*) FROM memd.search_term WHERE namespace = $1 AND term = ANY ($2::text[]) GROUP BY term"
+# The namespace is named in every table that is searched: row-level security alone would have all namespaces looked through.
 # The filter is looked at from the best down, until enough passed: OFFSET 0 keeps the planner from filtering all first.
 _BY_WORDS = (
     "SELECT r.memory_pk FROM (SELECT t.memory_pk,"
@@ -67,16 +72,18 @@ _SIDE = (
     " AND (b.position, b.memory_pk) {0} (s.position, s.memory_pk)"
     " ORDER BY b.position {1}, b.memory_pk {1} LIMIT c.reach)"
 )
-_BESIDE = (
-    "SELECT DISTINCT n.memory_pk FROM unnest($2::bigint[], $3::integer[]) c (pk, reach)"
-    " JOIN memd.search_memory s ON s.memory_pk = c.pk AND s.session_id <> '',"
-    f" LATERAL ({_SIDE.format('<', 'DESC')} UNION ALL {_SIDE.format('>', 'ASC')}) n"
+# Those found and those beside them, in the order in which they were stored. Their numbers were found in the namespace.
+_ROWS = (
+    "SELECT m.memory_id, m.version, m.content, m.fields, {} FROM memd.memory m WHERE m.pk = ANY (ARRAY("
+    "SELECT unnest($2::bigint[]) UNION SELECT n.memory_pk FROM unnest($2::bigint[], $3::integer[]) c (pk, reach)"
+    " JOIN memd.search_memory s ON s.memory_pk = c.pk AND s.namespace = $1 AND s.session_id <> '',"
+    f" LATERAL ({_SIDE.format('<', 'DESC')} UNION ALL {_SIDE.format('>', 'ASC')}) n)) ORDER BY m.pk"
 )
+_WINDOWS = "FROM memd.embedding e WHERE e.memory_pk = m.pk"
 _VERSIONS = (
     "SELECT m.memory_id, m.version FROM memd.search_memory s JOIN memd.memory m ON m.pk = s.memory_pk"
     " WHERE s.namespace = $1"
 )
-_ROWS = f"SELECT {COLUMNS} FROM memd.memory WHERE namespace = $1 AND pk = ANY ($2::bigint[]) ORDER BY pk"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +113,15 @@ class _Ask:
     options: SearchOptions
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What Postgres found: rows as _ROWS gives them, all there is of the namespace at change number ``seq``."""
+
+    rows: Sequence[Row]
+    figures: _Figures
+    seq: int
+
+
 class PgvectorIndex:
     """Searches the namespaces that ``tables`` was built for; ``SearchMoves`` says when.
     Memories alone: procedures are few, and stay in memory."""
@@ -121,11 +137,11 @@ class PgvectorIndex:
     ) -> IndexAnswer:
         """As ``ports.NamespaceIndex.search``, of kind "memory". NotReady for a namespace that is not searched here."""
         ask = _Ask(namespace, query, embedding, where, options)
-        found = await self._database.read(namespace, lambda reader: self._search(reader, ask, None))
-        while not isinstance(found, IndexAnswer):
+        found = await self._database.search(namespace, _SETTINGS, lambda reader: self._search(reader, ask, None))
+        while not isinstance(found, _Found):
             target = await self.tables.catch_up(namespace, found)
-            found = await self._database.read(namespace, partial(self._search, ask=ask, target=target))
-        return found
+            found = await self._database.search(namespace, _SETTINGS, partial(self._search, ask=ask, target=target))
+        return await asyncio.to_thread(self._ranked, ask, found)
 
     async def state(self, namespace: str) -> IndexState:
         """What a search would look through now."""
@@ -136,30 +152,21 @@ class PgvectorIndex:
 
         return IndexState(await self._database.read(namespace, operation), seq, memory_bytes=0)
 
-    async def _search(self, reader: Reader, ask: _Ask, target: int | None) -> IndexAnswer | int:
-        """An answer, or the change number that the tables must be taken to first: none less than ``target``, which is the
-        newest there is where it is None."""
-        state = await reader.row(_STATE, ask.namespace)
+    async def _search(self, reader: Reader, ask: _Ask, target: int | None) -> _Found | int:
+        """Candidates, or the change number that the tables must be taken to first: none less than ``target``, which is
+        the newest there is where it is None."""
+        words = dict(_core.analyze_batch([ask.query])[0])
+        state = await reader.row(_STATE, ask.namespace, list(words))
         if state is None or not state[1]:
             raise NotReady("the namespace is not searched by Postgres, or not yet")
-        seq, _, head, documents, terms = state
+        seq, _, head, documents, terms, counts = state
         if seq < (head if target is None else target):
             return int(head)
-        await reader.execute(_PREPARE)
-        words = dict(_core.analyze_batch([ask.query])[0])
-        figures = await self._figures(reader, ask.namespace, list(words), documents, terms)
+        frequencies = {word: count for word, count in zip(words, counts, strict=True) if count}
+        figures = _Figures(documents, terms, frequencies)
         by_words = await self._by_words(reader, ask, words, figures)
         by_vector = await self._by_vector(reader, ask)
-        core = await self._candidates(reader, ask.namespace, by_words, by_vector, figures)
-        return answered(core, ask.query, ask.embedding, ask.where, ask.options, int(seq))
-
-    async def _figures(
-        self, reader: Reader, namespace: str, words: Sequence[str], documents: int, terms: int
-    ) -> _Figures:
-        common: dict[str, int] = dict(await reader.rows(_COMMON, namespace, words))
-        rare = [word for word in words if word not in common]
-        counted: dict[str, int] = dict(await reader.rows(_RARE, namespace, rare)) if rare else {}
-        return _Figures(documents, terms, {**common, **counted})
+        return _Found(await self._rows(reader, ask.namespace, by_words, by_vector), figures, int(seq))
 
     async def _by_words(self, reader: Reader, ask: _Ask, words: Mapping[str, int], figures: _Figures) -> list[int]:
         """The best by BM25, of the words that tell most, as many as may be looked through."""
@@ -186,7 +193,7 @@ class PgvectorIndex:
         hnsw, sql = self.tables.hnsw(ask.namespace), FilterSql(3)
         statement = (
             f"SELECT e.memory_pk FROM memd.embedding e JOIN memd.search_memory s ON s.memory_pk = e.memory_pk"
-            f" WHERE e.{hnsw.where} AND {sql.translate(ask.where)}"
+            f" WHERE e.{hnsw.where} AND s.{hnsw.where} AND {sql.translate(ask.where)}"
             f" ORDER BY e.{hnsw.column[1:-1]} {hnsw.distance} $1::real[]::{self._codec.column_type}({self._dimensions})"
             " LIMIT $2"
         )
@@ -194,31 +201,24 @@ class PgvectorIndex:
         found = await reader.rows(statement, vector, top_k * WINDOWS, *sql.bindings)
         return list(dict.fromkeys(row[0] for row in found))[:top_k]
 
-    async def _candidates(
-        self, reader: Reader, namespace: str, by_words: Sequence[int], by_vector: Sequence[int], figures: _Figures
-    ) -> _core.NamespaceIndex:
-        """An index of what was found and what stands beside it, with the figures of the whole namespace."""
+    async def _rows(
+        self, reader: Reader, namespace: str, by_words: Sequence[int], by_vector: Sequence[int]
+    ) -> Sequence[Row]:
+        """What was found and what stands beside it."""
         best = {*by_words[:WITH_NEIGHBOURS], *by_vector[:WITH_NEIGHBOURS]}
         found = sorted({*by_words, *by_vector})
         reach = [FAR if pk in best else NEAR for pk in found]
-        beside = {row[0] for row in await reader.rows(_BESIDE, namespace, found, reach)}
-        pks = sorted(beside.union(found))
-        vectors = await self._vectors(reader, pks)
-        stored = [decode(namespace, row) for row in await reader.rows(_ROWS, namespace, pks)]
-        core = _core.NamespaceIndex(self._dimensions)
-        rows = [index_row(one.memory, vectors.get(one.pk, b"")) for one in stored]
-        core.upsert(
-            [_core.IndexEntry(row.entry_id, row.version, row.text, row.embeddings, row.fields) for row in rows], 0
-        )
-        core.set_collection(figures.documents, figures.terms, figures.frequencies)
-        return core
+        return await reader.rows(_ROWS.format(self._codec.windows(_WINDOWS)), namespace, found, reach)
 
-    async def _vectors(self, reader: Reader, pks: Sequence[int]) -> Mapping[int, bytes]:
-        sql = (
-            f"SELECT memory_pk, {self._codec.column('vector')} FROM memd.embedding"
-            " WHERE memory_pk = ANY ($1::bigint[]) ORDER BY memory_pk, position"
-        )
-        windows: dict[int, bytes] = {}
-        for pk, vector in await reader.rows(sql, pks):
-            windows[pk] = windows.get(pk, b"") + self._codec.decode(vector)
-        return windows
+    def _ranked(self, ask: _Ask, found: _Found) -> IndexAnswer:
+        """By an index of what was found, with the figures of the whole namespace. Milliseconds without the lock of the
+        interpreter: in a thread of its own."""
+        vectors = self._codec.decode_windows([row[4] for row in found.rows], self._dimensions)
+        entries = []
+        for (memory_id, version, content, fields, _), embeddings in zip(found.rows, vectors, strict=True):
+            row = stored_index_row(memory_id, version, loaded_text(content), embeddings, fields)
+            entries.append(_core.IndexEntry(row.entry_id, row.version, row.text, row.embeddings, row.fields))
+        core = _core.NamespaceIndex(self._dimensions)
+        core.upsert(entries, 0)
+        core.set_collection(found.figures.documents, found.figures.terms, found.figures.frequencies)
+        return answered(core, ask.query, ask.embedding, ask.where, ask.options, found.seq)

@@ -134,9 +134,9 @@ class SearchTables:
                     # A daemon that is killed takes its build along: the next one would wait for it only to begin anew.
                     await connection.execute("SET statement_timeout = 0; SET client_connection_check_interval = '1s'")
                     await connection.execute(hnsw.create(self._codec), timeout=HNSW_BUILD_S)
-                await connection.execute(
-                    "ANALYZE memd.embedding, memd.search_memory, memd.search_term", timeout=HNSW_BUILD_S
-                )
+                # Plans follow what is there; VACUUM too, so that words are looked through in their index alone.
+                await connection.execute("ANALYZE memd.memory, memd.embedding", timeout=HNSW_BUILD_S)
+                await connection.execute("VACUUM (ANALYZE) memd.search_memory, memd.search_term", timeout=HNSW_BUILD_S)
         await self.count(namespace, "build")
         await self._database.write(namespace, lambda tx: tx.execute(_SEARCHABLE, namespace, True))
 

@@ -17,6 +17,7 @@ from memd.adapters.rows.cursors import decode_cursor, encode_cursor
 from memd.domain.errors import NotFound, VersionConflict
 from memd.domain.model import Checkpoint, Page, RequestKey, Written
 from memd.limits import RESERVED_VERSION_TTL_US
+from memd.ports import TaskHistory
 
 STORE = "tasks"
 _COLUMNS = "c.task_id, c.version, c.size_bytes, c.sha256, c.create_time, t.expire_time"
@@ -45,6 +46,15 @@ _DELETE = (
     "WITH gone AS (DELETE FROM memd.checkpoint WHERE namespace = $1 AND ($2::text[] IS NULL OR task_id = ANY ($2))"
     " RETURNING 1), emptied AS (UPDATE memd.task SET version = 0"
     " WHERE namespace = $1 AND ($2::text[] IS NULL OR task_id = ANY ($2))) SELECT count(*) FROM gone"
+)
+# Every row is a step of the walk, also one that only keeps a number: what is left out afterwards costs no longer page.
+_HISTORIES = (
+    "SELECT namespace, task_id, (SELECT count(*) FROM memd.checkpoint c WHERE c.namespace = t.namespace"
+    " AND c.task_id = t.task_id) FROM memd.task t WHERE (namespace, task_id) > ($1, $2) ORDER BY namespace, task_id LIMIT $3"
+)
+_PRUNE = (
+    "DELETE FROM memd.checkpoint WHERE namespace = $1 AND task_id = $2"
+    " AND version <= (SELECT version FROM memd.task WHERE namespace = $1 AND task_id = $2) - $3::bigint"
 )
 # SKIP LOCKED: another daemon may be at the same rows. MATERIALIZED: a choice made again per row would go past the LIMIT.
 _EXPIRED = (
@@ -159,6 +169,18 @@ class PostgresTasks:
         counts = await self._database.write(namespace, operation, exclusive=True)
         self._vacuum({"checkpoint"})
         return counts
+
+    async def histories(self, *, size: int, cursor: str) -> Page[TaskHistory]:
+        after = decode_cursor(cursor, str, str) or ("", "")
+        found = await self._database.read_all(lambda reader: reader.rows(_HISTORIES, *after, size))
+        items = tuple(TaskHistory(*one) for one in found if one[2])
+        return Page(items, encode_cursor(*found[-1][:2]) if len(found) == size else "")
+
+    async def prune(self, namespace: str, task_id: str, keep: int) -> int:
+        mutex = mutex_key(STORE, namespace, task_id)
+        return await self._database.write(
+            namespace, lambda tx: tx.execute(_PRUNE, namespace, task_id, keep), mutex=mutex
+        )
 
     async def sweep(self, max_rows: int) -> int:
         return await self._database.keep(lambda reader: _sweep(reader, max_rows))

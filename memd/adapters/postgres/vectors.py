@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -40,3 +42,17 @@ class VectorCodec:
         if not self.half:
             return stored
         return np.frombuffer(stored, ">f2", offset=HALFVEC_HEADER_BYTES).astype("<f4").tobytes()
+
+    def windows(self, select: str) -> str:
+        """SQL of the vectors of all windows ``select`` ("FROM ... WHERE ...", alias e) has, put together in order."""
+        schema = self.column_type.rpartition(".")[0]
+        return f"(SELECT string_agg({schema}.halfvec_send(e.vector), ''::bytea ORDER BY e.position) {select})"
+
+    def decode_windows(self, stored: Sequence[bytes | None], dimensions: int) -> list[bytes]:
+        """Of each what ``windows`` gave, its embeddings one after the other; all at once, since each turn of numpy's costs
+        more than the numbers of a window do."""
+        width = HALFVEC_HEADER_BYTES // 2 + dimensions
+        numbers = np.frombuffer(b"".join(one for one in stored if one), ">f2").reshape(-1, width)
+        plain = numbers[:, HALFVEC_HEADER_BYTES // 2 :].astype("<f4")
+        ends = np.cumsum([len(one or b"") // (2 * width) for one in stored]).tolist()
+        return [plain[start:end].tobytes() for start, end in pairwise([0, *ends])]

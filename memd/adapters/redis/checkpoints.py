@@ -21,6 +21,7 @@ from memd.limits import (
     REDIS_REGISTRATION_US,
     RESERVED_VERSION_TTL_US,
 )
+from memd.ports import TaskHistory
 
 _REGISTRATIONS = 2
 _NUMBERS = 3
@@ -149,6 +150,19 @@ class RedisCheckpoints:
             await receipt.add({"checkpoints": sum(versions for versions, _ in removed)})
             await self._strike(namespace, batch)
         return await receipt.done()
+
+    async def histories(self, *, size: int, cursor: str) -> Page[TaskHistory]:
+        """The walk over the names may bring more than ``size``, and one of them twice."""
+        found, names = await self.link.command("ZSCAN", keys.DUE_TASKS, cursor or "0", "COUNT", size)
+        tasks = [(parts[0], parts[1]) for parts in (keys.split(name.decode()) for name, _ in names)]
+        sizes = await self.link.commands([("HLEN", keys.task_keys(*task)[0]) for task in tasks])
+        held = zip(tasks, sizes, strict=True)
+        items = tuple(TaskHistory(*task, fields - _NUMBERS) for task, fields in held if fields > _NUMBERS)
+        return Page(items, str(int(found)) if int(found) else "")
+
+    async def prune(self, namespace: str, task_id: str, keep: int) -> int:
+        gone = await self.link.finished(self.link.run(scripts.PRUNE, keys.task_keys(namespace, task_id), keep))
+        return int(gone)
 
     async def sweep(self, max_rows: int) -> int:
         """Versions of expired tasks, at most ``max_rows`` (or those of one task that has more). The numbers that stay

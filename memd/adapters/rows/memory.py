@@ -63,6 +63,17 @@ def index_row(memory: Memory, vectors: bytes) -> IndexRow:
     return IndexRow(memory.memory_id, memory.version, text, vectors, fields_json(memory).encode())
 
 
+def stored_index_row(memory_id: str, version: int, content: str, vectors: bytes, fields: str) -> IndexRow:
+    """The same of a row as it is stored."""
+    return IndexRow(memory_id, version, spoken_text(content, fields), vectors, fields.encode())
+
+
+def spoken_text(content: str, fields: str) -> str:
+    """What is embedded and indexed of a memory; ``fields`` as the row has them."""
+    speaker = json.loads(fields).get("speaker", "") if '"speaker"' in fields else ""
+    return spoken(speaker, content)
+
+
 def filterable(memory_id: str, fields: str) -> dict[str, Any]:
     """What ``filters.matches`` takes."""
     plain: dict[str, Any] = json.loads(fields)

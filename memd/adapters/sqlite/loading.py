@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import apsw
 
+from memd.adapters.rows.memory import stored_index_row
 from memd.adapters.rows.procedure import procedure_index_row
 from memd.adapters.sqlite.connection import row, rows
 from memd.adapters.sqlite.errors import translated
 from memd.adapters.sqlite.schema import TARGET_MODEL, frozen_model, read_model, same_model
 from memd.domain.errors import InvalidArgument
 from memd.domain.model import EmbeddingModel
-from memd.domain.spoken import spoken
 from memd.limits import MAX_CHANGE_LOG
 from memd.ports import IndexChanges, IndexRow
 
@@ -143,7 +143,7 @@ def _batches(
         with translated():
             batch: list[IndexRow] = []
             for found in connection.execute(sql, bindings):
-                batch.append(_memory(*found) if kind == "memory" else procedure_index_row(*found))
+                batch.append(stored_index_row(*found) if kind == "memory" else procedure_index_row(*found))
                 if len(batch) == LOAD_BATCH:
                     yield batch
                     batch = []
@@ -151,13 +151,3 @@ def _batches(
                 yield batch
     finally:
         connection.close(True)
-
-
-def spoken_text(content: str, fields: str) -> str:
-    """What is embedded and indexed of a memory; ``fields`` as the row has them."""
-    speaker = json.loads(fields).get("speaker", "") if '"speaker"' in fields else ""
-    return spoken(speaker, content)
-
-
-def _memory(memory_id: str, version: int, content: str, vectors: bytes, fields: str) -> IndexRow:
-    return IndexRow(memory_id, version, spoken_text(content, fields), vectors, fields.encode())

@@ -15,9 +15,9 @@ from typing import Any
 
 import apsw
 
+from memd.adapters.rows.memory import spoken_text
 from memd.adapters.rows.procedure import procedure_index_row
 from memd.adapters.sqlite.connection import row, rows
-from memd.adapters.sqlite.loading import spoken_text
 from memd.adapters.sqlite.schema import TARGET_MODEL, change_model, read_model, write_model
 from memd.domain.errors import WrongState
 from memd.domain.model import EmbeddingModel

@@ -33,9 +33,9 @@ _OLDEST = (
 )
 _EVER = (1 << 63) - 1
 _FOUND = (
-    "SELECT m.pk, m.memory_id, user_id, agent_id FROM json_each(?1) o CROSS JOIN memory m"
-    " ON m.namespace = ?2 AND m.memory_id = o.value ->> 0 AND m.version = o.value ->> 1"
-    " AND m.fields ->> 'update_time' = o.value ->> 2"
+    "SELECT m.pk, m.memory_id, user_id, agent_id FROM json_each(?1) CROSS JOIN memory m"
+    " ON m.namespace = ?2 AND m.memory_id = json_each.value ->> 0"
+    " AND m.version = json_each.value ->> 1 AND m.fields ->> 'update_time' = json_each.value ->> 2"
 )
 _BURY = "INSERT INTO tombstone (namespace, seq, kind, entry_id, user_id, agent_id, session_id, all_users, create_time)"
 

@@ -11,6 +11,7 @@ import apsw
 
 from memd.adapters.sqlite.backup import SqliteBackups
 from memd.adapters.sqlite.checkpoint import Checkpointer
+from memd.adapters.sqlite.compaction import SqliteCompaction
 from memd.adapters.sqlite.connection import Readers, check_library, connect, row
 from memd.adapters.sqlite.datadir import DataDir
 from memd.adapters.sqlite.errors import translated
@@ -50,8 +51,8 @@ class StoreStats:
 
 class SqliteStores:
     """The embedded stores of one directory, each an attribute: sessions and their marks, memories, procedures, settings,
-    tasks, steps, leases, retention; transfers; the way to another model; backups of them all; and ``replica``, which fills
-    them where the truth is elsewhere."""
+    tasks, steps, leases, retention; compaction, transfers and backups of them all; the way to another model; and
+    ``replica``, which fills them where the truth is elsewhere."""
 
     def __init__(
         self,
@@ -91,6 +92,7 @@ class SqliteStores:
         self.tasks = SqliteTasks(self._writer, self._reads, clock)
         self.steps = SqliteSteps(self._writer, self._reads, clock)
         self.retention = SqliteRetention(self._writer, self._reads, clock)
+        self.compaction = SqliteCompaction(self._writer, self._reads)
         self.change_log = SqliteChangeLog(self._reads, clock)
         self.backups = SqliteBackups(directory.path, self._readers, clock)
         self.reembedding = SqliteReembedding(self._writer, self._reads, tombstones, guard)

@@ -15,11 +15,21 @@ from memd.adapters.sqlite.writer import Writer
 from memd.domain.errors import NotFound, VersionConflict
 from memd.domain.model import Checkpoint, Durability, Page, RequestKey, Written
 from memd.limits import RESERVED_VERSION_TTL_US
-from memd.ports import Clock
+from memd.ports import Clock, TaskHistory
 
 STORE = "tasks"
 _COLUMNS = "c.task_id, c.version, size_bytes, sha256, create_time, expire_time"
 _LIVE = "task t JOIN checkpoint c ON c.namespace = t.namespace AND c.task_id = t.task_id"
+
+# Every row is a step of the walk, also one that only keeps a number: what is left out afterwards costs no longer page.
+_HISTORIES = (
+    "SELECT namespace, task_id, (SELECT count(*) FROM checkpoint c WHERE c.namespace = t.namespace AND c.task_id = t.task_id)"
+    " FROM task t WHERE (namespace, task_id) > (?, ?) ORDER BY namespace, task_id LIMIT ?"
+)
+_PRUNE = (
+    "DELETE FROM checkpoint WHERE namespace = ?1 AND task_id = ?2"
+    " AND version <= (SELECT version FROM task WHERE namespace = ?1 AND task_id = ?2) - ?3"
+)
 
 
 class SqliteTasks:
@@ -112,6 +122,20 @@ class SqliteTasks:
             counts = {"checkpoints": _delete(tx, namespace, None if all_tasks else task_ids)}
             effects.save(tx, STORE, receipt_id, counts)
             return counts
+
+        return await self._writer.submit(operation)
+
+    async def histories(self, *, size: int, cursor: str) -> Page[TaskHistory]:
+        after = decode_cursor(cursor, str, str) or ("", "")
+        found = await self._reads.run(lambda connection: rows(connection, _HISTORIES, (*after, size)))
+        items = tuple(TaskHistory(*one) for one in found if one[2])
+        return Page(items, encode_cursor(*found[-1][:2]) if len(found) == size else "")
+
+    async def prune(self, namespace: str, task_id: str, keep: int) -> int:
+        def operation(tx: Transaction) -> int:
+            gone = tx.execute(_PRUNE, (namespace, task_id, keep))
+            tx.erases_later = tx.erases_later or gone > 0
+            return gone
 
         return await self._writer.submit(operation)
 

@@ -1,5 +1,6 @@
 //! `memd._core`: extract, release the GIL, call the core, map the error. Nothing else. Typed in `memd/_core.pyi`.
 
+mod extraction;
 mod index;
 mod pack;
 mod ranking;
@@ -42,6 +43,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(simd_level, module)?)?;
     module.add_function(wrap_pyfunction!(give_back_memory, module)?)?;
     module.add_function(wrap_pyfunction!(pack::pack_context, module)?)?;
+    module.add_function(wrap_pyfunction!(extraction::extract_sentences, module)?)?;
     module.add("SnapshotStale", module.py().get_type::<snapshot::SnapshotStale>())?;
     module.add("SnapshotCorrupt", module.py().get_type::<snapshot::SnapshotCorrupt>())?;
     module.add_function(wrap_pyfunction!(ranking::default_cues, module)?)?;

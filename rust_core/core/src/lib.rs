@@ -4,6 +4,7 @@ pub mod bitmap;
 pub mod conversation;
 pub mod dates;
 pub mod error;
+pub mod extraction;
 pub mod fields;
 pub mod filter;
 pub mod heap;

@@ -44,6 +44,10 @@ def update_namespace_settings(
     compress_keep: int | None = None,
     compress_to: float | None = None,
     summary_share: float | None = None,
+    retention_max_age: timedelta | None = None,
+    retention_max_count: int | None = None,
+    retention_keep_if_pinned: bool | None = None,
+    confirm_retention: bool = False,
     expected_version: int = 0,
     request_id: str = "",
     timeout_s: float | None = None,
@@ -51,6 +55,10 @@ def update_namespace_settings(
     """Replace the given settings of the namespace; 0 (``timedelta(0)``, "") goes back to the daemon's. Needs the admin right.
 
     ``index``: where its memories are searched, "memory" or "pgvector"; it moves in the background.
+
+    ``retention_*``: memories that were last written longer ago, or are too many, are deleted in the background, oldest
+    first; pinned ones are neither counted nor deleted unless ``retention_keep_if_pinned`` is False. A policy that takes more
+    than half of all memories is ConfirmationNeeded without ``confirm_retention``.
 
     ``expected_version`` makes it a compare-and-set; 0 does not check.
     """
@@ -68,7 +76,11 @@ def update_namespace_settings(
             compress_keep=compress_keep,
             compress_to=compress_to,
             summary_share=summary_share,
+            retention_max_age=wire.duration(retention_max_age),
+            retention_max_count=retention_max_count,
+            retention_keep_if_pinned=retention_keep_if_pinned,
         ),
+        confirm_retention=confirm_retention,
         expected_version=expected_version,
         request_id=new_request_id(request_id),
     )
@@ -94,12 +106,30 @@ def reembed(scope: t.Scope, model: str = "", *, cancel: bool = False) -> Call[t.
 
 
 def run_lifecycle(
-    scope: t.Scope, job: str = "", *, dry_run: bool = False, timeout_s: float | None = None
+    scope: t.Scope,
+    job: str = "",
+    *,
+    dry_run: bool = False,
+    retention_max_age: timedelta | None = None,
+    retention_max_count: int | None = None,
+    retention_keep_if_pinned: bool | None = None,
+    timeout_s: float | None = None,
 ) -> Call[t.LifecycleRun]:
-    """Run a bounded step of "promote", "digest" or "sweep" now, of all three when "". ``dry_run``: only count what is due,
-    for promote and digest alone. Needs the admin right."""
-    request = pb.RunLifecycleRequest(scope=wire.scope(scope), job=job, dry_run=dry_run)
-    return _call("RunLifecycle", request, lambda m: t.LifecycleRun(m.examined, m.changed), timeout_s)
+    """Run a bounded step of a background job now, of all of them when "". ``dry_run``: only count what is due, not for
+    sweep; of "retention" in the client's namespace, as if the given ``retention_*`` were set. Needs the admin right."""
+    what_if = pb.NamespaceSettings(
+        retention_max_age=wire.duration(retention_max_age),
+        retention_max_count=retention_max_count,
+        retention_keep_if_pinned=retention_keep_if_pinned,
+    )
+    request = pb.RunLifecycleRequest(
+        scope=wire.scope(scope), job=job, dry_run=dry_run, settings=what_if if what_if.ListFields() else None
+    )
+
+    def ran(m: pb.RunLifecycleResponse) -> t.LifecycleRun:
+        return t.LifecycleRun(m.examined, m.changed, tuple(m.memory_ids))
+
+    return _call("RunLifecycle", request, ran, timeout_s)
 
 
 def verify(scope: t.Scope, *, timeout_s: float | None = None) -> Call[t.Verification]:

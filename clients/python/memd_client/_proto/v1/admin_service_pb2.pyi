@@ -46,6 +46,7 @@ class GetStatsResponse(google.protobuf.message.Message):
     PORTS_FIELD_NUMBER: builtins.int
     REPLICA_FIELD_NUMBER: builtins.int
     REEMBEDDING_FIELD_NUMBER: builtins.int
+    JOBS_FIELD_NUMBER: builtins.int
     version: builtins.str
     embedding_model: builtins.str
     """Model the store is frozen to, for example "all-MiniLM-L6-v2/int8"; empty when no model could be loaded."""
@@ -76,6 +77,10 @@ class GetStatsResponse(google.protobuf.message.Message):
     def reembedding(self) -> global___ReembedResponse:
         """The way to another embedding model. Unset when there is none."""
 
+    @property
+    def jobs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___JobStats]:
+        """Background jobs of this daemon, over all namespaces; only with the admin right."""
+
     def __init__(
         self,
         *,
@@ -89,11 +94,67 @@ class GetStatsResponse(google.protobuf.message.Message):
         ports: collections.abc.Iterable[global___PortStats] | None = ...,
         replica: global___ReplicaStats | None = ...,
         reembedding: global___ReembedResponse | None = ...,
+        jobs: collections.abc.Iterable[global___JobStats] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["namespace", b"namespace", "process", b"process", "reembedding", b"reembedding", "replica", b"replica", "uptime", b"uptime"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["embedding_model", b"embedding_model", "embedding_model_digest", b"embedding_model_digest", "namespace", b"namespace", "ports", b"ports", "process", b"process", "reembedding", b"reembedding", "replica", b"replica", "tiers", b"tiers", "uptime", b"uptime", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["embedding_model", b"embedding_model", "embedding_model_digest", b"embedding_model_digest", "jobs", b"jobs", "namespace", b"namespace", "ports", b"ports", "process", b"process", "reembedding", b"reembedding", "replica", b"replica", "tiers", b"tiers", "uptime", b"uptime", "version", b"version"]) -> None: ...
 
 global___GetStatsResponse = GetStatsResponse
+
+@typing.final
+class JobStats(google.protobuf.message.Message):
+    """A background job since the daemon's start. In a fleet a job of all namespaces is done by one daemon at a time: the others'
+    runs find nothing.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: builtins.int
+    RUNS_FIELD_NUMBER: builtins.int
+    FAILURES_FIELD_NUMBER: builtins.int
+    DONE_FIELD_NUMBER: builtins.int
+    WAITING_FIELD_NUMBER: builtins.int
+    LAST_TIME_FIELD_NUMBER: builtins.int
+    LAST_DURATION_FIELD_NUMBER: builtins.int
+    LAST_ERROR_FIELD_NUMBER: builtins.int
+    NEXT_TIME_FIELD_NUMBER: builtins.int
+    job: builtins.str
+    """As RunLifecycle names it."""
+    runs: builtins.int
+    failures: builtins.int
+    done: builtins.int
+    """Sessions that were gone on in, rows that went, or bytes that were given back."""
+    waiting: builtins.int
+    """What the last run left to the next one, of the same."""
+    last_error: builtins.str
+    """Reason of the last failure, as errors have it; empty when the last run did not fail."""
+    @property
+    def last_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When the last run began. Unset before the first."""
+
+    @property
+    def last_duration(self) -> google.protobuf.duration_pb2.Duration: ...
+    @property
+    def next_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When it runs next. Unset while it runs."""
+
+    def __init__(
+        self,
+        *,
+        job: builtins.str = ...,
+        runs: builtins.int = ...,
+        failures: builtins.int = ...,
+        done: builtins.int = ...,
+        waiting: builtins.int = ...,
+        last_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        last_duration: google.protobuf.duration_pb2.Duration | None = ...,
+        last_error: builtins.str = ...,
+        next_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["last_duration", b"last_duration", "last_time", b"last_time", "next_time", b"next_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["done", b"done", "failures", b"failures", "job", b"job", "last_duration", b"last_duration", "last_error", b"last_error", "last_time", b"last_time", "next_time", b"next_time", "runs", b"runs", "waiting", b"waiting"]) -> None: ...
+
+global___JobStats = JobStats
 
 @typing.final
 class PortStats(google.protobuf.message.Message):
@@ -347,6 +408,9 @@ class NamespaceSettings(google.protobuf.message.Message):
     COMPRESS_KEEP_FIELD_NUMBER: builtins.int
     COMPRESS_TO_FIELD_NUMBER: builtins.int
     SUMMARY_SHARE_FIELD_NUMBER: builtins.int
+    RETENTION_MAX_AGE_FIELD_NUMBER: builtins.int
+    RETENTION_MAX_COUNT_FIELD_NUMBER: builtins.int
+    RETENTION_KEEP_IF_PINNED_FIELD_NUMBER: builtins.int
     working_max_items: builtins.int
     """Working memory bounds, overriding [tiers.working]; 0 or unset: the daemon's."""
     working_max_tokens: builtins.int
@@ -371,8 +435,18 @@ class NamespaceSettings(google.protobuf.message.Message):
     """Length of a summary as a part of what it replaces: 0.02..0.5."""
     summary_share: builtins.float
     """Part of working_max_tokens that all summaries of a session may take: 0.02..0.5."""
+    retention_max_count: builtins.int
+    """Over so many memories (all users' together) those that were written last longest ago are deleted. 0: no bound."""
+    retention_keep_if_pinned: builtins.bool
+    """Whether pinned memories are outside of both, neither counted nor deleted. Unset: true."""
     @property
     def episodic_ttl(self) -> google.protobuf.duration_pb2.Duration: ...
+    @property
+    def retention_max_age(self) -> google.protobuf.duration_pb2.Duration:
+        """Retention: memories that were last written longer ago are deleted, in the background. 1 second to 10 years; unset or 0:
+        no bound. Procedures, episodes and checkpoints are not concerned: they have TTLs.
+        """
+
     def __init__(
         self,
         *,
@@ -388,9 +462,12 @@ class NamespaceSettings(google.protobuf.message.Message):
         compress_keep: builtins.int | None = ...,
         compress_to: builtins.float | None = ...,
         summary_share: builtins.float | None = ...,
+        retention_max_age: google.protobuf.duration_pb2.Duration | None = ...,
+        retention_max_count: builtins.int | None = ...,
+        retention_keep_if_pinned: builtins.bool | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_checkpoint_history", b"_checkpoint_history", "_compress", b"_compress", "_compress_at", b"_compress_at", "_compress_keep", b"_compress_keep", "_compress_to", b"_compress_to", "_episodic_max_items", b"_episodic_max_items", "_index", b"_index", "_summary_share", b"_summary_share", "_working_max_items", b"_working_max_items", "_working_max_tokens", b"_working_max_tokens", "checkpoint_history", b"checkpoint_history", "compress", b"compress", "compress_at", b"compress_at", "compress_keep", b"compress_keep", "compress_to", b"compress_to", "episodic_max_items", b"episodic_max_items", "episodic_ttl", b"episodic_ttl", "index", b"index", "summary_share", b"summary_share", "working_max_items", b"working_max_items", "working_max_tokens", b"working_max_tokens"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_checkpoint_history", b"_checkpoint_history", "_compress", b"_compress", "_compress_at", b"_compress_at", "_compress_keep", b"_compress_keep", "_compress_to", b"_compress_to", "_episodic_max_items", b"_episodic_max_items", "_index", b"_index", "_summary_share", b"_summary_share", "_working_max_items", b"_working_max_items", "_working_max_tokens", b"_working_max_tokens", "checkpoint_history", b"checkpoint_history", "compress", b"compress", "compress_at", b"compress_at", "compress_keep", b"compress_keep", "compress_to", b"compress_to", "episodic_max_items", b"episodic_max_items", "episodic_ttl", b"episodic_ttl", "index", b"index", "summary_share", b"summary_share", "version", b"version", "working_max_items", b"working_max_items", "working_max_tokens", b"working_max_tokens"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_checkpoint_history", b"_checkpoint_history", "_compress", b"_compress", "_compress_at", b"_compress_at", "_compress_keep", b"_compress_keep", "_compress_to", b"_compress_to", "_episodic_max_items", b"_episodic_max_items", "_index", b"_index", "_retention_keep_if_pinned", b"_retention_keep_if_pinned", "_retention_max_count", b"_retention_max_count", "_summary_share", b"_summary_share", "_working_max_items", b"_working_max_items", "_working_max_tokens", b"_working_max_tokens", "checkpoint_history", b"checkpoint_history", "compress", b"compress", "compress_at", b"compress_at", "compress_keep", b"compress_keep", "compress_to", b"compress_to", "episodic_max_items", b"episodic_max_items", "episodic_ttl", b"episodic_ttl", "index", b"index", "retention_keep_if_pinned", b"retention_keep_if_pinned", "retention_max_age", b"retention_max_age", "retention_max_count", b"retention_max_count", "summary_share", b"summary_share", "working_max_items", b"working_max_items", "working_max_tokens", b"working_max_tokens"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_checkpoint_history", b"_checkpoint_history", "_compress", b"_compress", "_compress_at", b"_compress_at", "_compress_keep", b"_compress_keep", "_compress_to", b"_compress_to", "_episodic_max_items", b"_episodic_max_items", "_index", b"_index", "_retention_keep_if_pinned", b"_retention_keep_if_pinned", "_retention_max_count", b"_retention_max_count", "_summary_share", b"_summary_share", "_working_max_items", b"_working_max_items", "_working_max_tokens", b"_working_max_tokens", "checkpoint_history", b"checkpoint_history", "compress", b"compress", "compress_at", b"compress_at", "compress_keep", b"compress_keep", "compress_to", b"compress_to", "episodic_max_items", b"episodic_max_items", "episodic_ttl", b"episodic_ttl", "index", b"index", "retention_keep_if_pinned", b"retention_keep_if_pinned", "retention_max_age", b"retention_max_age", "retention_max_count", b"retention_max_count", "summary_share", b"summary_share", "version", b"version", "working_max_items", b"working_max_items", "working_max_tokens", b"working_max_tokens"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_checkpoint_history", b"_checkpoint_history"]) -> typing.Literal["checkpoint_history"] | None: ...
     @typing.overload
@@ -405,6 +482,10 @@ class NamespaceSettings(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_episodic_max_items", b"_episodic_max_items"]) -> typing.Literal["episodic_max_items"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_index", b"_index"]) -> typing.Literal["index"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_retention_keep_if_pinned", b"_retention_keep_if_pinned"]) -> typing.Literal["retention_keep_if_pinned"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_retention_max_count", b"_retention_max_count"]) -> typing.Literal["retention_max_count"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_summary_share", b"_summary_share"]) -> typing.Literal["summary_share"] | None: ...
     @typing.overload
@@ -456,9 +537,14 @@ class UpdateNamespaceSettingsRequest(google.protobuf.message.Message):
     SETTINGS_FIELD_NUMBER: builtins.int
     EXPECTED_VERSION_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
+    CONFIRM_RETENTION_FIELD_NUMBER: builtins.int
     expected_version: builtins.int
     """ABORTED when it differs. 0: do not check."""
     request_id: builtins.str
+    confirm_retention: builtins.bool
+    """A retention policy that deletes more than half of the memories there are is FAILED_PRECONDITION (CONFIRMATION_NEEDED)
+    without this; the error says how many of how many.
+    """
     @property
     def scope(self) -> memd_client._proto.v1.common_pb2.Scope: ...
     @property
@@ -472,9 +558,10 @@ class UpdateNamespaceSettingsRequest(google.protobuf.message.Message):
         settings: global___NamespaceSettings | None = ...,
         expected_version: builtins.int = ...,
         request_id: builtins.str = ...,
+        confirm_retention: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["scope", b"scope", "settings", b"settings"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["expected_version", b"expected_version", "request_id", b"request_id", "scope", b"scope", "settings", b"settings"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["confirm_retention", b"confirm_retention", "expected_version", b"expected_version", "request_id", b"request_id", "scope", b"scope", "settings", b"settings"]) -> None: ...
 
 global___UpdateNamespaceSettingsRequest = UpdateNamespaceSettingsRequest
 
@@ -567,23 +654,29 @@ class RunLifecycleRequest(google.protobuf.message.Message):
     SCOPE_FIELD_NUMBER: builtins.int
     JOB_FIELD_NUMBER: builtins.int
     DRY_RUN_FIELD_NUMBER: builtins.int
+    SETTINGS_FIELD_NUMBER: builtins.int
     job: builtins.str
-    """"promote", "digest" or "sweep"; empty: all three, in this order. FAILED_PRECONDITION for promote and digest where
-    sessions are on a server.
+    """"promote", "digest", "sweep", "retention", "checkpoints", "compact" or "merge"; empty: all of them, in this order.
+    FAILED_PRECONDITION for promote and digest where consolidation is switched off.
     """
     dry_run: builtins.bool
-    """Only count what is due; for promote and digest alone."""
+    """Only count what is due; not for sweep. For retention: in the caller's namespace alone."""
     @property
     def scope(self) -> memd_client._proto.v1.common_pb2.Scope: ...
+    @property
+    def settings(self) -> global___NamespaceSettings:
+        """Of a dry run of retention: as if these were set as well. Fields that have nothing to do with it are INVALID_ARGUMENT."""
+
     def __init__(
         self,
         *,
         scope: memd_client._proto.v1.common_pb2.Scope | None = ...,
         job: builtins.str = ...,
         dry_run: builtins.bool = ...,
+        settings: global___NamespaceSettings | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["scope", b"scope"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["dry_run", b"dry_run", "job", b"job", "scope", b"scope"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["scope", b"scope", "settings", b"settings"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["dry_run", b"dry_run", "job", b"job", "scope", b"scope", "settings", b"settings"]) -> None: ...
 
 global___RunLifecycleRequest = RunLifecycleRequest
 
@@ -593,16 +686,25 @@ class RunLifecycleResponse(google.protobuf.message.Message):
 
     EXAMINED_FIELD_NUMBER: builtins.int
     CHANGED_FIELD_NUMBER: builtins.int
+    MEMORY_IDS_FIELD_NUMBER: builtins.int
     examined: builtins.int
-    """Sessions that were due, and rows that went."""
+    """Sessions that were due, and rows that were to go; bytes for compact."""
     changed: builtins.int
+    """Those of them that were gone on in."""
+    @property
+    def memory_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The first RETENTION_SAMPLE memories that a dry run of retention would delete, oldest first. None for a credential that is
+        fixed to a user or an agent: they are everybody's.
+        """
+
     def __init__(
         self,
         *,
         examined: builtins.int = ...,
         changed: builtins.int = ...,
+        memory_ids: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["changed", b"changed", "examined", b"examined"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["changed", b"changed", "examined", b"examined", "memory_ids", b"memory_ids"]) -> None: ...
 
 global___RunLifecycleResponse = RunLifecycleResponse
 

@@ -1,0 +1,157 @@
+"""A sidecar with sessions in Redis and the truth in Postgres, in this process: what consolidates, sweeps and forgets."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from memd._core import TokenCounter
+from memd.adapters.pack import RustContextPacker
+from memd.adapters.redis import RedisLink, RedisSessionMarks, RedisSessions, RedisSettings
+from memd.adapters.summarize.extractive import ExtractiveSummarizer
+from memd.domain.model import Event, EventKind, Memory, Scope, SourceKind, TierName
+from memd.domain.settings import DEFAULT_TIERS
+from memd.domain.visibility import EVERYTHING
+from memd.limits import CONSOLIDATE_GRACE_US
+from memd.ports import Clock, Embedder, EmbedderStats
+from memd.service.consolidation import Consolidator
+from memd.service.forget import ForgetService
+from memd.service.lifecycle import ExpirySweeper
+from memd.service.observe import UNSCORED, ObserveService
+from memd.service.recall import RecallReply, RecallRequest, RecallService
+from memd.service.remember import RememberService
+from memd.service.sessions import SessionService
+from memd.tasks import survives
+from memd.tiers.episodic import EpisodicTier
+from memd.tiers.shared import RecentOnce
+from tests.contract.builders import MODEL
+from tests.reliability.stack import vector
+from tests.replica.sidecar import Sidecar
+
+T = TypeVar("T")
+ADA = Scope("ns", "ada", "", "s1")
+
+
+class SmallEmbedder:
+    """Implements ``ports.Embedder`` with vectors of MODEL, drawn from the text."""
+
+    model = MODEL
+
+    async def query(
+        self,
+        text: str,
+        use: Callable[[bytes], T],
+        *,
+        meanwhile: Callable[[], None] | None = None,
+        cache: bool = True,
+        behind: bool = False,
+    ) -> T:
+        if meanwhile is not None:
+            meanwhile()
+        return use(_small(text))
+
+    async def memories(self, texts: Sequence[str]) -> list[tuple[bytes, ...]]:
+        return [(_small(text),) for text in texts]
+
+    def stats(self) -> EmbedderStats:
+        return EmbedderStats(0, 0, 0, 0, 0)
+
+    def close(self) -> None: ...
+
+
+def _small(text: str) -> bytes:
+    numbers = struct.unpack_from("<4f", vector(text))
+    length = sum(number * number for number in numbers) ** 0.5
+    return struct.pack("<4f", *(number / length for number in numbers))
+
+
+@dataclass
+class Pod:
+    """Nothing runs by itself: a test says when."""
+
+    sidecar: Sidecar
+    link: RedisLink
+    sessions: RedisSessions
+    marks: RedisSessionMarks
+    observe: ObserveService
+    remember: RememberService
+    forget: ForgetService
+    ends: SessionService
+    recall: RecallService
+    consolidator: Consolidator
+    sweeper: ExpirySweeper
+
+    @classmethod
+    async def open(cls, postgres_url: str, redis_url: str, data_dir: Path, clock: Clock, holder: str) -> Pod:
+        sidecar = await Sidecar.open(postgres_url, data_dir, clock=clock, server_clock=clock)
+        link = await RedisLink.open(RedisSettings(redis_url), clock)
+        sessions = RedisSessions(link)
+        marks = RedisSessionMarks(sessions)
+        marks.spare(CONSOLIDATE_GRACE_US)
+        counter, embedder, memories = TokenCounter(), SmallEmbedder(), sidecar.memories
+        remember = RememberService(memories, embedder, sidecar.settings, sidecar.policy, clock)
+        consolidator = _consolidator(sidecar, marks, remember, embedder, counter, clock, holder)
+        tasks, steps = sidecar.postgres.tasks, sidecar.postgres.steps
+        episodic = EpisodicTier(RecentOnce(sessions), memories, DEFAULT_TIERS[TierName.EPISODIC], counter)
+        return cls(
+            sidecar=sidecar,
+            link=link,
+            sessions=sessions,
+            marks=marks,
+            observe=ObserveService(sessions, counter, sidecar.policy, clock),
+            remember=remember,
+            forget=ForgetService(memories, sessions, tasks, steps, sidecar.settings),
+            ends=SessionService(sessions, sidecar.policy),
+            recall=RecallService([episodic], RustContextPacker(counter), sidecar.policy, clock),
+            consolidator=consolidator,
+            sweeper=ExpirySweeper(
+                sessions, memories, tasks, steps, partial(survives, "consolidate expired", consolidator.drain_expired)
+            ),
+        )
+
+    async def close(self) -> None:
+        await self.consolidator.close()
+        await self.link.close()
+        await self.sidecar.close()
+
+    async def say(self, *said: str | Event, scope: Scope = ADA) -> None:
+        events = [
+            one if isinstance(one, Event) else Event("", EventKind.TURN, one, role="user", importance=UNSCORED)
+            for one in said
+        ]
+        await self.observe.observe(scope, events)
+
+    async def consolidate(self) -> int:
+        """Both jobs, until there is nothing left that is due."""
+        total = 0
+        while done := await self.consolidator.promote_once() + await self.consolidator.digest_once():
+            total += done
+        return total
+
+    async def stored(self, namespace: str = "ns") -> list[Memory]:
+        """Every memory of the truth, as far as the replica has been told."""
+        await self.sidecar.poll()
+        return list((await self.sidecar.local.memories.page(namespace, EVERYTHING, size=1_000, cursor="")).items)
+
+    async def digests(self) -> list[Memory]:
+        return [one for one in await self.stored() if one.source is SourceKind.DIGEST]
+
+    async def ask(self, query: str, scope: Scope) -> RecallReply:
+        return await self.recall.recall(RecallRequest(scope, query), 10.0)
+
+
+def _consolidator(
+    sidecar: Sidecar,
+    marks: RedisSessionMarks,
+    remember: RememberService,
+    embedder: Embedder,
+    counter: TokenCounter,
+    clock: Clock,
+    holder: str,
+) -> Consolidator:
+    summarizer, leases = ExtractiveSummarizer(counter), sidecar.postgres.leases
+    return Consolidator(marks, sidecar.memories, remember, sidecar.index, embedder, summarizer, leases, clock, holder)
