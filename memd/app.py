@@ -288,7 +288,7 @@ def _transfers(parts: _Parts, policy: PolicySource) -> TransferService:
 def _tiers(config: Config, parts: _Parts, counter: _core.TokenCounter) -> tuple[Tier, ...]:
     stores, rows = parts.stores, config.defaults.tiers
     recent, query = RecentOnce(stores.sessions), QueryOnce(parts.embedder)
-    semantic = SemanticTier(query, parts.index, stores.memories, rows[TierName.SEMANTIC], counter)
+    semantic = SemanticTier(query, parts.index, stores.memories, stores.local.recalls, rows[TierName.SEMANTIC], counter)
     procedural = ProceduralTier(query, parts.index, stores.procedures, rows[TierName.PROCEDURAL], counter)
     return (
         WorkingTier(recent, rows[TierName.WORKING]),

@@ -14,6 +14,7 @@ from memd.config import Config
 from memd.limits import (
     COMPRESSIONS_AT_ONCE,
     CONSOLIDATE_GRACE_US,
+    RECALLS_INTERVAL_S,
     SEARCH_MOVE_INTERVAL_S,
     SWEEP_INTERVAL_S,
     SWEEP_ROWS,
@@ -141,6 +142,7 @@ def start(
     for _ in range(COMPRESSIONS_AT_ONCE):
         supervisor.every("compress", 0.0, compression.service.work)
     supervisor.every("relate events", 0.0, relations.work)
+    supervisor.every("note recalls", RECALLS_INTERVAL_S, stores.local.recalls.flush)
     if moves is not None:
         supervisor.every("move search", SEARCH_MOVE_INTERVAL_S, moves.run_once)
     if stores.follower is not None:

@@ -189,6 +189,12 @@ COMPACT_PAUSE_S = 0.05  # between two of them: writers come first
 COMPACT_STEPS = 64  # in one run: 32 MB a minute
 MAX_RETENTION_COUNT = 1_000_000_000  # more is "unbounded", which is said by leaving it unset
 NEAR_DUPLICATE_COSINE = 0.92  # a restatement, not a second thing about the same subject
+DECAY_HALF_LIFE_US = (
+    30 * DAY_US
+)  # since a memory was recalled or written; half of what its decay may take is taken then
+RECALLS_INTERVAL_S = 60.0  # between two writes of what was recalled: so much of it a crash may lose
+RECALLS_WAITING = 4_096  # recalls noted between two writes; with more the oldest are lost
+RECALLS_NOTED = 32  # memories of one recall that are noted: the best ones are what was asked for
 MERGE_INTERVAL_S = 30.0  # between two looks for memories that say the same: nobody waits for it
 MERGE_AFTER_US = 60 * SECOND_US  # a memory is left alone for so long: whoever stored it may still be at it
 MERGE_COSINE = 0.9  # of two memories whose words are the same but for fillers; punctuation alone can move it by that

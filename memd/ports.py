@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from memd.domain.compression import CompressionPolicy
+from memd.domain.decay import Decay
 from memd.domain.filters import Filter
 from memd.domain.model import (
     BackupMade,
@@ -399,6 +400,19 @@ class MemoryStore(MemoryTruth, Protocol):
         sessions than its own."""
 
 
+class Recalls(Protocol):
+    """When memories were last recalled by this daemon, roughly: kept apart from the rows, and lost with a crash or a load."""
+
+    def note(self, namespace: str, memory_ids: Sequence[str], now_us: int) -> None:
+        """From any thread, at once: nothing is written before ``flush``."""
+
+    def last(self, namespace: str, memory_ids: Sequence[str]) -> Mapping[str, int]:
+        """Blocking. The last written recall of those that have one."""
+
+    async def flush(self) -> int:
+        """Write what was noted, one commit; how many memories. What is gone is passed over."""
+
+
 class ProcedureTruth(Protocol):
     """As MemoryTruth, for procedures."""
 
@@ -742,6 +756,8 @@ class SearchOptions:
     """``nothing_cosine``; None is its default."""
     now_us: int | None = None
     """The time of the question: "last week" counts from it."""
+    decay: Decay = field(default=Decay())
+    """Taken after the search, by the tier."""
     versions: Filter | None = None
     """Which other versions of what is found (superseded, or valid later) may lend it their evidence; None: none."""
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import TypeAlias
 
 from memd.domain.context import KNOWLEDGE_HEADING, KNOWLEDGE_SHARE, memory_item
 from memd.domain.errors import LimitExceeded, ModelUnavailable
@@ -13,12 +14,13 @@ from memd.domain.filters import And, Compare, Not
 from memd.domain.model import Memory, SourceKind, TierName
 from memd.domain.settings import TierSettings
 from memd.domain.visibility import visible
-from memd.ports import ContextSection, IndexAnswer, IndexHit, MemoryStore, NamespaceIndex, TierAnswer, TierAsk
+from memd.ports import ContextSection, IndexAnswer, IndexHit, MemoryStore, NamespaceIndex, Recalls, TierAnswer, TierAsk
 from memd.ports import TokenCounter as Counter
 from memd.tiers.budget import within_tokens
 from memd.tiers.shared import QueryOnce
 
 EMBEDDING_UNAVAILABLE = "EMBEDDING_UNAVAILABLE"
+Found: TypeAlias = tuple[tuple[Memory, IndexHit], ...]
 _NO_DIGEST = Not(Compare("eq", "source", SourceKind.DIGEST.value))
 """Digests are shown by recency: as knowledge they would stand beside the memories they tell of."""
 
@@ -32,11 +34,18 @@ class SemanticTier:
     name = TierName.SEMANTIC
 
     def __init__(
-        self, query: QueryOnce, index: NamespaceIndex, memories: MemoryStore, settings: TierSettings, counter: Counter
+        self,
+        query: QueryOnce,
+        index: NamespaceIndex,
+        memories: MemoryStore,
+        recalls: Recalls,
+        settings: TierSettings,
+        counter: Counter,
     ) -> None:
         self._query = query
         self._index = index
         self._memories = memories
+        self._recalls = recalls
         self._settings = settings
         self._counter = counter
 
@@ -65,12 +74,21 @@ class SemanticTier:
         def finish(embedding: bytes | None) -> TierAnswer:
             answer = search(embedding)
             rows = self._memories.fetch(namespace, [hit.entry_id for hit in answer.hits]) if answer.hits else []
-            return self._answer(answer, rows, reason)
+            found = _paired(answer.hits, rows)
+            if ask.options.decay.weight and found:
+                found = self._decayed(ask, found)
+            self._recalls.note(namespace, [hit.entry_id for _, hit in found], ask.now_us)
+            return self._answer(answer, found, reason)
 
         return finish
 
-    def _answer(self, answer: IndexAnswer, rows: list[Memory], reason: str) -> TierAnswer:
-        found = _paired(answer.hits, rows)
+    def _decayed(self, ask: TierAsk, found: Found) -> Found:
+        """Among what was found, what was neither recalled nor written lately stands a little later."""
+        recalled = self._recalls.last(ask.scope.namespace, [hit.entry_id for _, hit in found])
+        scored = [(memory, _decayed(hit, memory, recalled.get(hit.entry_id, 0), ask)) for memory, hit in found]
+        return tuple(sorted(scored, key=lambda one: -one[1].score))
+
+    def _answer(self, answer: IndexAnswer, found: Found, reason: str) -> TierAnswer:
         lines = [memory_item(memory, hit.relevance) for memory, hit in found]
         items = within_tokens(lines, self._settings.max_tokens, self._counter)
         reason = reason or answer.degraded
@@ -85,7 +103,12 @@ class SemanticTier:
         )
 
 
-def _paired(hits: tuple[IndexHit, ...], rows: list[Memory]) -> tuple[tuple[Memory, IndexHit], ...]:
+def _decayed(hit: IndexHit, memory: Memory, recalled_us: int, ask: TierAsk) -> IndexHit:
+    taken = ask.options.decay.taken(hit.score, ask.now_us - max(recalled_us, memory.update_time))
+    return replace(hit, score=hit.score - taken, cues=lambda: {**hit.cues(), "decay": taken})
+
+
+def _paired(hits: tuple[IndexHit, ...], rows: list[Memory]) -> Found:
     """Each hit with its row, in the order of the hits; what was deleted since the search is left out."""
     if len(rows) == len(hits):
         return tuple(zip(rows, hits, strict=True))

@@ -209,6 +209,6 @@ def _tiers(
     return [
         WorkingTier(recent, settings[TierName.WORKING]),
         EpisodicTier(recent, stores.memories, settings[TierName.EPISODIC], counter),
-        SemanticTier(query, index, stores.memories, settings[TierName.SEMANTIC], counter),
+        SemanticTier(query, index, stores.memories, stores.recalls, settings[TierName.SEMANTIC], counter),
         ProceduralTier(query, index, stores.procedures, settings[TierName.PROCEDURAL], counter),
     ]
