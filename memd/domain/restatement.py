@@ -35,12 +35,16 @@ def may_be_merged(memory: Memory) -> bool:
 
 
 def restates(newer: Memory, older: Memory, writer: str) -> bool:
-    """Whether all that ``older`` says, about whom and when, is said by ``newer``. What was said at another time is another
-    event, unless both were made of events by ``writer``."""
+    """Whether all that ``older`` says, about whom and when, is said by ``newer``. What was said at another time, or is a turn
+    with its place in a conversation, is another event, unless both were made of events by ``writer``."""
     if not (may_be_merged(newer) and may_be_merged(older)) or newer.memory_id == older.memory_id:
         return False
-    same_time = newer.event_time == older.event_time or newer.writer == older.writer == writer
-    return same_time and _labels(newer) == _labels(older) and _said(newer) == _said(older)
+    no_turns = newer.position is None and older.position is None and newer.event_time == older.event_time
+    return (
+        (no_turns or newer.writer == older.writer == writer)
+        and _labels(newer) == _labels(older)
+        and _said(newer) == _said(older)
+    )
 
 
 def _labels(memory: Memory) -> tuple[object, ...]:

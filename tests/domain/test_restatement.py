@@ -67,6 +67,7 @@ def test_what_says_something_else_does_not(one: str, other: str) -> None:
         {"tags": ("home",)},
         {"metadata": {"page": 3}},
         {"event_time": 5},
+        {"position": 5},
         {"pinned": True},
         {"valid_to": 9},
         {"expire_time": 9},
@@ -87,3 +88,5 @@ def test_the_session_it_was_said_in_does_not_matter_nor_when_memd_was_told() -> 
     assert restates(one, other, WRITER)
     assert not restates(one, replace(other, writer="a client"), WRITER), "turns of a conversation are events"
     assert not restates(one, one, WRITER)
+    turn = memory("Thanks, see you!", position=4, event_time=5)
+    assert not restates(turn, replace(turn, memory_id="o"), WRITER)
