@@ -139,7 +139,8 @@ def _lifecycle(add: Add) -> None:
         "status prints what each background job did last, what it left, and when it runs next. run takes a bounded step\n"
         "of a job, over all namespaces: promote (important episodes become memories), digest (of sessions), sweep\n"
         "(expired rows go), retention (what the policies of namespaces let go of goes), checkpoints (versions beyond\n"
-        "what a namespace keeps go) or compact (the file gives free space back; in bytes). Needs the admin right.",
+        "what a namespace keeps go), compact (the file gives free space back; in bytes) or merge (of memories that say\n"
+        "the same the newest stays valid). Needs the admin right.",
         "  memd lifecycle status\n  memd lifecycle run promote --dry-run\n"
         "  memd lifecycle run retention --dry-run --max-age 90d",
         operands=" ACTION [JOB]",
