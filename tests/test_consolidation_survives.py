@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from memd_client import Client, F, SourceKind
+from memd_client import Client, Event, F, SourceKind
 
 from tests.daemon import Daemon
 from tests.reliability.size import scaled
@@ -42,7 +42,7 @@ def test_killed_in_the_middle(daemons: Sequence[Daemon]) -> None:
         with Client(told.address, user_id="ada", session_id=f"s{n}") as client:
             for k in range(SAID):
                 text = f"remember that rule {n}-{k} of the house holds"
-                client.observe([text, f"we spoke of the garden, time {n}-{k}"])
+                client.observe([Event(text), Event(f"we spoke of the garden, time {n}-{k}")])
                 said.add(text)
             client.end_session()
         time.sleep(dice.random() * LONGEST_S)

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from memd_client import Client, ForgetReceipt, Memory, SourceKind
+from memd_client import Client, Event, ForgetReceipt, Memory, SourceKind
 
 from tests.daemon import Daemon
 from tests.reliability.size import scaled
@@ -43,7 +43,7 @@ def test_forgotten_at_any_moment(daemons: Sequence[Daemon]) -> None:
         secret = f"canary-{n}-quetzal"
         with Client(daemons[0].address, user_id=f"u{n}", session_id="s") as client:
             observed = client.observe(f"Remember that my sister {secret} lives in Lyon")
-            client.observe([f"point {k} of the plan was done in room {k}" for k in range(LONG)])
+            client.observe([Event(f"point {k} of the plan was done in room {k}") for k in range(LONG)])
             if n % 2:
                 client.end_session()
         time.sleep(dice.random() * MEANWHILE_S)
