@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from memd.domain.compression import CompressionPolicy
+from memd.domain.decay import Decay
 from memd.domain.filters import Filter
 from memd.domain.model import (
     BackupMade,
@@ -83,6 +84,15 @@ class SessionPolicy:
     """None: what is over the working caps leaves working memory as it is. Else the caps leave room for it to wait."""
 
 
+@dataclass(frozen=True, slots=True)
+class EventRevision:
+    """An event as it was read and as it is to be. They differ in importance and its reasons, ``resolves``, ``resolved_by``,
+    ``body_event_id``, and, but for the newest event of a session, in the content with its tokens, size and digest."""
+
+    was: Event
+    becomes: Event
+
+
 class Erasure(Protocol):
     """What a server keeps of deleted rows in its files, where it must be asked to let go of it."""
 
@@ -113,6 +123,11 @@ class SessionStore(Protocol):
 
         False and nothing changed where the session has been compressed, cleared, ended or forgotten since ``seen``."""
 
+    async def revise(self, scope: Scope, revisions: Sequence[EventRevision]) -> int:
+        """Change what was found out about events after their reply; one commit. Passed over is an event that is no longer
+        as it was read (count and last_seen aside), and one whose ``body_event_id`` is new and no episode of the session.
+        The session's TTL is not refreshed. How many were changed."""
+
     async def clear_working(self, scope: Scope, request: RequestKey | None) -> Written[int]:
         """How many items left working memory, summaries among them. Summaries and ephemeral events are deleted, the
         others stay episodes."""
@@ -127,6 +142,11 @@ class SessionStore(Protocol):
 
     async def sessions(self, scope: Scope, *, size: int, cursor: str) -> Page[Session]:
         """Sessions of namespace, user and agent, most recently active first."""
+
+    async def live(self, size: int, cursor: str) -> Page[Scope]:
+        """Sessions of every namespace, for background work: those that may have more than one item in working memory. About
+        ``size``, in an order of the store's own, some perhaps twice; what is there from the first page to the last is on
+        one."""
 
     async def end(self, scope: Scope, request: RequestKey | None) -> Written[Session]:
         """NotFound for an unknown session; ending twice changes nothing."""
@@ -399,6 +419,19 @@ class MemoryStore(MemoryTruth, Protocol):
         sessions than its own."""
 
 
+class Recalls(Protocol):
+    """When memories were last recalled by this daemon, roughly: kept apart from the rows, and lost with a crash or a load."""
+
+    def note(self, namespace: str, memory_ids: Sequence[str], now_us: int) -> None:
+        """From any thread, at once: nothing is written before ``flush``."""
+
+    def last(self, namespace: str, memory_ids: Sequence[str]) -> Mapping[str, int]:
+        """Blocking. The last written recall of those that have one."""
+
+    async def flush(self) -> int:
+        """Write what was noted, one commit; how many memories. What is gone is passed over."""
+
+
 class ProcedureTruth(Protocol):
     """As MemoryTruth, for procedures."""
 
@@ -492,14 +525,15 @@ class Transfers(Protocol):
         keeps growing, and what is deleted stays in the files."""
 
     async def take_in(
-        self, namespace: str, memories: Sequence[PortableMemory], *, exported_us: int, writer: str
+        self, namespace: str, memories: Sequence[PortableMemory], *, exported_us: int, fence: int, writer: str
     ) -> Written[TakenIn]:
         """One commit, as every write: memories that are not here are stored as they are, with their earlier states. One that
         is here as it is, or has expired, is skipped; another state, or another owner of its id, is a conflict and left
-        alone; one that was forgotten here at ``exported_us`` or later stays so."""
+        alone; one that was forgotten here at ``exported_us`` or later stays so. ``fence``: a mark taken before it was known
+        which model the embeddings are of; StoreBusy when the store's has changed since."""
 
     async def take_in_procedure(
-        self, namespace: str, procedure: PortableProcedure, *, exported_us: int, writer: str
+        self, namespace: str, procedure: PortableProcedure, *, exported_us: int, fence: int, writer: str
     ) -> Written[TakenIn]:
         """The same, for a procedure with its versions, their records, and the reports that are kept."""
 
@@ -742,6 +776,8 @@ class SearchOptions:
     """``nothing_cosine``; None is its default."""
     now_us: int | None = None
     """The time of the question: "last week" counts from it."""
+    decay: Decay = field(default=Decay())
+    """Taken after the search, by the tier."""
     versions: Filter | None = None
     """Which other versions of what is found (superseded, or valid later) may lend it their evidence; None: none."""
 
@@ -800,6 +836,18 @@ class NamespaceIndex(Protocol):
 
     def loaded(self) -> int:
         """How many namespaces are in memory."""
+
+
+class SearchedAway(Protocol):
+    """Namespaces whose memories another server searches: nobody else should wait for it, so no thread is held meanwhile."""
+
+    def away(self, namespace: str) -> bool:
+        """From any thread."""
+
+    async def search_away(
+        self, namespace: str, query: str, embedding: bytes | None, where: Filter, options: SearchOptions
+    ) -> IndexAnswer:
+        """As ``NamespaceIndex.search`` of memories."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,13 +18,18 @@ from memd.domain.model import Durability, Scope
 from memd.limits import HOUR_US
 from tests.contract.builders import POLICY, SESSION, event, request
 from tests.daemon import Daemon
+from tests.reliability.size import scaled
 from tests.servers.redis import BINARIES, MISSING, SYNCED, RedisServer, cluster, find
 
-FAULTS = 20
+FAULTS = scaled(20)
+EMPTIED = scaled(5)
 TIMEOUT_S = 0.3
 COOL_DOWN_S = 0.05
 BACK_S = 20.0
-LONG = replace(POLICY, ttl_us=HOUR_US, episodic_max_items=1_000, working_max_items=1_000, working_max_tokens=1_000_000)
+LONG = replace(
+    POLICY, ttl_us=HOUR_US, episodic_max_items=1_000_000, working_max_items=1_000, working_max_tokens=1_000_000
+)
+PAGE = 1_000
 
 
 @pytest.fixture(params=sorted(BINARIES))
@@ -80,8 +85,13 @@ async def back(sessions: RedisSessions) -> None:
 
 
 async def episode_ids(sessions: RedisSessions, scope: Scope) -> list[str]:
-    page = await sessions.episodes(scope, LONG, kinds=frozenset(), size=1_000, cursor="")
-    return [one.event_id for one in reversed(page.items)]
+    found, cursor = [], ""
+    while True:
+        page = await sessions.episodes(scope, LONG, kinds=frozenset(), size=PAGE, cursor=cursor)
+        found += [one.event_id for one in page.items]
+        cursor = page.next_cursor
+        if not cursor:
+            return found[::-1]
 
 
 async def test_what_was_synced_survives_deaths_and_hangs(binary: Path, tmp_path: Path) -> None:
@@ -123,7 +133,7 @@ async def test_an_emptied_server_starts_anew(binary: Path, tmp_path: Path, fault
         }
         sessions = await RedisSessions.open(settings(server.url))
         try:
-            for i in range(FAULTS // 4):
+            for i in range(EMPTIED):
                 await sessions.append(SESSION, [event(f"a{i}"), event(f"b{i}")], LONG, request(f"r{i}"))
                 faults[fault]()
                 working, older = await sessions.recent(SESSION, LONG, 3)

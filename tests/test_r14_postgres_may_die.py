@@ -10,17 +10,16 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 
 import pytest
 
 from memd.adapters.postgres import PostgresSettings, PostgresStores, database
 from tests.contract.builders import MODEL
-from tests.postgres.cutting import Cutter
+from tests.reliability.postgres_pair import Pair
 from tests.reliability.server_writers import Writer
 from tests.reliability.size import scaled
-from tests.servers.postgres import Launcher, Postgres
+from tests.servers.postgres import Launcher
 
 FAULTS = scaled(20)
 WRITERS = 4
@@ -30,35 +29,6 @@ TIMEOUT_S = 1.0
 WAIT_S = 60.0
 CUTS = 6
 POLL_S = 0.005
-
-
-class Pair:
-    """A primary, and a synchronous standby; ``line`` leads to who is primary."""
-
-    def __init__(self, launcher: Launcher, line: Cutter, primary: Postgres, standby: Postgres) -> None:
-        self._launcher = launcher
-        self.line = line
-        self.primary = primary
-        self.standby = standby
-
-    @classmethod
-    @asynccontextmanager
-    async def start(cls, launcher: Launcher) -> AsyncIterator[Pair]:
-        primary = await asyncio.to_thread(launcher.server)
-        standby = await asyncio.to_thread(launcher.standby, primary, synchronous=True)
-        async with Cutter(primary.url()) as line:
-            pair = cls(launcher, line, primary, standby)
-            yield pair
-        for server in (pair.primary, pair.standby):
-            await asyncio.to_thread(server.kill)
-
-    async def fail_over(self) -> None:
-        """The primary is lost, its standby takes over and gets a standby of its own."""
-        await asyncio.to_thread(self.primary.kill)
-        await asyncio.to_thread(self.standby.promote)
-        self.primary = self.standby
-        self.line.lead_to(self.primary.url())
-        self.standby = await asyncio.to_thread(self._launcher.standby, self.primary, synchronous=True)
 
 
 async def until(done: Callable[[], bool], what: str) -> None:

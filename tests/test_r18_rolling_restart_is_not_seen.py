@@ -10,12 +10,12 @@ import asyncio
 import random
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from memd_client import AsyncClient, SourceKind
+from memd_client import AsyncClient
 
 from tests.daemon import Daemon
+from tests.reliability.agents import Agent
 from tests.reliability.size import scaled
 from tests.servers.postgres import Launcher
 
@@ -25,51 +25,6 @@ AGENTS = 6
 TIMEOUT_S = 60.0
 """Of a call, far over what a restart takes: no timing decides."""
 MOST_TURNS_BETWEEN = 6
-
-
-@dataclass
-class Agent:
-    """``turns`` is how many it has finished."""
-
-    client: AsyncClient
-    name: str
-    turns: int = 0
-    in_turn: asyncio.Condition = field(default_factory=asyncio.Condition)
-
-    async def run(self, stop: asyncio.Event) -> None:
-        memd = self.client.scoped(user_id=self.name, session_id="s")
-        while not stop.is_set():
-            await self._turn(memd, self.turns)
-            async with self.in_turn:
-                self.turns += 1
-                self.in_turn.notify_all()
-
-    async def _turn(self, memd: AsyncClient, n: int) -> None:
-        said = f"{self.name} said in turn {n} that the parcel is at place {n * 7919}"
-        seen = await memd.observe(said, role="user")
-        assert [(event.position, event.merged) for event in seen.events] == [(n + 1, False)]
-        stored = await memd.remember(said, tags=[f"t{n}"])
-        assert [one.version for one in stored.memories] == [1]
-        recalled = await memd.recall(said)
-        assert said in [hit.memory.content for hit in recalled.memories]
-        assert recalled.working[-1].content == said
-        saved = await memd.save_checkpoint(f"task-{self.name}", said.encode(), expected_version=n)
-        assert saved.version == n + 1
-
-    async def after(self, turns: int) -> None:
-        """Until it has finished as many more turns."""
-        wanted = self.turns + turns
-        async with self.in_turn:
-            await self.in_turn.wait_for(lambda: self.turns >= wanted)
-
-    async def check(self) -> None:
-        """Every turn left one event, one memory and one checkpoint."""
-        memd = self.client.scoped(user_id=self.name, session_id="s")
-        sessions = [session async for session in memd.sessions()]
-        assert [session.event_count for session in sessions] == [self.turns]
-        memories = [memory.content async for memory in memd.list() if memory.source is not SourceKind.DIGEST]
-        assert len(memories) == len(set(memories)) == self.turns
-        assert (await memd.load_checkpoint(f"task-{self.name}")).version == self.turns
 
 
 async def roll(daemons: Sequence[Daemon]) -> None:

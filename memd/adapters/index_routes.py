@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from memd.domain.errors import NotReady, StoreBusy
@@ -18,19 +19,21 @@ MEMORIES = "memory"
 class RemoteIndex(Protocol):
     """Memories, searched elsewhere. On the event loop. NotReady for a namespace that is not there."""
 
-    async def search(
+    async def find(
         self, namespace: str, query: str, embedding: bytes | None, where: Filter, options: SearchOptions
-    ) -> IndexAnswer: ...
+    ) -> Callable[[], IndexAnswer]:
+        """What it finds, by the rest of the work, which may be done in any thread."""
 
     async def state(self, namespace: str) -> IndexState: ...
 
 
 class RoutedIndex:
-    """Implements ``ports.NamespaceIndex``: memories of the namespaces that ``moved`` names are searched by ``remote`` on
-    ``loop``, everything else by ``local``. ``moved`` is asked at each search: moving takes effect with the next one.
+    """Implements ``ports.NamespaceIndex`` and ``ports.SearchedAway``: memories of the namespaces that ``moved`` names are
+    searched by ``remote`` on ``loop``, everything else by ``local``. ``moved`` is asked at each search: moving takes effect
+    with the next one.
 
-    Where ``remote`` no longer has the namespace, ``local`` answers. Every method blocks, and must not be called on ``loop``
-    itself.
+    Where ``remote`` no longer has the namespace, ``local`` answers. Every method that is not a coroutine blocks, and must
+    not be called on ``loop`` itself.
     """
 
     def __init__(
@@ -59,11 +62,23 @@ class RoutedIndex:
 
         def finish(embedding: bytes | None) -> IndexAnswer:
             try:
-                return self._wait(self._remote.search(namespace, query, embedding, where, options))
+                return self._wait(self._remote.find(namespace, query, embedding, where, options))()
             except NotReady:
                 return self._local.search(namespace, kind, query, embedding, where, options)
 
         return finish
+
+    def away(self, namespace: str) -> bool:
+        return self._moved(namespace)
+
+    async def search_away(
+        self, namespace: str, query: str, embedding: bytes | None, where: Filter, options: SearchOptions
+    ) -> IndexAnswer:
+        try:
+            rest = await self._remote.find(namespace, query, embedding, where, options)
+        except NotReady:
+            rest = partial(self._local.search, namespace, MEMORIES, query, embedding, where, options)
+        return await asyncio.to_thread(rest)
 
     def state(self, namespace: str, kind: str) -> IndexState:
         if self._remotely(namespace, kind):

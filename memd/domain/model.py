@@ -73,6 +73,15 @@ class EmbeddingModel:
 
 
 @dataclass(frozen=True, slots=True)
+class Reembedded:
+    """A store is of ``model`` now: texts ``embedded`` by this run, and ``resumed``, those that earlier ones had left."""
+
+    model: EmbeddingModel
+    embedded: int
+    resumed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """One unit of the semantic tier. The scope's session is provenance."""
 

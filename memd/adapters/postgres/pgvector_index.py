@@ -9,7 +9,7 @@ what HNSW misses, and words of the query that are misspelt.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import log
@@ -126,7 +126,12 @@ class PgvectorIndex:
     """Searches the namespaces that ``tables`` was built for; ``SearchMoves`` says when.
     Memories alone: procedures are few, and stay in memory."""
 
-    def __init__(self, database: Database, tables: SearchTables, codec: VectorCodec, dimensions: int) -> None:
+    def __init__(
+        self, database: Database, tables: SearchTables, codec: VectorCodec, dimensions: int, readable: str = "true"
+    ) -> None:
+        """``readable``: SQL that is true while the embeddings in the database are of the queries' model; nothing is searched
+        here when it is not any more."""
+        self._state = f"{_STATE} AND {readable}"
         self._database = database
         self.tables = tables
         self._codec = codec
@@ -136,12 +141,18 @@ class PgvectorIndex:
         self, namespace: str, query: str, embedding: bytes | None, where: Filter, options: SearchOptions
     ) -> IndexAnswer:
         """As ``ports.NamespaceIndex.search``, of kind "memory". NotReady for a namespace that is not searched here."""
+        return await asyncio.to_thread(await self.find(namespace, query, embedding, where, options))
+
+    async def find(
+        self, namespace: str, query: str, embedding: bytes | None, where: Filter, options: SearchOptions
+    ) -> Callable[[], IndexAnswer]:
+        """What Postgres has to do of a search; what is left is milliseconds of work, and may be done in any thread."""
         ask = _Ask(namespace, query, embedding, where, options)
         found = await self._database.search(namespace, _SETTINGS, lambda reader: self._search(reader, ask, None))
         while not isinstance(found, _Found):
             target = await self.tables.catch_up(namespace, found)
             found = await self._database.search(namespace, _SETTINGS, partial(self._search, ask=ask, target=target))
-        return await asyncio.to_thread(self._ranked, ask, found)
+        return partial(self._ranked, ask, found)
 
     async def state(self, namespace: str) -> IndexState:
         """What a search would look through now."""
@@ -156,7 +167,7 @@ class PgvectorIndex:
         """Candidates, or the change number that the tables must be taken to first: none less than ``target``, which is
         the newest there is where it is None."""
         words = dict(_core.analyze_batch([ask.query])[0])
-        state = await reader.row(_STATE, ask.namespace, list(words))
+        state = await reader.row(self._state, ask.namespace, list(words))
         if state is None or not state[1]:
             raise NotReady("the namespace is not searched by Postgres, or not yet")
         seq, _, head, documents, terms, counts = state
@@ -211,8 +222,7 @@ class PgvectorIndex:
         return await reader.rows(_ROWS.format(self._codec.windows(_WINDOWS)), namespace, found, reach)
 
     def _ranked(self, ask: _Ask, found: _Found) -> IndexAnswer:
-        """By an index of what was found, with the figures of the whole namespace. Milliseconds without the lock of the
-        interpreter: in a thread of its own."""
+        """By an index of what was found, with the figures of the whole namespace."""
         vectors = self._codec.decode_windows([row[4] for row in found.rows], self._dimensions)
         entries = []
         for (memory_id, version, content, fields, _), embeddings in zip(found.rows, vectors, strict=True):

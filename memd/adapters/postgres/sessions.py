@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from memd.adapters.postgres import effects
 from memd.adapters.postgres.database import Database
 from memd.adapters.postgres.gate import mutex_key
+from memd.adapters.postgres.revising import revise
 from memd.adapters.postgres.session_append import append, delete_stale_ephemeral
 from memd.adapters.postgres.session_forget import count_events, take_events
 from memd.adapters.postgres.session_heads import EXACT, find_head, save_head, scoped
@@ -37,7 +38,7 @@ from memd.domain.model import (
     Written,
 )
 from memd.limits import HOUR_US
-from memd.ports import SessionPolicy
+from memd.ports import EventRevision, SessionPolicy
 
 STORE = "sessions"
 _LIVE = f"{EXACT} AND s.expire_time > $5"
@@ -61,6 +62,10 @@ _EPISODES = (
 _SESSIONS = (
     f"SELECT pk, {SESSION_COLUMNS} FROM memd.session WHERE namespace = $1 AND user_id = $2 AND agent_id = $3 AND NOT dead"
     " AND expire_time > $4 AND (update_time, pk) < ($5, $6) ORDER BY update_time DESC, pk DESC LIMIT $7"
+)
+_WITH_ITEMS = (
+    "SELECT pk, namespace, user_id, agent_id, session_id FROM memd.session WHERE pk > $1 AND NOT dead AND expire_time > $2"
+    " AND working_from < last_position ORDER BY pk LIMIT $3"
 )
 _COUNT = (
     "SELECT count(*), coalesce(sum((SELECT count(*) FROM memd.event e WHERE e.session_pk = s.pk)), 0)::bigint"
@@ -161,6 +166,20 @@ class PostgresSessions:
         done: bool = await self._write(scope, operation, None)
         return done
 
+    async def revise(self, scope: Scope, revisions: Sequence[EventRevision]) -> int:
+        async def operation(tx: Transaction) -> int:
+            head = await find_head(tx, scope)
+            if head is None:
+                return 0
+            changed = sum([await revise(tx, head, revision) for revision in revisions])
+            if changed:
+                head.seq += 1
+                await save_head(tx, head)
+            return changed
+
+        changed: int = await self._write(scope, operation, None)
+        return changed
+
     async def clear_working(self, scope: Scope, request: RequestKey | None) -> Written[int]:
         async def operation(tx: Transaction) -> Written[int]:
             if tx.known is not None:
@@ -204,6 +223,17 @@ class PostgresSessions:
         found = await self._database.read(scope.namespace, operation)
         items = tuple(decode_session(row[1:]) for row in found[:size])
         return Page(items, encode_cursor(items[-1].update_time, found[size - 1][0]) if len(found) > size else "")
+
+    async def live(self, size: int, cursor: str) -> Page[Scope]:
+        (after,) = decode_cursor(cursor, int) or (0,)
+
+        async def operation(reader: Reader) -> Page[Scope]:
+            found = await reader.rows(_WITH_ITEMS, after, reader.now_us, size)
+            return Page(
+                tuple(Scope(*one[1:]) for one in found), encode_cursor(found[-1][0]) if len(found) == size else ""
+            )
+
+        return await self._database.read_all(operation)
 
     async def end(self, scope: Scope, request: RequestKey | None) -> Written[Session]:
         async def operation(tx: Transaction) -> Written[Session]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -49,6 +50,7 @@ _PARTIAL = ".partial-"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _CHUNK = 1 << 20
 _RESTORING = f"{DATABASE}.restoring"
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _CACHES = ("index",)
 """Directories of what was made from the old rows."""
 
@@ -355,6 +357,6 @@ def _disk_errors() -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        if exc.errno == 28:
+        if exc.errno in _FULL:
             raise StoreFull("the disk is full: no backup was made, nothing was restored") from exc
         raise StoreBusy(f"the disk refused: {exc.strerror}") from exc

@@ -16,6 +16,7 @@ from memd.adapters.sqlite.append import STORE, Append, AppendBundle, delete_stal
 from memd.adapters.sqlite.connection import row, rows
 from memd.adapters.sqlite.heads import Heads
 from memd.adapters.sqlite.reads import ReadPool
+from memd.adapters.sqlite.revising import revise
 from memd.adapters.sqlite.session_forget import count_events, scoped, take_events
 from memd.adapters.sqlite.session_rows import EVENT_JSON, SUMMARY_JSON, decode_events, decode_summaries
 from memd.adapters.sqlite.transaction import Transaction
@@ -35,7 +36,7 @@ from memd.domain.model import (
     WorkingSet,
     Written,
 )
-from memd.ports import Clock, SessionPolicy
+from memd.ports import Clock, EventRevision, SessionPolicy
 
 _EXACT = "namespace = ? AND user_id = ? AND agent_id = ? AND session_id = ? AND dead = 0 AND expire_time > ?"
 _WORKING = (
@@ -54,6 +55,10 @@ _SUMMARIZED = (
 _UNSUMMARIZE = "DELETE FROM working_summary WHERE session_pk = ?"
 # Position of the oldest episode within the cap; no row while there are fewer.
 _FLOOR = "SELECT position FROM event WHERE session_pk = ? AND ephemeral = 0 ORDER BY position DESC LIMIT 1 OFFSET ?"
+_WITH_ITEMS = (
+    "SELECT pk, namespace, user_id, agent_id, session_id FROM session WHERE pk > ? AND dead = 0 AND expire_time > ?"
+    " AND working_from < last_position ORDER BY pk LIMIT ?"
+)
 # What nobody has consolidated yet waits for it, but not for ever.
 _SWEEPABLE = "(min(promoted, digested) >= last_position OR expire_time <= ?)"
 
@@ -122,6 +127,18 @@ class SqliteSessions:
         tx.erases_later = True
         return True
 
+    async def revise(self, scope: Scope, revisions: Sequence[EventRevision]) -> int:
+        return await self._writer.submit(lambda tx: self._revise(tx, scope, revisions))
+
+    def _revise(self, tx: Transaction, scope: Scope, revisions: Sequence[EventRevision]) -> int:
+        head = self._heads.find(tx, scope)
+        changed = sum(revise(tx, head, revision) for revision in revisions) if head is not None else 0
+        if head is not None and changed:
+            head.seq += 1
+            self._heads.save(tx, head)
+            tx.erases_later = True
+        return changed
+
     async def clear_working(self, scope: Scope, request: RequestKey | None) -> Written[int]:
         return await self._writer.submit(lambda tx: self._clear(tx, scope, request))
 
@@ -167,6 +184,12 @@ class SqliteSessions:
         found = await self._reads.run(lambda connection: rows(connection, sql, bindings))
         items = tuple(decode_session(one[1:]) for one in found[:size])
         return Page(items, encode_cursor(items[-1].update_time, found[size - 1][0]) if len(found) > size else "")
+
+    async def live(self, size: int, cursor: str) -> Page[Scope]:
+        (after,) = decode_cursor(cursor, int) or (0,)
+        bindings = after, self._clock.now_us(), size
+        found = await self._reads.run(lambda connection: rows(connection, _WITH_ITEMS, bindings))
+        return Page(tuple(Scope(*one[1:]) for one in found), encode_cursor(found[-1][0]) if len(found) == size else "")
 
     async def end(self, scope: Scope, request: RequestKey | None) -> Written[Session]:
         return await self._writer.submit(lambda tx: self._end(tx, scope, request))
