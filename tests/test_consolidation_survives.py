@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ def test_killed_in_the_middle(daemons: Sequence[Daemon]) -> None:
         killed.start()
     for daemon in daemons:
         with Client(daemon.address, user_id="ada") as client:
-            until(lambda client=client: _all_there(client, said), "something was lost")  # type: ignore[misc]
+            until(partial(_all_there, client, said), "something was lost")
             _check(client, said)
 
 
