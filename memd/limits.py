@@ -189,9 +189,7 @@ COMPACT_PAUSE_S = 0.05  # between two of them: writers come first
 COMPACT_STEPS = 64  # in one run: 32 MB a minute
 MAX_RETENTION_COUNT = 1_000_000_000  # more is "unbounded", which is said by leaving it unset
 NEAR_DUPLICATE_COSINE = 0.92  # a restatement, not a second thing about the same subject
-DECAY_HALF_LIFE_US = (
-    30 * DAY_US
-)  # since a memory was recalled or written; half of what its decay may take is taken then
+DECAY_HALF_LIFE_US = 30 * DAY_US  # since a memory was recalled or written: half of what decay takes is taken then
 RECALLS_INTERVAL_S = 60.0  # between two writes of what was recalled: so much of it a crash may lose
 RECALLS_WAITING = 4_096  # recalls noted between two writes; with more the oldest are lost
 RECALLS_NOTED = 32  # memories of one recall that are noted: the best ones are what was asked for
@@ -205,8 +203,10 @@ MERGE_NAMESPACES = 8  # in one step: the others have their turn in the next ones
 MERGE_SAMPLE = 100  # pairs that a dry run names
 NOVEL_COSINE = 0.5  # nothing that is known is nearer to what is new: of another subject
 RELATE_EVENTS = 128  # newest events of a session among which links and repeats are looked for: one read
-RELATE_SESSIONS = 4_096  # sessions of which is known what they wait for; of another one all is looked for
-RELATE_SAID = 64  # things the user said that are counted for a session: what is said again is said again soon
+RELATE_PATIENCE = 32  # sessions waiting for that look; promotion waits for no more: some 0.1 s
+RELATE_FAILING = 64  # names by which open failures of a session are known; of more it is found at the next look
+RELATE_SESSIONS = 8_192  # sessions of which is known what they wait for; of another one all is looked for
+RELATE_SAID = 32  # things the user said that are counted for a session: what is said again is said again soon
 RELATE_QUEUE = 1_024  # sessions waiting for that look; one over it is looked at after its next Observe
 RESOLVE_REACH = 30  # events after a failure in which somebody may say that it is fixed without naming it
 SAID_TIMES = 3  # that often it is said with emphasis

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 from memd.domain.model import Event, EventKind, Outcome
@@ -50,17 +50,26 @@ def failed(event: Event) -> bool:
     return event.outcome is Outcome.FAILURE or (event.kind is EventKind.ERROR and event.outcome is Outcome.NONE)
 
 
-def may_resolve(event: Event) -> bool:
-    """Whether it could be the end of a failure before it."""
-    succeeded = event.outcome is Outcome.SUCCESS and bool(event.tool_name or event.tool_call_id)
-    return bool(event.resolves) or succeeded or (not failed(event) and _says_fixed(event))
+def calls(failure: Event) -> set[str]:
+    """By which names its end may come: of its tool and of its call, and "" for whoever says so."""
+    return {"", failure.tool_name, failure.tool_call_id}
+
+
+def may_resolve(event: Event, failing: Collection[str]) -> bool:
+    """Whether it could be the end of a failure before it; ``failing``: the ``calls`` of those that are open."""
+    if not failing or failed(event):
+        return False
+    if event.resolves or _says_fixed(event):
+        return True
+    names = {event.tool_name, event.tool_call_id} - {""}
+    return event.outcome is Outcome.SUCCESS and not names.isdisjoint(failing)
 
 
 def resolutions(events: Sequence[Event]) -> Iterator[tuple[Event, Event]]:
     """Of a session's events, oldest first: each failure that is over, with what resolved it."""
     waiting: list[Event] = []
     for event in events:
-        found = _resolved_by(event, waiting) if waiting and may_resolve(event) else []
+        found = _resolved_by(event, waiting) if waiting and not failed(event) else []
         for failure in reversed(found):
             waiting.remove(failure)
             if not failure.resolved_by:
@@ -111,9 +120,9 @@ def says_fixed(text: str) -> bool:
     return any(_FIXED.search(one) and not one.endswith("?") and not _NOT_FIXED.search(one) for one in sentences)
 
 
-def still_failing(events: Sequence[Event]) -> bool:
-    """Whether there is a failure that nothing is known to have resolved."""
-    return any(failed(event) and not event.resolved_by for event in events)
+def still_failing(events: Sequence[Event]) -> set[str]:
+    """The ``calls`` of failures that nothing is known to have resolved."""
+    return set().union(*(calls(event) for event in events if failed(event) and not event.resolved_by))
 
 
 def resolved(failure: Event, by: Event) -> Event:

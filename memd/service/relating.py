@@ -19,6 +19,8 @@ from memd.domain.model import Event, ObservedEvent, Scope
 from memd.domain.shared_body import shared
 from memd.limits import (
     RELATE_EVENTS,
+    RELATE_FAILING,
+    RELATE_PATIENCE,
     RELATE_QUEUE,
     RELATE_SAID,
     RELATE_SESSIONS,
@@ -33,9 +35,10 @@ _ATTEMPTS = 3
 
 @dataclass(slots=True)
 class _Known:
-    """Of a session: is a failure open, how often was what said (by hash), up to which position was it looked at."""
+    """Of a session: what may end the failures that are open, how often was what said (by hash), up to which position was it
+    looked at."""
 
-    failing: bool = False
+    failing: set[str] = field(default_factory=set)
     said: Counter[int] = field(default_factory=Counter)
     looked: int = 0
 
@@ -53,8 +56,8 @@ class EventRelations:
         """As many as are waiting."""
 
     def settled(self, scope: Scope) -> bool:
-        """Whether nothing is waiting to be looked at in a session."""
-        return scope not in self._waiting and scope != self._running
+        """Whether nothing is waiting to be looked at in a session; also where so many wait that it would take long."""
+        return (scope not in self._waiting and scope != self._running) or len(self._waiting) > RELATE_PATIENCE
 
     def observed(
         self, scope: Scope, events: Sequence[Event], observed: Sequence[ObservedEvent], policy: SessionPolicy
@@ -64,8 +67,9 @@ class EventRelations:
         fresh = known is None and observed[0].position > 1
         if known is None:
             known = self._known[scope] = _Known()
-            if len(self._known) > RELATE_SESSIONS:
-                self._known.popitem(last=False)
+        self._known.move_to_end(scope)
+        if len(self._known) > RELATE_SESSIONS:
+            self._known.popitem(last=False)
         due = [_due(known, event) for event in events]  # all of them: they are counted
         if (fresh or any(due)) and scope not in self._waiting:
             self._wait(scope, policy)
@@ -144,8 +148,9 @@ def _due(known: _Known, event: Event) -> bool:
     if event.ephemeral:
         return False
     due = len(event.content) >= SHARED_BODY_CHARS and is_tool_output(event)
-    due = due or (known.failing and relations.may_resolve(event))
-    known.failing = known.failing or relations.failed(event)
+    due = due or relations.may_resolve(event, known.failing)
+    if relations.failed(event) and len(known.failing) < RELATE_FAILING:
+        known.failing |= relations.calls(event)
     words = relations.said(event)
     if words:
         known.said[hash(words)] += 1

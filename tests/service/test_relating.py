@@ -13,7 +13,7 @@ from memd.adapters.sqlite import SqliteStores
 from memd.domain.model import Event, EventKind, Outcome, Scope
 from memd.domain.settings import DaemonDefaults
 from memd.domain.shared_body import restored
-from memd.limits import RELATE_QUEUE
+from memd.limits import RELATE_PATIENCE, RELATE_QUEUE
 from memd.service.observe import UNSCORED, ObserveService
 from memd.service.policy import PolicySource
 from memd.service.relating import EventRelations
@@ -144,12 +144,30 @@ async def test_sessions_over_the_queue_are_looked_at_by_their_next_observe(daemo
     for scope in other:
         daemon.relations._wait(scope, policy)
     await daemon.say(call("f", "no disk", Outcome.FAILURE), call("s", "done", Outcome.SUCCESS))
-    assert daemon.relations.settled(SCOPE), "it found no room"
+    assert SCOPE not in daemon.relations._waiting, "it found no room"
     for _ in other:
         await daemon.relations.work()
     await daemon.say(turn("t", "about lunch"))
     await daemon.settle()
     assert (await daemon.episodes())["f"].resolved_by == "s"
+
+
+async def test_an_open_failure_makes_nothing_else_a_look(daemon: Daemon) -> None:
+    await daemon.say(call("f", "no disk", Outcome.FAILURE))
+    for n in range(20):
+        await daemon.say(
+            turn(f"t{n}", f"we talk about thing number {n}"), call(f"c{n}", "found", Outcome.SUCCESS, "ls")
+        )
+    assert daemon.relations.settled(SCOPE)
+
+
+async def test_promotion_does_not_wait_for_a_long_queue(daemon: Daemon) -> None:
+    await daemon.say(call("f", "no disk", Outcome.FAILURE), call("s", "done", Outcome.SUCCESS))
+    assert not daemon.relations.settled(SCOPE)
+    policy = await daemon.policy.policy("n")
+    for n in range(RELATE_PATIENCE):
+        daemon.relations._wait(Scope("n", "ada", "", f"o{n}"), policy)
+    assert daemon.relations.settled(SCOPE)
 
 
 async def test_ordinary_events_are_not_looked_at(daemon: Daemon) -> None:
