@@ -92,16 +92,16 @@ class Fleet:
 
     async def _agree(self) -> bool:
         """Whether every pod's Verify is clean and all have the same rows."""
-        states = []
-        for client in self.clients:
-            try:
-                reports = [await client.scoped(namespace=name).verify() for name in self.names]
-            except MemdError:
-                return False
-            if not all(one.ok for one in reports):
-                return False
-            states.append([(one.rows, one.seq) for one in reports])
-        return all(state == states[0] for state in states)
+        states = await asyncio.gather(*(self._verified(client) for client in self.clients))
+        return states[0] is not None and all(state == states[0] for state in states)
+
+    async def _verified(self, client: AsyncClient) -> list[tuple[int, int]] | None:
+        """Rows and change number of each namespace; None while one of them is not as it should be."""
+        try:
+            reports = [await client.scoped(namespace=name).verify() for name in self.names]
+        except MemdError:
+            return None
+        return [(one.rows, one.seq) for one in reports] if all(one.ok for one in reports) else None
 
     async def _lost(self, seen: Seen) -> int:
         lost = 0

@@ -16,6 +16,7 @@ from memd.limits import (
     COMPRESSION_SCAN_INTERVAL_S,
     COMPRESSIONS_AT_ONCE,
     CONSOLIDATE_GRACE_US,
+    RECALLS_INTERVAL_S,
     SEARCH_MOVE_INTERVAL_S,
     SWEEP_INTERVAL_S,
     SWEEP_ROWS,
@@ -29,8 +30,10 @@ from memd.service.compression_scan import CompressionScan
 from memd.service.consolidation import Consolidator
 from memd.service.jobs import JobBoard
 from memd.service.lifecycle import ExpirySweeper
+from memd.service.merging import NearDuplicates
 from memd.service.policy import PolicySource
 from memd.service.pruning import CheckpointPruner
+from memd.service.relating import EventRelations
 from memd.service.remember import RememberService
 from memd.service.retention import RetentionService
 from memd.stores import Stores
@@ -70,7 +73,7 @@ def compression(
 
 
 def consolidator(
-    config: Config, stores: Stores, index: NamespaceIndex, embedder: Embedder, clock: Clock
+    config: Config, stores: Stores, index: NamespaceIndex, embedder: Embedder, clock: Clock, relations: EventRelations
 ) -> Consolidator | None:
     """None where it is switched off."""
     if not config.consolidation.enabled:
@@ -87,6 +90,8 @@ def consolidator(
         stores.leases,
         clock,
         secrets.token_hex(8) if stores.postgres else LOCAL_HOLDER,
+        stores.sessions,
+        relations.settled,
     )
 
 
@@ -98,7 +103,20 @@ def sweeper(stores: Stores, consolidator: Consolidator | None) -> ExpirySweeper:
     return ExpirySweeper(stores.sessions, stores.memories, stores.tasks, stores.steps, before)
 
 
-def jobs(config: Config, stores: Stores, consolidator: Consolidator | None, clock: Clock) -> JobBoard:
+def merging(
+    config: Config, stores: Stores, index: NamespaceIndex, embedder: Embedder, clock: Clock
+) -> NearDuplicates | None:
+    """None where consolidation is switched off. Of the namespaces that are at hand: each is at some daemon's."""
+    if not config.consolidation.enabled:
+        return None
+    holder = secrets.token_hex(8) if stores.postgres else LOCAL_HOLDER
+    namespaces = stores.local.memories.namespaces
+    return NearDuplicates(stores.memories, index, embedder, namespaces, stores.leases, clock, holder)
+
+
+def jobs(
+    config: Config, stores: Stores, consolidator: Consolidator | None, duplicates: NearDuplicates | None, clock: Clock
+) -> JobBoard:
     """The jobs that RunLifecycle knows."""
     history = config.defaults.checkpoint_history
     truth = stores.postgres or stores.local
@@ -111,6 +129,7 @@ def jobs(config: Config, stores: Stores, consolidator: Consolidator | None, cloc
             lifecycle.retention(RetentionService(truth.retention, truth.leases, holder), stores.settings),
             lifecycle.checkpoints(CheckpointPruner(stores.tasks, stores.settings, history, truth.leases, holder)),
             lifecycle.compact(Compactor(stores.local.compaction)),
+            lifecycle.merge(duplicates),
         ),
     )
 
@@ -121,6 +140,7 @@ def start(
     stores: Stores,
     moves: SearchMoves | None,
     compression: Compression,
+    relations: EventRelations,
     board: JobBoard,
 ) -> None:
     """All of it, until the supervisor is closed."""
@@ -130,6 +150,8 @@ def start(
     for _ in range(COMPRESSIONS_AT_ONCE):
         supervisor.every("compress", 0.0, compression.service.work)
     supervisor.every("look for sessions to compress", COMPRESSION_SCAN_INTERVAL_S, compression.scan.run_once)
+    supervisor.every("relate events", 0.0, relations.work)
+    supervisor.every("note recalls", RECALLS_INTERVAL_S, stores.local.recalls.flush)
     if moves is not None:
         supervisor.every("move search", SEARCH_MOVE_INTERVAL_S, moves.run_once)
     if stores.follower is not None:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from memd.domain.compression import CompressionPolicy
+from memd.domain.decay import Decay
 from memd.domain.filters import Filter
 from memd.domain.model import (
     BackupMade,
@@ -83,6 +84,15 @@ class SessionPolicy:
     """None: what is over the working caps leaves working memory as it is. Else the caps leave room for it to wait."""
 
 
+@dataclass(frozen=True, slots=True)
+class EventRevision:
+    """An event as it was read and as it is to be. They differ in importance and its reasons, ``resolves``, ``resolved_by``,
+    ``body_event_id``, and, but for the newest event of a session, in the content with its tokens, size and digest."""
+
+    was: Event
+    becomes: Event
+
+
 class Erasure(Protocol):
     """What a server keeps of deleted rows in its files, where it must be asked to let go of it."""
 
@@ -112,6 +122,11 @@ class SessionStore(Protocol):
         stays in any case. The session's TTL is not refreshed.
 
         False and nothing changed where the session has been compressed, cleared, ended or forgotten since ``seen``."""
+
+    async def revise(self, scope: Scope, revisions: Sequence[EventRevision]) -> int:
+        """Change what was found out about events after their reply; one commit. Passed over is an event that is no longer
+        as it was read (count and last_seen aside), and one whose ``body_event_id`` is new and no episode of the session.
+        The session's TTL is not refreshed. How many were changed."""
 
     async def clear_working(self, scope: Scope, request: RequestKey | None) -> Written[int]:
         """How many items left working memory, summaries among them. Summaries and ephemeral events are deleted, the
@@ -402,6 +417,19 @@ class MemoryStore(MemoryTruth, Protocol):
     def digests(self, scope: Scope, limit: int) -> list[Memory]:
         """Blocking, an indexed read. The digests that were begun last, newest first, of the scope's user and agent, other
         sessions than its own."""
+
+
+class Recalls(Protocol):
+    """When memories were last recalled by this daemon, roughly: kept apart from the rows, and lost with a crash or a load."""
+
+    def note(self, namespace: str, memory_ids: Sequence[str], now_us: int) -> None:
+        """From any thread, at once: nothing is written before ``flush``."""
+
+    def last(self, namespace: str, memory_ids: Sequence[str]) -> Mapping[str, int]:
+        """Blocking. The last written recall of those that have one."""
+
+    async def flush(self) -> int:
+        """Write what was noted, one commit; how many memories. What is gone is passed over."""
 
 
 class ProcedureTruth(Protocol):
@@ -748,6 +776,8 @@ class SearchOptions:
     """``nothing_cosine``; None is its default."""
     now_us: int | None = None
     """The time of the question: "last week" counts from it."""
+    decay: Decay = field(default=Decay())
+    """Taken after the search, by the tier."""
     versions: Filter | None = None
     """Which other versions of what is found (superseded, or valid later) may lend it their evidence; None: none."""
 

@@ -86,7 +86,7 @@ def test_the_jobs_are_told_of_in_the_stats(daemon: Daemon) -> None:
         client.update_namespace_settings(retention_max_count=2)
         client.run_lifecycle("retention")
         jobs = {job.job: job for job in client.stats().jobs}
-        assert list(jobs)[-4:] == ["sweep", "retention", "checkpoints", "compact"]
+        assert list(jobs)[-5:] == ["sweep", "retention", "checkpoints", "compact", "merge"]
         retention = jobs["retention"]
         assert retention.runs >= 1
         assert (retention.done, retention.waiting, retention.failures, retention.last_error) == (1, 0, 0, "")
@@ -117,6 +117,22 @@ def test_on_the_command_line(daemon: Daemon) -> None:
     assert next(job for job in jobs if job["job"] == "retention")["done"] == 2
     memd(daemon, "namespace", "set", "--max-count", "0", "--max-age", "0")
     assert json.loads(memd(daemon, "namespace", "show", "--json").stdout)["retention_max_count"] is None
+
+
+def test_an_import_brings_no_policy_that_takes_what_is_here(daemon: Daemon) -> None:
+    with Client(daemon.address, namespace="one", user_id="ada") as one, Client(daemon.address, namespace="two") as two:
+        one.remember("kept", memory_id="kept")
+        one.update_namespace_settings(retention_max_count=1)
+        export = list(one.scoped(user_id="").export_namespace())
+        for name in ("here", "there", "everywhere"):
+            two.remember(name, memory_id=name)
+        with pytest.raises(errors.ConfirmationNeeded, match="2 of 3 memories"):
+            two.import_namespace(export, into="two")
+        two.update_namespace_settings(retention_max_count=5)
+        with pytest.raises(errors.AlreadyExists, match="1 differ"):
+            two.import_namespace(export, into="two")
+        assert two.namespace_settings().retention_max_count == 5
+        assert two.stats().namespace.memories == 4
 
 
 class Kept:

@@ -13,10 +13,9 @@ from memd.adapters.postgres import PostgresSettings
 from memd.adapters.postgres.reembed import reembed as reembed_postgres
 from memd.adapters.sqlite.reembed import reembed
 from memd.cli.connect import connected
-from memd.cli.errors import CommandError
+from memd.cli.errors import USAGE_ERROR, CommandError
 from memd.cli.flags import VERIFY_TIMEOUT_S
 from memd.cli.output import note, print_json
-from memd.cli.values import USAGE_ERROR
 from memd.domain.model import Reembedded
 
 

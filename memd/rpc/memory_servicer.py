@@ -155,7 +155,9 @@ class MemoryServicer:
 
     async def GetMemory(self, request: ms.GetMemoryRequest, call: Call) -> ms.GetMemoryResponse:
         scope = call.scope(request.scope)
-        memory = await self._remember.get(scope, checks.identifier(request.memory_id, "memory_id"))
+        as_of_us = checks.time(request.as_of, "as_of") if request.HasField("as_of") else None
+        memory_id = checks.identifier(request.memory_id, "memory_id")
+        memory = await self._remember.get(scope, memory_id, as_of_us=as_of_us)
         return ms.GetMemoryResponse(memory=convert_memory.memory(memory))
 
     async def ListMemories(self, request: ms.ListMemoriesRequest, call: Call) -> ms.ListMemoriesResponse:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from memd.domain.errors import ConfirmationNeeded, InvalidArgument, WrongState
+from memd.domain.errors import InvalidArgument, WrongState
 from memd.domain.model import BackupMade, NamespaceSettings, NamespaceStats, RequestKey, VerifyReport, Written
-from memd.domain.retention import RetentionPolicy, asks_too_much, policy_of
+from memd.domain.retention import RetentionPolicy, policy_of
 from memd.domain.settings import COMPRESSION_BOUNDS
 from memd.limits import (
     MAX_CHECKPOINT_HISTORY,
@@ -22,6 +22,7 @@ from memd.limits import (
 )
 from memd.ports import INDEX_KINDS, Backups, IndexState, MemoryStore, NamespaceIndex, Retention, SettingsStore
 from memd.service.policy import PolicySource
+from memd.service.retention import check_surplus
 
 _VERIFY_ATTEMPTS = 3
 _INDEX_PAUSES_S = (0.0, 0.01, 0.1, 0.4, 0.0)
@@ -133,14 +134,7 @@ class AdminService:
     async def _check_retention(self, namespace: str, stored: RetentionPolicy, wanted: RetentionPolicy) -> None:
         if self._retention is None or wanted == stored or not wanted.bounds:
             return
-        surplus = (await self._retention.surplus(namespace, wanted, 0)).count
-        memories = (await self._store.counts(namespace))["memories"]
-        if asks_too_much(surplus, memories):
-            raise ConfirmationNeeded(
-                f"this retention policy would delete {surplus:,} of {memories:,} memories: set confirm_retention if it is"
-                " meant to, or see with a dry run of the job retention what would go",
-                metadata={"would_delete": str(surplus), "memories": str(memories)},
-            )
+        await check_surplus(self._retention, self._store, namespace, wanted, "set confirm_retention if it is meant to")
 
     async def verify(self, namespace: str) -> VerifyReport:
         """Compare every memory row with its index entry: ids, versions, change number.

@@ -28,9 +28,7 @@ from memd.ports import IndexSink, ModelSwitch, Reembedding, Unembedded
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
-_ON_SERVERS = (
-    "the rows are in Postgres, which keeps its embedding model: re-embedding is served on embedded storage only"
-)
+_ON_SERVERS = "the rows are in Postgres, which is changed from outside: run memd reembed --postgres URL"
 
 
 class Phase(Enum):

@@ -34,6 +34,7 @@ MIGRATIONS = (
     "0010_retention.sql",
     "0011_session_erased.sql",
     "0012_reembed.sql",
+    "0013_tombstones.sql",
 )
 APP, KEEPER = "memd_app", "memd_keeper"
 SETTING = "memd.namespace"

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from memd.adapters.postgres import effects
 from memd.adapters.postgres.database import Database
 from memd.adapters.postgres.gate import mutex_key
+from memd.adapters.postgres.revising import revise
 from memd.adapters.postgres.session_append import append, delete_stale_ephemeral
 from memd.adapters.postgres.session_forget import count_events, take_events
 from memd.adapters.postgres.session_heads import EXACT, find_head, save_head, scoped
@@ -37,7 +38,7 @@ from memd.domain.model import (
     Written,
 )
 from memd.limits import HOUR_US
-from memd.ports import SessionPolicy
+from memd.ports import EventRevision, SessionPolicy
 
 STORE = "sessions"
 _LIVE = f"{EXACT} AND s.expire_time > $5"
@@ -164,6 +165,20 @@ class PostgresSessions:
 
         done: bool = await self._write(scope, operation, None)
         return done
+
+    async def revise(self, scope: Scope, revisions: Sequence[EventRevision]) -> int:
+        async def operation(tx: Transaction) -> int:
+            head = await find_head(tx, scope)
+            if head is None:
+                return 0
+            changed = sum([await revise(tx, head, revision) for revision in revisions])
+            if changed:
+                head.seq += 1
+                await save_head(tx, head)
+            return changed
+
+        changed: int = await self._write(scope, operation, None)
+        return changed
 
     async def clear_working(self, scope: Scope, request: RequestKey | None) -> Written[int]:
         async def operation(tx: Transaction) -> Written[int]:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Self
 
 from memd.adapters.redis import keys, scripts
-from memd.adapters.redis.codec import decode_event, decode_events, event_arguments
+from memd.adapters.redis.codec import decode_event, decode_events, event_arguments, revision_arguments
 from memd.adapters.redis.link import RedisLink
 from memd.adapters.redis.persistence import RedisFacts
 from memd.adapters.redis.receipts import Receipt
@@ -38,7 +38,7 @@ from memd.domain.model import (
     Written,
 )
 from memd.limits import REDIS_BATCH, REDIS_GRACE_US, REDIS_REGISTRATION_US, REDIS_WAITING_US
-from memd.ports import Clock, SessionPolicy
+from memd.ports import Clock, EventRevision, SessionPolicy
 
 _NOTHING = WorkingSet((), 0, 0)
 _REGISTRATIONS = 2
@@ -102,6 +102,11 @@ class RedisSessions:
             scripts.COMPRESS, names, self.link.now(), *expected, through, *after, rows, repeatable=False
         )
         return bool(done)
+
+    async def revise(self, scope: Scope, revisions: Sequence[EventRevision]) -> int:
+        arguments = [argument for revision in revisions for argument in revision_arguments(revision)]
+        run = self.link.run(scripts.REVISE, keys.session_keys(scope), self.link.now(), *arguments, repeatable=False)
+        return int(await self.link.finished(run))
 
     async def clear_working(self, scope: Scope, request: RequestKey | None) -> Written[int]:
         return await self.link.finished(self._clear(scope, request))

@@ -16,6 +16,7 @@ from memd.adapters.sqlite.append import STORE, Append, AppendBundle, delete_stal
 from memd.adapters.sqlite.connection import row, rows
 from memd.adapters.sqlite.heads import Heads
 from memd.adapters.sqlite.reads import ReadPool
+from memd.adapters.sqlite.revising import revise
 from memd.adapters.sqlite.session_forget import count_events, scoped, take_events
 from memd.adapters.sqlite.session_rows import EVENT_JSON, SUMMARY_JSON, decode_events, decode_summaries
 from memd.adapters.sqlite.transaction import Transaction
@@ -35,7 +36,7 @@ from memd.domain.model import (
     WorkingSet,
     Written,
 )
-from memd.ports import Clock, SessionPolicy
+from memd.ports import Clock, EventRevision, SessionPolicy
 
 _EXACT = "namespace = ? AND user_id = ? AND agent_id = ? AND session_id = ? AND dead = 0 AND expire_time > ?"
 _WORKING = (
@@ -125,6 +126,18 @@ class SqliteSessions:
         delete_stale_ephemeral(tx, head)
         tx.erases_later = True
         return True
+
+    async def revise(self, scope: Scope, revisions: Sequence[EventRevision]) -> int:
+        return await self._writer.submit(lambda tx: self._revise(tx, scope, revisions))
+
+    def _revise(self, tx: Transaction, scope: Scope, revisions: Sequence[EventRevision]) -> int:
+        head = self._heads.find(tx, scope)
+        changed = sum(revise(tx, head, revision) for revision in revisions) if head is not None else 0
+        if head is not None and changed:
+            head.seq += 1
+            self._heads.save(tx, head)
+            tx.erases_later = True
+        return changed
 
     async def clear_working(self, scope: Scope, request: RequestKey | None) -> Written[int]:
         return await self._writer.submit(lambda tx: self._clear(tx, scope, request))

@@ -38,6 +38,7 @@ def recall(
     candidates: int | None = None,
     cues: Mapping[str, float] | None = None,
     nothing_below: float | None = None,
+    decay_half_life: timedelta | None = None,
     explain: bool = False,
     min_seq: int = 0,
     no_cache: bool = False,
@@ -50,12 +51,16 @@ def recall(
     built with ``F``; ``min_relevance`` is a cosine, -1..1. ``as_of`` shows what was valid then. ``vector_weight``,
     ``trim_ratio`` and ``candidates`` tune the ranking, ``cues`` the weights of what counts beside meaning and words, by
     name (0 switches one off, see docs/retrieval.md), ``nothing_below`` the evidence under which ``nothing_relevant`` is set,
-    ``explain`` shows what each score is made of. ``min_seq``: the
+    ``decay_half_life`` (None: 30 days) of the cue "decay". ``explain`` shows what each score is made of. ``min_seq``: the
     answer must contain the namespace's changes up to there. ``no_cache`` is for measuring.
     A tier that fails or is late costs its own section only: see ``tier_status``.
     """
     ranking = pb.RankingOptions(
-        vector_weight=vector_weight, trim_ratio=trim_ratio, candidates=candidates, nothing_below=nothing_below
+        vector_weight=vector_weight,
+        trim_ratio=trim_ratio,
+        candidates=candidates,
+        nothing_below=nothing_below,
+        decay_half_life=wire.duration(decay_half_life),
     )
     if cues:
         ranking.cues.CopyFrom(_cue_weights(cues))
@@ -284,9 +289,11 @@ def forget(
     return _call("Forget", request, parse.forgotten, timeout_s)
 
 
-def get(scope: t.Scope, memory_id: str, *, timeout_s: float | None = None) -> Call[t.Memory]:
-    """One memory. NotFound also when it belongs to somebody else."""
-    request = pb.GetMemoryRequest(scope=wire.scope(scope), memory_id=memory_id)
+def get(
+    scope: t.Scope, memory_id: str, *, as_of: datetime | None = None, timeout_s: float | None = None
+) -> Call[t.Memory]:
+    """One memory, valid or not; with ``as_of`` only if it was valid then. NotFound also when it belongs to somebody else."""
+    request = pb.GetMemoryRequest(scope=wire.scope(scope), memory_id=memory_id, as_of=wire.timestamp(as_of, "as_of"))
     return _call("GetMemory", request, lambda m: parse.memory(m.memory), timeout_s)
 
 

@@ -656,7 +656,7 @@ class RunLifecycleRequest(google.protobuf.message.Message):
     DRY_RUN_FIELD_NUMBER: builtins.int
     SETTINGS_FIELD_NUMBER: builtins.int
     job: builtins.str
-    """"promote", "digest", "sweep", "retention", "checkpoints" or "compact"; empty: all of them, in this order.
+    """"promote", "digest", "sweep", "retention", "checkpoints", "compact" or "merge"; empty: all of them, in this order.
     FAILED_PRECONDITION for promote and digest where consolidation is switched off.
     """
     dry_run: builtins.bool
