@@ -32,10 +32,13 @@ class Section:
 
     ``share`` is the part of the budget (0..1) the section may take before the others have had theirs; what all sections
     leave over is handed out again in the order the sections are given. ``reverse`` shows the items last-preferred first
-    (a conversation reads oldest to newest although the newest matters most).
+    (a conversation reads oldest to newest although the newest matters most). ``divisible`` are the places of items that are
+    ``- label: sentences``, newest last: where one does not fit, its newest sentences are shown.
     """
 
-    def __init__(self, heading: str, items: Sequence[str], share: float, reverse: bool = False) -> None: ...
+    def __init__(
+        self, heading: str, items: Sequence[str], share: float, reverse: bool = False, divisible: Sequence[int] = ()
+    ) -> None: ...
     def count(self, counter: TokenCounter) -> None:
         """Count it now and remember that, so that packing it with ``counter`` has less to do."""
 
@@ -48,7 +51,8 @@ class Packed:
 
 def pack_context(counter: TokenCounter, sections: Sequence[Section], budget_tokens: int) -> Packed:
     """Markdown sections parted by ``---``; empty ones left out; ``tokens`` is the exact count of ``text`` and never
-    exceeds ``budget_tokens``. An item that does not fit is skipped whole, smaller ones after it may still fit."""
+    exceeds ``budget_tokens``. An item that does not fit is skipped whole unless it is divisible, smaller ones after it may
+    still fit."""
 
 def extract_sentences(
     counter: TokenCounter, sentences: Sequence[tuple[str, int, float]], labels: Sequence[str], max_tokens: int

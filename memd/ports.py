@@ -1053,6 +1053,8 @@ class ContextSection:
     items: tuple[str, ...]
     share: float
     reverse: bool = False
+    divisible: tuple[int, ...] = ()
+    """Places of items of which the newest sentences are shown where the whole does not fit."""
 
 
 LIVE_SEQ = -1
@@ -1094,7 +1096,8 @@ class ContextPacker(Protocol):
         """A section as ``pack`` takes it; with ``count`` its tokens are counted now, so that ``pack`` need not."""
 
     def pack(self, ready: Sequence[Any], budget_tokens: int) -> PackedContext:
-        """Exactly counted, never over the budget; empty sections left out; an item goes in whole or not at all."""
+        """Exactly counted, never over the budget; empty sections left out; an item that is not divisible goes in whole or
+        not at all."""
 
 
 class Tier(Protocol):

@@ -1,4 +1,4 @@
-"""A daemon that remembers, in one minute: write, kill -9, restart, recall, restore, compress, forget.
+"""A daemon that remembers, in one minute: write, kill -9, restart, recall, restore, compress, return after days, forget.
 
 Starts a real daemon on a temporary directory, plays the conversation of ``conversation.json`` through the client, kills
 the daemon with SIGKILL in the middle, starts it again and asks. Leaves nothing behind; exits 0 when every promise it
@@ -16,10 +16,11 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from memd_client import Client, Event, EventKind, Health, MemdError, NewMemory, Outcome, Recall, StepState
+from memd_client import Client, Event, EventKind, Health, MemdError, NewMemory, Outcome, Recall, SourceKind, StepState
 
 from examples.demo import long_session
 from examples.demo.release import STEPS
@@ -27,7 +28,11 @@ from examples.demo.release import STEPS
 STORY: dict[str, Any] = json.loads(Path(__file__).with_name("conversation.json").read_text(encoding="utf-8"))
 START_TIMEOUT_S = 30.0
 COMPRESS_TIMEOUT_S = 10.0
+DIGEST_TIMEOUT_S = 15.0
+LIVES_S = 5.0
+"""What a session lives here after its last event. Three days are shortened to it; by default it is 24 hours."""
 TASK = "release-2026-07"
+LONG_SESSION = "migration"
 FIRST_HALF = 3  # events of the third session before the kill
 DIES_IN = 18
 
@@ -195,13 +200,16 @@ def questions(client: Client) -> None:
         show(question, *ask(scoped, question))
 
 
-def a_long_session(client: Client) -> None:
-    """More than working memory holds: what is old becomes a summary behind the reply, and stays readable as episodes."""
+def a_long_session(client: Client) -> float:
+    """More than working memory holds: what is old becomes a summary behind the reply, and stays readable as episodes. When
+    it ends by itself."""
     said = long_session.events()
+    client.update_namespace_settings(episodic_ttl=timedelta(seconds=LIVES_S))
     say(f"A session of {len(said)} events: working memory compresses")
-    scoped = client.scoped(session_id="migration")
+    scoped = client.scoped(session_id=LONG_SESSION)
     scoped.observe(said)
     began = time.perf_counter()
+    expires = began + LIVES_S
     while (items := scoped.working_memory().items)[0].kind is not EventKind.SUMMARY:
         if time.perf_counter() - began > COMPRESS_TIMEOUT_S:
             sys.exit(f"working memory was not compressed within {COMPRESS_TIMEOUT_S:.0f} s")
@@ -215,6 +223,30 @@ def a_long_session(client: Client) -> None:
     )
     originals = [e.content for e in scoped.episodes()][::-1]
     check(f"all {len(said)} originals are there as episodes", originals == [e.content for e in said])
+    return expires
+
+
+def three_days_away(client: Client, daemon: Daemon, expires: float) -> None:
+    """The long session's time runs out while nothing runs; what it leaves was made while it lived."""
+    say("Three days later, in a few seconds")
+    print(
+        f"  simulated: that session was given {LIVES_S:.0f} s to live instead of 24 hours, and no daemon runs as they end"
+    )
+    began = time.perf_counter()
+    while not any(m.source is SourceKind.DIGEST and m.scope.session_id == LONG_SESSION for m in client.list()):
+        if time.perf_counter() - began > DIGEST_TIMEOUT_S:
+            sys.exit(f"the session had no digest within {DIGEST_TIMEOUT_S:.0f} s")
+        time.sleep(0.02)
+    daemon.stop()
+    print("  the daemon is stopped")
+    time.sleep(max(0.0, expires + 0.5 - time.perf_counter()))
+    print(f"  serving again after {daemon.start():.2f} s; the user is back, in a new session")
+    check("the session and its events have expired", not list(client.scoped(session_id=LONG_SESSION).episodes()))
+    question = "Where were we with the migration?"
+    found, took_ms = ask(client.scoped(session_id="three-days-later"), question)
+    show(question, found, took_ms)
+    recent = found.context.partition("## Recent context")[2].partition("\n---\n")[0]
+    check("recent context tells of it, with its decisions", all(word in recent for word in long_session.DECIDED))
 
 
 def forgetting(client: Client) -> None:
@@ -249,7 +281,7 @@ def main() -> int:
                 after_the_restart(client, daemon, ids)
                 a_task_that_crashes(client, daemon, directory / "journal")
                 questions(client)
-                a_long_session(client)
+                three_days_away(client, daemon, a_long_session(client))
                 forgetting(client)
         finally:
             daemon.stop()

@@ -11,6 +11,8 @@ NOTABLE = {
     9: (EventKind.ERROR, "Copying order_lines failed: the disk of db-2 is full at 480 GB."),
     13: (EventKind.DECISION, "We decided to archive the orders before 2019 to the bucket cold-orders."),
 }
+DECIDED = ("checkout-7", "cold-orders")
+"""Of the decisions: words that tell them."""
 
 
 def events() -> Sequence[Event]:

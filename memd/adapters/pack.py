@@ -15,7 +15,7 @@ class RustContextPacker:
         self._counter = counter
 
     def ready(self, section: ContextSection, *, count: bool) -> Section:
-        made = Section(section.heading, section.items, section.share, section.reverse)
+        made = Section(section.heading, section.items, section.share, section.reverse, section.divisible)
         if count:
             made.count(self._counter)
         return made

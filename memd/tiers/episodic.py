@@ -15,7 +15,8 @@ DIGEST_ROLE = "earlier session"
 
 class EpisodicTier:
     """The digests of the user's last other sessions, as events of the role DIGEST_ROLE; then the newest ``max_episodes``
-    episodes that are not in the working set; oldest first."""
+    episodes that are not in the working set; oldest first. Of digests the newest sentences are shown where they do not fit.
+    """
 
     name = TierName.EPISODIC
 
@@ -34,7 +35,9 @@ class EpisodicTier:
         found = (*map(_as_event, reversed(digests)), *episodes)
         newest_first = [event_item(event) for event in reversed(found)]
         items = within_tokens(newest_first, self._settings.max_tokens, self._counter)
-        return TierAnswer(self.name, found, (ContextSection(RECENT_HEADING, items, RECENT_SHARE, reverse=True),))
+        told = tuple(range(len(episodes), len(items)))  # the digests
+        section = ContextSection(RECENT_HEADING, items, RECENT_SHARE, reverse=True, divisible=told)
+        return TierAnswer(self.name, found, (section,))
 
 
 def _as_event(digest: Memory) -> Event:

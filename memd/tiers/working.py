@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from memd.domain.context import SESSION_HEADING, SESSION_SHARE, event_item
-from memd.domain.model import Event, TierName
+from memd.domain.model import Event, EventKind, TierName
 from memd.domain.settings import TierSettings
 from memd.ports import ContextSection, TierAnswer, TierAsk
 from memd.tiers.shared import RecentOnce
 
 
 class WorkingTier:
-    """The working set of the scope's session, oldest first; the newest have the first claim on the budget.
+    """The working set of the scope's session, oldest first; the newest have the first claim on the budget, and of its
+    summaries the newest sentences are shown where they do not fit.
 
     Items and tokens are capped by the session's policy, in the store. With a ``ttl``, items observed longer ago are left
     out.
@@ -28,8 +29,11 @@ class WorkingTier:
         if self._settings.ttl_us is not None:
             oldest_us = ask.now_us - self._settings.ttl_us
             found = tuple(event for event in found if _observed(event) >= oldest_us)
-        items = tuple([event_item(event) for event in reversed(found)])
-        return TierAnswer(self.name, found, (ContextSection(SESSION_HEADING, items, SESSION_SHARE, reverse=True),))
+        newest_first = found[::-1]
+        items = tuple(map(event_item, newest_first))
+        summaries = tuple([place for place, event in enumerate(newest_first) if event.kind is EventKind.SUMMARY])
+        section = ContextSection(SESSION_HEADING, items, SESSION_SHARE, reverse=True, divisible=summaries)
+        return TierAnswer(self.name, found, (section,))
 
 
 def _observed(event: Event) -> int:

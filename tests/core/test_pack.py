@@ -67,3 +67,15 @@ def test_bad_shares_and_budgets_are_refused() -> None:
             Section("## A", [], share)
     with pytest.raises(ValueError, match="budget"):
         pack_context(TokenCounter(), [], -1)
+
+
+def test_a_divisible_item_shows_its_newest_sentences() -> None:
+    summary = "- summary: " + " ".join(f"Fact {n} was noted down." for n in range(200))
+    section = Section("## S", ["- user: hello", summary], 1.0, reverse=True, divisible=[1])
+    packed = pack_context(TokenCounter(), [section], 100)
+    assert packed.text.startswith("## S\n\n- summary: [...] Fact ")
+    assert packed.text.endswith("Fact 199 was noted down.\n- user: hello")
+    assert 80 < packed.tokens <= 100
+    assert packed.taken == [[0, 1]]
+    with pytest.raises(ValueError, match="divisible"):
+        Section("## S", ["- a"], 1.0, divisible=[1])

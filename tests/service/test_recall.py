@@ -12,12 +12,13 @@ import pytest
 from memd._core import TokenCounter
 from memd.adapters.embed_onnx import AbsentEmbedder, workers
 from memd.adapters.pack import RustContextPacker
+from memd.domain.compression import new_summary
 from memd.domain.errors import Corruption, DeadlineExceeded, InvalidArgument, ModelUnavailable, NotReady, StoreBusy
 from memd.domain.filters import Compare, Not
 from memd.domain.model import Scope, TierName
 from memd.ports import SearchOptions, TierAnswer, TierAsk
 from memd.service.recall import RecallRequest, RecallService
-from tests.service.conftest import SCOPE, Build, House
+from tests.service.conftest import SCOPE, START_US, Build, House
 from tests.service.writing import draft, learn, say, turn
 
 
@@ -277,6 +278,21 @@ async def test_the_budget_is_exact_and_what_has_no_room_is_counted(house: House,
     found = len(reply.working) + len(reply.episodes) + len(reply.memories) + len(reply.procedures)
     assert reply.omitted == found - shown
     assert (reply.omitted > 0) is (budget < 4_000)
+
+
+async def test_a_long_summary_is_cut_to_its_newest_sentences_instead_of_left_out(house: House) -> None:
+    await say(house, *[f"turn {n}: " + "the agent works on the report " * 5 for n in range(9)])
+    seen = await house.sessions.working(SCOPE)
+    facts = "\n".join(f"user: Fact {n} was noted down. It is about shelf {n}." for n in range(100))
+    summary = new_summary(facts, TokenCounter().count(facts), 1, 4, START_US, "test")
+    assert await house.stores.sessions.compress(SCOPE, seen, [summary], 4)
+    for budget in (300, 600, 1_500):
+        reply = await house.ask("what do we know", token_budget=budget)
+        assert reply.tokens == TokenCounter().count(reply.context) <= budget
+        assert "- summary: [...] " in reply.context
+        assert "It is about shelf 99.\n- user: turn " in reply.context
+    whole = await house.ask("what do we know", token_budget=8_000)
+    assert facts.splitlines()[0] in whole.context
 
 
 async def test_no_content_forges_a_section(house: House) -> None:

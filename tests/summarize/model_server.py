@@ -19,6 +19,8 @@ class ModelServer:
     def __init__(self, text: str = "user: keep 5432") -> None:
         self.text = text
         self.behaviour: list[int | str] = []
+        self.redirects_to = ""
+        """Where ``redirect`` sends; "" is elsewhere on this server."""
         self.requests: list[tuple[str, dict[str, str], dict[str, Any]]] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -66,7 +68,7 @@ class ModelServer:
                     case "hang up":
                         self.connection.close()
                     case "redirect":
-                        self._send(307, b"", {"location": f"{server.url}/elsewhere"})
+                        self._send(307, b"", {"location": server.redirects_to or f"{server.url}/elsewhere"})
                     case _:
                         self._send(200, good)
 

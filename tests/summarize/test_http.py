@@ -78,6 +78,16 @@ async def test_what_will_not_pass_is_not(server: ModelServer, asked: HttpSummari
     assert "canary" not in str(refused.value)
 
 
+async def test_a_redirect_to_another_host_takes_neither_key_nor_text_there(
+    server: ModelServer, asked: HttpSummarizer
+) -> None:
+    with ModelServer() as other:
+        server.behaviour, server.redirects_to = ["redirect"], f"{other.url}/v1/messages"
+        with pytest.raises(Unavailable, match="redirects, which is not followed"):
+            await asked.summarize(REQUEST)
+        assert other.requests == []
+
+
 async def test_a_slow_model_is_given_up(server: ModelServer) -> None:
     settings = HttpSettings(PROTOCOLS["openai"], "", server.url, "m", KEY, timeout_s=0.1)
     summarizer = HttpSummarizer(settings, COUNTER)

@@ -11,9 +11,12 @@ pub struct Section(memd_core::pack::Section);
 #[pymethods]
 impl Section {
     #[new]
-    #[pyo3(signature = (heading, items, share, reverse = false))]
-    fn new(heading: String, items: Vec<String>, share: f64, reverse: bool) -> PyResult<Self> {
-        memd_core::pack::Section::new(heading, items, share, reverse).map(Self).map_err(map_error)
+    #[pyo3(signature = (heading, items, share, reverse = false, divisible = Vec::new()))]
+    fn new(heading: String, items: Vec<String>, share: f64, reverse: bool, divisible: Vec<usize>) -> PyResult<Self> {
+        memd_core::pack::Section::new(heading, items, share, reverse)
+            .and_then(|section| section.dividing(divisible))
+            .map(Self)
+            .map_err(map_error)
     }
 
     fn count(&self, counter: &Bound<'_, TokenCounter>) {

@@ -3,6 +3,9 @@
 //! Costs are counted per line. Both encodings cut a text after a line break unless white space or a slash follows, so the
 //! sum over lines is nearly always the count of the whole; the whole is counted at the end, and what is over is taken back.
 
+mod divide;
+
+use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use crate::error::Error;
@@ -10,6 +13,9 @@ use crate::tokens::TokenCounter;
 
 /// Text of at most so many bytes per token of the budget is first tried as a whole: more hardly ever fits.
 const TRY_WHOLE_BYTES_PER_TOKEN: usize = 4;
+/// Part of a section's share that is kept for its divisible items: they are preferred last, and the others could leave
+/// nothing of them.
+const DIVISIBLE_SHARE: f64 = 0.25;
 /// Stands between sections.
 const BETWEEN: &str = "\n\n---\n\n";
 /// The same after the last line's own line break.
@@ -26,6 +32,8 @@ pub struct Section {
     pub share: f64,
     /// Show the least preferred first.
     pub reverse: bool,
+    /// Items (ascending places) of which the newest sentences are shown where the whole does not fit.
+    pub divisible: Vec<usize>,
     counted: OnceLock<Counted>,
 }
 
@@ -43,13 +51,24 @@ impl Section {
         if !(0.0..=1.0).contains(&share) {
             return Err(Error::OutOfRange { what: "share", bounds: "between 0 and 1" });
         }
-        Ok(Self { heading, items, share, reverse, counted: OnceLock::new() })
+        Ok(Self { heading, items, share, reverse, divisible: Vec::new(), counted: OnceLock::new() })
+    }
+
+    /// With these items divisible. Refuses a place that holds no item.
+    pub fn dividing(mut self, mut places: Vec<usize>) -> Result<Self, Error> {
+        if places.iter().any(|&place| place >= self.items.len()) {
+            return Err(Error::OutOfRange { what: "divisible", bounds: "places of items" });
+        }
+        places.sort_unstable();
+        places.dedup();
+        self.divisible = places;
+        Ok(self)
     }
 
     /// Count it now and remember that, so that `pack` has less to do.
     pub fn count(&self, counter: &TokenCounter) {
         self.counted.get_or_init(|| {
-            let text = format!("{}{BETWEEN}", self.text(&self.all()));
+            let text = format!("{}{BETWEEN}", self.text(&self.items, &self.all()));
             Counted { encoding: counter.encoding(), tokens: counter.count(&text), bytes: text.len() }
         });
     }
@@ -58,8 +77,9 @@ impl Section {
         (0..self.items.len()).collect()
     }
 
-    fn text(&self, taken: &[usize]) -> String {
-        let items = taken.iter().map(|&item| self.items[item].as_str());
+    /// `items` are its own, or what is shown of them.
+    fn text<T: AsRef<str>>(&self, items: &[T], taken: &[usize]) -> String {
+        let items = taken.iter().map(|&item| items[item].as_ref());
         let items: Vec<&str> = if self.reverse { items.rev().collect() } else { items.collect() };
         format!("{}\n\n{}", self.heading, items.join("\n"))
     }
@@ -80,7 +100,7 @@ pub struct Packed {
     pub taken: Vec<Vec<usize>>,
 }
 
-/// Fill each section up to its share, then hand out what is left over in the order given. Items are never cut.
+/// Fill each section up to its share, then hand out what is left over in the order given. Only divisible items are cut.
 pub fn pack(counter: &TokenCounter, sections: &[&Section], budget: usize) -> Packed {
     whole(counter, sections, budget).unwrap_or_else(|| parts(counter, sections, budget))
 }
@@ -88,7 +108,8 @@ pub fn pack(counter: &TokenCounter, sections: &[&Section], budget: usize) -> Pac
 /// Everything, when it fits: counted once instead of by the line.
 fn whole(counter: &TokenCounter, sections: &[&Section], budget: usize) -> Option<Packed> {
     let taken: Vec<Vec<usize>> = sections.iter().map(|section| section.all()).collect();
-    let text = render(sections, &taken);
+    let items: Vec<&[String]> = sections.iter().map(|section| &section.items[..]).collect();
+    let text = render(sections, &items, &taken);
     if text.len() > budget.saturating_mul(TRY_WHOLE_BYTES_PER_TOKEN) {
         return None;
     }
@@ -113,10 +134,16 @@ fn count_whole(counter: &TokenCounter, sections: &[&Section], text: &str) -> usi
 fn parts(counter: &TokenCounter, sections: &[&Section], budget: usize) -> Packed {
     let mut packing = Packing::new(counter, sections, budget);
     for (at, section) in sections.iter().enumerate() {
-        packing.fill(at, (section.share * budget as f64).floor() as usize);
+        let allowance = section.share * budget as f64;
+        let kept = if section.divisible.is_empty() { 0.0 } else { DIVISIBLE_SHARE };
+        packing.fill(at, (allowance * (1.0 - kept)).floor() as usize);
+        packing.divide(at, allowance.floor() as usize);
     }
     for at in 0..sections.len() {
         packing.fill(at, budget);
+    }
+    for at in 0..sections.len() {
+        packing.divide(at, budget);
     }
     packing.finish()
 }
@@ -126,9 +153,13 @@ struct Packing<'a> {
     sections: &'a [&'a Section],
     budget: usize,
     used: usize,
-    /// Tokens of each item with its line break.
+    /// What is shown of each item.
+    texts: Vec<Vec<Cow<'a, str>>>,
+    /// Tokens of that with its line break.
     costs: Vec<Vec<usize>>,
     spent: Vec<usize>,
+    /// Whether its heading is paid for.
+    opened: Vec<bool>,
     taken: Vec<Vec<usize>>,
 }
 
@@ -140,39 +171,71 @@ impl<'a> Packing<'a> {
             sections,
             budget,
             used: 0,
+            texts: sections.iter().map(|section| section.items.iter().map(Cow::from).collect()).collect(),
             costs: sections.iter().map(|section| section.items.iter().map(cost).collect()).collect(),
             spent: vec![0; sections.len()],
+            opened: vec![false; sections.len()],
             taken: vec![Vec::new(); sections.len()],
         }
     }
 
-    /// Take what fits, in order of preference, until the section has spent its allowance or the budget is gone.
+    /// Take what fits, in order of preference, until the section has spent its allowance or the budget is gone. Divisible
+    /// items are left alone.
     fn fill(&mut self, at: usize, allowance: usize) {
-        let already = std::mem::take(&mut self.taken[at]);
-        let mut taken = already.clone();
-        for item in (0..self.costs[at].len()).filter(|item| already.binary_search(item).is_err()) {
-            let opening = if taken.is_empty() { self.opening_cost(at) } else { 0 };
-            let cost = self.costs[at][item] + opening;
-            if self.used + cost <= self.budget && self.spent[at] + cost <= allowance {
-                self.used += cost;
-                self.spent[at] += cost;
-                taken.push(item);
+        for item in 0..self.costs[at].len() {
+            let left_alone = self.taken[at].contains(&item) || self.sections[at].divisible.binary_search(&item).is_ok();
+            let cost = if left_alone { usize::MAX } else { self.costs[at][item] };
+            if cost <= self.room(at, allowance) {
+                self.take(at, item);
             }
         }
-        taken.sort_unstable();
-        self.taken[at] = taken;
+        self.taken[at].sort_unstable();
+    }
+
+    /// Show of the divisible items as much as there is room for now; what was shown of them before is given back first.
+    fn divide(&mut self, at: usize, allowance: usize) {
+        let section = self.sections[at];
+        for &item in &section.divisible {
+            if let Some(place) = self.taken[at].iter().position(|&taken| taken == item) {
+                self.taken[at].remove(place);
+                self.used -= self.costs[at][item];
+                self.spent[at] -= self.costs[at][item];
+            }
+            let room = self.room(at, allowance);
+            let Some(text) = divide::newest(self.counter, &section.items[item], room) else { continue };
+            self.costs[at][item] = divide::cost(self.counter, &text);
+            self.texts[at][item] = text;
+            self.take(at, item);
+        }
+        self.taken[at].sort_unstable();
+    }
+
+    /// Tokens another item of the section may have.
+    fn room(&self, at: usize, allowance: usize) -> usize {
+        let opening = if self.opened[at] { 0 } else { self.opening_cost(at) };
+        let left = (self.budget - self.used).min(allowance.saturating_sub(self.spent[at]));
+        left.saturating_sub(opening)
+    }
+
+    fn take(&mut self, at: usize, item: usize) {
+        let opening = if self.opened[at] { 0 } else { self.opening_cost(at) };
+        self.opened[at] = true;
+        self.used += self.costs[at][item] + opening;
+        self.spent[at] += self.costs[at][item] + opening;
+        self.taken[at].push(item);
     }
 
     /// The heading, and the rule that parts it from another section.
     fn opening_cost(&self, at: usize) -> usize {
-        let alone = self.taken.iter().all(Vec::is_empty);
+        let alone = !self.opened.contains(&true);
         let rule = if alone { 0 } else { self.counter.count("\n") + self.counter.count(RULE) };
         rule + self.counter.count(&format!("{}\n\n", self.sections[at].heading))
     }
 
     fn finish(mut self) -> Packed {
         loop {
-            let text = render(self.sections, &self.taken);
+            let texts: Vec<&[Cow<'_, str>]> = self.texts.iter().map(|texts| &texts[..]).collect();
+            let text = render(self.sections, &texts, &self.taken);
             let tokens = self.counter.count(&text);
             if tokens <= self.budget {
                 return Packed { text, tokens, taken: self.taken };
@@ -183,9 +246,9 @@ impl<'a> Packing<'a> {
     }
 }
 
-fn render(sections: &[&Section], taken: &[Vec<usize>]) -> String {
-    let shown = sections.iter().zip(taken).filter(|(_, taken)| !taken.is_empty());
-    let parts: Vec<String> = shown.map(|(section, taken)| section.text(taken)).collect();
+fn render<T: AsRef<str>>(sections: &[&Section], items: &[&[T]], taken: &[Vec<usize>]) -> String {
+    let shown = sections.iter().zip(items).zip(taken).filter(|(_, taken)| !taken.is_empty());
+    let parts: Vec<String> = shown.map(|((section, items), taken)| section.text(items, taken)).collect();
     parts.join(BETWEEN)
 }
 
@@ -248,6 +311,34 @@ mod tests {
         assert!(tight.tokens <= 6);
     }
 
+    #[test]
+    fn a_divisible_item_is_cut_instead_of_left_out() {
+        let facts: Vec<String> =
+            (1..60).map(|n| format!("  user: The port of service {n} is {n}000. It moved.")).collect();
+        let summary = format!("- summary: First of all.\n{}", facts.join("\n"));
+        let items = ["- user: the newest thing said", "- user: the one before", summary.as_str()];
+        let session = section("## S", &items, 0.5, true).dividing(vec![2]).unwrap();
+        let long = "- one two three four five six seven eight nine ten";
+        let other = section("## K", &[long; 20], 0.5, false);
+        let packed = pack(&counter(), &[&session, &other], 300);
+        assert_eq!(packed.taken[0], [0, 1, 2]);
+        assert!(packed.text.starts_with("## S\n\n- summary: [...] "), "{}", packed.text);
+        assert!(packed.text.contains("The port of service 59 is 59000. It moved.\n- user: the one before"));
+        assert!((270..=300).contains(&packed.tokens), "{}", packed.tokens);
+        assert!(section("## S", &["- a"], 0.5, true).dividing(vec![1]).is_err());
+    }
+
+    #[test]
+    fn newer_items_do_not_crowd_a_divisible_one_out() {
+        let items: Vec<String> =
+            (0..20).map(|n| format!("- user: turn {n} has ten words or so in it, always")).collect();
+        let mut items: Vec<&str> = items.iter().map(String::as_str).collect();
+        items.push("- summary: We decided to ship on Tuesday. The key is in the vault. Ada signs.");
+        let session = section("## S", &items, 0.5, true).dividing(vec![20]).unwrap();
+        let packed = pack(&counter(), &[&session], 120);
+        assert!(packed.text.contains("Ada signs."), "{}", packed.text);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(500))]
 
@@ -261,7 +352,10 @@ mod tests {
             let counter = TokenCounter::new(if second { "cl100k_base" } else { "o200k_base" }).unwrap();
             let sections: Vec<Section> = given
                 .into_iter()
-                .map(|(items, share, reverse)| Section::new("## Head".into(), items, share, reverse).unwrap())
+                .map(|(items, share, reverse)| {
+                    let last = if second { items.len().saturating_sub(1)..items.len() } else { 0..0 };
+                    Section::new("## Head".into(), items, share, reverse).unwrap().dividing(last.collect()).unwrap()
+                })
                 .collect();
             let refs: Vec<&Section> = sections.iter().collect();
             let packed = pack(&counter, &refs, budget);
@@ -273,7 +367,7 @@ mod tests {
             let by_parts = parts(&counter, &refs, budget);
             prop_assert!(by_parts.tokens <= budget);
             let all = sections.iter().map(|section| section.items.len()).sum::<usize>();
-            if by_parts.taken.iter().map(Vec::len).sum::<usize>() == all {
+            if by_parts.taken.iter().map(Vec::len).sum::<usize>() == all && !by_parts.text.contains(divide::LEFT_OUT) {
                 prop_assert_eq!(packed, by_parts, "what fits by the line fits as a whole, and reads the same");
             }
         }
