@@ -6,6 +6,8 @@ slices take turns; before an idle one all compressions are done and digests have
 
 Two more daemons are the control: the same slices with neither, and with compression alone. So what the long turns cost by
 themselves, to send and to store, is told apart from what is done with them behind the replies.
+
+With ``--sessions`` something else: see ``benches.background_live``.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from memd_client import AsyncClient
 from memd_client._proto.v1 import common_pb2, memory_service_pb2
 
-from benches import report
+from benches import background_live, report
 from benches.channel import CALL_TIMEOUT_S, memory_service
 from benches.corpus import Corpus
 from benches.daemon import MeasuredDaemon, running, temporary_directory
@@ -185,11 +187,15 @@ def figures(subject: Subject, seconds: float) -> dict[str, Figure]:
 
 def main() -> None:
     parser = report.arguments(__doc__ or "")
-    parser.add_argument("--rate", type=float, default=200, help="long turns a second")
-    parser.add_argument("--sessions", type=int, default=20, help="that the long turns go to")
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each slice")
+    parser.add_argument("--rate", type=float, default=200, help="long turns a second; with --sessions, events")
+    parser.add_argument("--busy-sessions", type=int, default=20, help="that the long turns go to")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each slice; with --sessions, of all")
     parser.add_argument("--slices", type=int, default=3, help="of each kind")
+    background_live.add_arguments(parser)
     args = parser.parse_args()
+    if args.sessions:
+        report.publish("background", args, background_live.run(args), background_live.TARGETS)
+        return
     corpus = Corpus(args.seed)
     count = args.slices * max(1, int(args.seconds * args.rate / BATCH))
     with temporary_directory() as directory, contextlib.ExitStack() as stack:
@@ -197,7 +203,7 @@ def main() -> None:
         for name, environment in SUBJECTS.items():
             daemon = MeasuredDaemon(Path(directory) / name, environment=environment)
             stack.enter_context(running(daemon))
-            batches = iter(busy_requests(corpus, count, args.sessions))
+            batches = iter(busy_requests(corpus, count, args.busy_sessions))
             subjects[name] = Subject(daemon, measured_requests(corpus), batches)
         found = asyncio.run(measure(args, subjects))
     report.publish("background", args, found, TARGETS)

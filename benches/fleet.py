@@ -17,7 +17,7 @@ from benches.servers import Pair
 QUERY = "the code of a box"
 """Embedded once a pod and then cached: what is measured is how soon a row is there, not the model."""
 SAMPLED = 10
-WATCH_PAUSE_S = 0.002
+WATCH_PAUSE_S = 0.004
 WATCH_LIMIT_S = 30.0
 CONVERGE_LIMIT_S = 60.0
 SETTLE_S = 5.0
@@ -25,6 +25,8 @@ SETTLE_S = 5.0
 FIRST_FAULT = 0.25
 LAST_FAULT = 0.75
 """Parts of the run between which faults happen."""
+UNDISTURBED = 0.2
+"""Part of the run before them, with some room."""
 
 
 @dataclass
@@ -90,16 +92,16 @@ class Fleet:
 
     async def _agree(self) -> bool:
         """Whether every pod's Verify is clean and all have the same rows."""
-        states = []
-        for client in self.clients:
-            try:
-                reports = [await client.scoped(namespace=name).verify() for name in self.names]
-            except MemdError:
-                return False
-            if not all(one.ok for one in reports):
-                return False
-            states.append([(one.rows, one.seq) for one in reports])
-        return all(state == states[0] for state in states)
+        states = await asyncio.gather(*(self._verified(client) for client in self.clients))
+        return states[0] is not None and all(state == states[0] for state in states)
+
+    async def _verified(self, client: AsyncClient) -> list[tuple[int, int]] | None:
+        """Rows and change number of each namespace; None while one of them is not as it should be."""
+        try:
+            reports = [await client.scoped(namespace=name).verify() for name in self.names]
+        except MemdError:
+            return None
+        return [(one.rows, one.seq) for one in reports] if all(one.ok for one in reports) else None
 
     async def _lost(self, seen: Seen) -> int:
         lost = 0

@@ -5,7 +5,8 @@ Writes go to a pod drawn at random at ``--rate``. Each is then demanded by ``min
 is a stale read, one that says it cannot have it is not (``behind_reads``). One in ten is instead watched without ``min_seq``
 until the other pod finds it. With ``--faults`` every second pod is killed and restarted, and in the middle Postgres is
 killed and its synchronous standby promoted; ``*_visible_ms`` leaves out what a fault's window touches. ``converge_s``: from
-the last write until every pod's Verify is clean and all have the same rows.
+the last write until every pod's Verify is clean and all have the same rows. ``cpu_ms_per_write`` is the CPU that each kind of
+process takes, until the first fault.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from memd_client import AsyncClient
 from benches import report
 from benches.cpu import cpu_ms
 from benches.daemon import MeasuredDaemon, temporary_directory
-from benches.fleet import Fleet, Seen, suffer
+from benches.fleet import UNDISTURBED, Fleet, Seen, suffer
 from benches.report import Figure, Target, median, percentile, progress
 from benches.servers import Pair, pair
 
@@ -50,18 +51,19 @@ async def measure(args: argparse.Namespace, pods: Sequence[MeasuredDaemon], serv
         ]
         fleet = Fleet(clients, [f"tenant{number}" for number in range(args.namespaces)])
         await fleet.warm()
-        spent = _spent_ms(pods, servers)
         async with asyncio.TaskGroup() as running:
             begun = time.perf_counter()
+            run_s = args.writes / args.rate
+            undisturbed_s = run_s * (UNDISTURBED if args.faults else 1.0)
+            cpu = running.create_task(_cpu_ms_per_write(pods, servers, undisturbed_s, args.rate))
             if args.faults:
-                running.create_task(suffer(pods, servers, args.writes / args.rate, seen))
+                running.create_task(suffer(pods, servers, run_s, seen))
             for number in range(args.writes):
                 await asyncio.sleep(max(0.0, begun + number / args.rate - time.perf_counter()))
                 running.create_task(fleet.write(number, draw, seen))
                 if number % max(1, args.writes // 5) == 0:
                     progress(f"write {number} of {args.writes}")
         took_s = time.perf_counter() - begun
-        cpu = {name: (ms - spent[name]) / args.writes for name, ms in _spent_ms(pods, servers).items()}
         converge_s, lost = await fleet.converged(seen)
     visible_ms = seen.visible_ms()
     return {
@@ -75,8 +77,17 @@ async def measure(args: argparse.Namespace, pods: Sequence[MeasuredDaemon], serv
         "visible_samples": len(visible_ms),
         "converge_s": converge_s,
         "fault_windows_s": [ended - begun_s for begun_s, ended in seen.faults],
-        **({} if args.faults else {"cpu_ms_per_write": cpu}),
+        "cpu_ms_per_write": cpu.result(),
     }
+
+
+async def _cpu_ms_per_write(
+    pods: Sequence[MeasuredDaemon], servers: Pair, seconds: float, rate: float
+) -> dict[str, float]:
+    """Of each kind of process, over the next seconds, with all that goes on beside the writes."""
+    before = _spent_ms(pods, servers)
+    await asyncio.sleep(seconds)
+    return {name: (ms - before[name]) / (rate * seconds) for name, ms in _spent_ms(pods, servers).items()}
 
 
 def _spent_ms(pods: Sequence[MeasuredDaemon], servers: Pair) -> dict[str, float]:

@@ -46,6 +46,7 @@ from memd.service.policy import PolicySource
 from memd.service.procedures import ProcedureService
 from memd.service.recall import RecallService
 from memd.service.reembed import ReembedService
+from memd.service.relating import EventRelations
 from memd.service.remember import RememberService
 from memd.service.sessions import SessionService
 from memd.service.steps import StepService
@@ -105,14 +106,17 @@ async def _run(config: Config, environ: Mapping[str, str]) -> int:
         if model is not None:
             stack.push_async_callback(model.close)
         parts = await stack.enter_async_context(_opened(config, clock, hooks, stop))
-        compression = background.compression(parts.stores, model, counter, clock)
+        compression = background.compression(config, parts.stores, model, counter, clock)
+        relations = EventRelations(parts.stores.sessions, counter)
         health = Health()
         await health.set_serving(False)
         metrics = Metrics()
-        consolidator = background.consolidator(config, parts.stores, parts.index, parts.embedder, clock)
-        board = background.jobs(config, parts.stores, consolidator, clock)
+        consolidator = background.consolidator(config, parts.stores, parts.index, parts.embedder, clock, relations)
+        duplicates = background.merging(config, parts.stores, parts.index, parts.embedder, clock)
+        board = background.jobs(config, parts.stores, consolidator, duplicates, clock)
         lifecycle = LifecycleService(board)
-        calls = Calls(_servicers(config, parts, compression, lifecycle, metrics, started), authenticate, metrics)
+        servicers = _servicers(config, parts, compression, relations, lifecycle, metrics, started)
+        calls = Calls(servicers, authenticate, metrics)
         servers = endpoints.bind(main_server(calls, health, reflect=config.server.reflection), health)
         if endpoints.metrics:
             gauges = _gauges(parts, compression, calls)
@@ -122,8 +126,9 @@ async def _run(config: Config, environ: Mapping[str, str]) -> int:
             stack.push_async_callback(survives, "give leases back", consolidator.close)
         stack.push_async_callback(supervisor.close)
         await _finish_forgets(parts, supervisor)
-        background.start(supervisor, config, parts.stores, parts.moves, compression, board)
+        background.start(supervisor, config, parts.stores, parts.moves, compression, relations, board)
         supervisor.every("reembed", 0.0, parts.reembed.work)
+        background.watch_model(supervisor, parts.stores, stop.on_model_changed)
         stop.on_signals(lambda: _reload(authenticate))
         for server in servers:
             await server.start()
@@ -216,6 +221,7 @@ def _servicers(
     config: Config,
     parts: _Parts,
     compression: background.Compression,
+    relations: EventRelations,
     lifecycle: LifecycleService,
     metrics: Metrics,
     started: float,
@@ -226,7 +232,7 @@ def _servicers(
         stores.follower.settings_changed = policy.invalidate
     counter = compression.counter
     recall = RecallService(_tiers(config, parts, counter), RustContextPacker(counter), policy, clock)
-    observe = ObserveService(stores.sessions, counter, policy, clock, compression.service.observed)
+    observe = ObserveService(stores.sessions, counter, policy, clock, compression.service.observed, relations.observed)
     remember = RememberService(stores.memories, embedder, stores.settings, policy, clock)
     watch = WatchService(stores.change_log, parts.bell, stores.follower)
     procedures = ProcedureService(stores.procedures, stores.memories, embedder, stores.settings, policy)
@@ -277,6 +283,7 @@ def _transfers(parts: _Parts, policy: PolicySource) -> TransferService:
         policy,
         parts.clock,
         no_pgvector=stores.no_pgvector,
+        retention=(stores.postgres or stores.local).retention,
     )
 
 
@@ -284,7 +291,8 @@ def _tiers(config: Config, parts: _Parts, counter: _core.TokenCounter) -> tuple[
     stores, rows = parts.stores, config.defaults.tiers
     recent, query = RecentOnce(stores.sessions), QueryOnce(parts.embedder)
     elsewhere = parts.index if isinstance(parts.index, RoutedIndex) else None
-    semantic = SemanticTier(query, parts.index, stores.memories, rows[TierName.SEMANTIC], counter, elsewhere)
+    recalls = stores.local.recalls
+    semantic = SemanticTier(query, parts.index, stores.memories, recalls, rows[TierName.SEMANTIC], counter, elsewhere)
     procedural = ProceduralTier(query, parts.index, stores.procedures, rows[TierName.PROCEDURAL], counter)
     return (
         WorkingTier(recent, rows[TierName.WORKING]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,8 +13,10 @@ from memd.adapters.summarize.extractive import ExtractiveSummarizer
 from memd.adapters.summarize.fallback import FallbackSummarizer
 from memd.config import Config
 from memd.limits import (
+    COMPRESSION_SCAN_INTERVAL_S,
     COMPRESSIONS_AT_ONCE,
     CONSOLIDATE_GRACE_US,
+    RECALLS_INTERVAL_S,
     SEARCH_MOVE_INTERVAL_S,
     SWEEP_INTERVAL_S,
     SWEEP_ROWS,
@@ -23,11 +26,14 @@ from memd.rpc.convert_admin import CompressionStats
 from memd.service import lifecycle
 from memd.service.compaction import Compactor
 from memd.service.compression import CompressionService
+from memd.service.compression_scan import CompressionScan
 from memd.service.consolidation import Consolidator
 from memd.service.jobs import JobBoard
 from memd.service.lifecycle import ExpirySweeper
+from memd.service.merging import NearDuplicates
 from memd.service.policy import PolicySource
 from memd.service.pruning import CheckpointPruner
+from memd.service.relating import EventRelations
 from memd.service.remember import RememberService
 from memd.service.retention import RetentionService
 from memd.stores import Stores
@@ -35,6 +41,8 @@ from memd.tasks import Supervisor, survives
 
 HINTS_PAUSE_S = 1.0
 """Before hints are asked for again, after they ended: the poll goes on meanwhile."""
+MODEL_WATCH_S = 1.0
+"""How soon a daemon sees that the database was re-embedded: until then its writes of memories are refused."""
 LOCAL_HOLDER = "this data directory"
 """Of the leases in it: its lock lets one daemon in, and the next one goes on at once."""
 
@@ -44,6 +52,7 @@ class Compression:
     """``model``: the hosted one, where there is one."""
 
     service: CompressionService
+    scan: CompressionScan
     model: FallbackSummarizer | None
     counter: _core.TokenCounter
 
@@ -54,15 +63,17 @@ class Compression:
 
 
 def compression(
-    stores: Stores, model: FallbackSummarizer | None, counter: _core.TokenCounter, clock: Clock
+    config: Config, stores: Stores, model: FallbackSummarizer | None, counter: _core.TokenCounter, clock: Clock
 ) -> Compression:
     extractive = ExtractiveSummarizer(counter)
     service = CompressionService(stores.sessions, model or extractive, extractive, clock)
-    return Compression(service, model, counter)
+    # a source of its own for each step: what is set now, whoever set it
+    scan = CompressionScan(service, stores.sessions, lambda: PolicySource(stores.settings, config.defaults), clock)
+    return Compression(service, scan, model, counter)
 
 
 def consolidator(
-    config: Config, stores: Stores, index: NamespaceIndex, embedder: Embedder, clock: Clock
+    config: Config, stores: Stores, index: NamespaceIndex, embedder: Embedder, clock: Clock, relations: EventRelations
 ) -> Consolidator | None:
     """None where it is switched off."""
     if not config.consolidation.enabled:
@@ -79,6 +90,8 @@ def consolidator(
         stores.leases,
         clock,
         secrets.token_hex(8) if stores.postgres else LOCAL_HOLDER,
+        stores.sessions,
+        relations.settled,
     )
 
 
@@ -90,7 +103,20 @@ def sweeper(stores: Stores, consolidator: Consolidator | None) -> ExpirySweeper:
     return ExpirySweeper(stores.sessions, stores.memories, stores.tasks, stores.steps, before)
 
 
-def jobs(config: Config, stores: Stores, consolidator: Consolidator | None, clock: Clock) -> JobBoard:
+def merging(
+    config: Config, stores: Stores, index: NamespaceIndex, embedder: Embedder, clock: Clock
+) -> NearDuplicates | None:
+    """None where consolidation is switched off. Of the namespaces that are at hand: each is at some daemon's."""
+    if not config.consolidation.enabled:
+        return None
+    holder = secrets.token_hex(8) if stores.postgres else LOCAL_HOLDER
+    namespaces = stores.local.memories.namespaces
+    return NearDuplicates(stores.memories, index, embedder, namespaces, stores.leases, clock, holder)
+
+
+def jobs(
+    config: Config, stores: Stores, consolidator: Consolidator | None, duplicates: NearDuplicates | None, clock: Clock
+) -> JobBoard:
     """The jobs that RunLifecycle knows."""
     history = config.defaults.checkpoint_history
     truth = stores.postgres or stores.local
@@ -103,6 +129,7 @@ def jobs(config: Config, stores: Stores, consolidator: Consolidator | None, cloc
             lifecycle.retention(RetentionService(truth.retention, truth.leases, holder), stores.settings),
             lifecycle.checkpoints(CheckpointPruner(stores.tasks, stores.settings, history, truth.leases, holder)),
             lifecycle.compact(Compactor(stores.local.compaction)),
+            lifecycle.merge(duplicates),
         ),
     )
 
@@ -113,6 +140,7 @@ def start(
     stores: Stores,
     moves: SearchMoves | None,
     compression: Compression,
+    relations: EventRelations,
     board: JobBoard,
 ) -> None:
     """All of it, until the supervisor is closed."""
@@ -121,9 +149,26 @@ def start(
             supervisor.every(job.name, job.period_s, partial(board.regular, job))
     for _ in range(COMPRESSIONS_AT_ONCE):
         supervisor.every("compress", 0.0, compression.service.work)
+    supervisor.every("look for sessions to compress", COMPRESSION_SCAN_INTERVAL_S, compression.scan.run_once)
+    supervisor.every("relate events", 0.0, relations.work)
+    supervisor.every("note recalls", RECALLS_INTERVAL_S, stores.local.recalls.flush)
     if moves is not None:
         supervisor.every("move search", SEARCH_MOVE_INTERVAL_S, moves.run_once)
     if stores.follower is not None:
         supervisor.every("follow", config.replica.poll_s, stores.follower.poll)
         supervisor.every("hints", HINTS_PAUSE_S, stores.follower.listen)
         supervisor.every("sweep replica", SWEEP_INTERVAL_S, lambda: stores.local.replica.sweep(SWEEP_ROWS))
+
+
+def watch_model(supervisor: Supervisor, stores: Stores, changed: Callable[[str], None]) -> None:
+    """Tell when a database has got another embedding model: a daemon has one."""
+    postgres = stores.postgres
+    if postgres is None:
+        return
+
+    async def look() -> None:
+        model = await postgres.changed_model()
+        if model is not None:
+            changed(model.model_id)
+
+    supervisor.every("watch the model", MODEL_WATCH_S, look)

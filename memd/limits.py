@@ -69,7 +69,7 @@ MAX_STREAM_S = 86_400.0  # of one stream; a watch is then begun anew where it en
 WATCH_RECHECK_S = 30.0  # a watch that hears nothing keeps its namespace among those the replica follows
 EXPORT_CHUNK_BYTES = 256 * 1024  # of an export: few messages, and little held for a slow reader
 EXPORT_BATCH = 32  # memories read at a time, with all their earlier states: 43 MB of the largest there can be
-MAX_EXPORT_S = 1_800.0  # an export's snapshot keeps the store's log from being emptied; a reader that slow begins again
+MAX_EXPORT_S = 900.0  # eight million memories; its snapshot keeps the log of the store from being emptied so long
 MAX_EXPORT_LINE_BYTES = 1024 * 1024  # the longest memory, every byte of it escaped, with 16 embeddings
 IMPORT_BATCH = 64  # memories of one commit of an import: other writers wait for it, some 20 ms
 STREAM_STALL_S = 30.0  # a reader that takes nothing, or a sender that sends nothing, for this long is cut
@@ -139,7 +139,7 @@ DEFAULT_MAX_STALE_S = 60.0  # reads go on that long without Postgres: so long ma
 MIN_MAX_STALE_S = 1.0  # a failover takes longer than less
 MAX_MAX_STALE_S = 86_400.0  # what is older than a day is another truth
 REPLICA_LAGS_AFTER_S = 1.0  # rows not known to be current for this long are answered from as DEGRADED: polls were lost
-REPLICA_HINTS_S = 0.015  # between two looks at hints: every write anywhere gives one, and a look costs all replicas CPU
+REPLICA_HINTS_S = 0.02  # so long a hint may wait for others: every write anywhere gives one to every replica
 REPLICA_LOADS = 2  # namespaces loaded at the same time; each holds a connection and a snapshot of Postgres
 REPLICA_NOTE_S = 5.0  # how precisely a restarted daemon without Postgres knows how old its rows are
 REPLICA_VERIFY_ATTEMPTS = 5  # rows are compared with Postgres at one change number; writers may be in between
@@ -189,6 +189,30 @@ COMPACT_PAUSE_S = 0.05  # between two of them: writers come first
 COMPACT_STEPS = 64  # in one run: 32 MB a minute
 MAX_RETENTION_COUNT = 1_000_000_000  # more is "unbounded", which is said by leaving it unset
 NEAR_DUPLICATE_COSINE = 0.92  # a restatement, not a second thing about the same subject
+DECAY_HALF_LIFE_US = (
+    30 * DAY_US
+)  # since a memory was recalled or written; half of what its decay may take is taken then
+RECALLS_INTERVAL_S = 60.0  # between two writes of what was recalled: so much of it a crash may lose
+RECALLS_WAITING = 4_096  # recalls noted between two writes; with more the oldest are lost
+RECALLS_NOTED = 32  # memories of one recall that are noted: the best ones are what was asked for
+MERGE_INTERVAL_S = 30.0  # between two looks for memories that say the same: nobody waits for it
+MERGE_AFTER_US = 60 * SECOND_US  # a memory is left alone for so long: whoever stored it may still be at it
+MERGE_COSINE = 0.9  # of two memories whose words are the same but for fillers; punctuation alone can move it by that
+MERGE_MAX_CHARS = 2_000  # nobody says more in the same words again
+MERGE_CANDIDATES = 8  # found by their words; those with the same words are the first ones
+MERGE_ROWS = 256  # memories looked at in one namespace in one step, some 0.1 s
+MERGE_NAMESPACES = 8  # in one step: the others have their turn in the next ones
+MERGE_SAMPLE = 100  # pairs that a dry run names
+NOVEL_COSINE = 0.5  # nothing that is known is nearer to what is new: of another subject
+RELATE_EVENTS = 128  # newest events of a session among which links and repeats are looked for: one read
+RELATE_SESSIONS = 4_096  # sessions of which is known what they wait for; of another one all is looked for
+RELATE_SAID = 64  # things the user said that are counted for a session: what is said again is said again soon
+RELATE_QUEUE = 1_024  # sessions waiting for that look; one over it is looked at after its next Observe
+RESOLVE_REACH = 30  # events after a failure in which somebody may say that it is fixed without naming it
+SAID_TIMES = 3  # that often it is said with emphasis
+SHARED_BODY_CHARS = 1_024  # shorter tool outputs are not worth a reference
+SHARED_BODY_SHARE = 0.25  # of an output, differences from a later one: with more it is another output
+SHARED_BODY_TRIES = 8  # later outputs of the tool that one is compared with
 
 # -- compression of working memory
 DEFAULT_COMPRESS_AT = 0.8  # of the working tokens: the summary is there before the budget is full
@@ -206,6 +230,9 @@ MIN_SUMMARY_TOKENS = 64  # shorter ones say nothing; less only where what they r
 WORKING_HOLD = 4  # times the working caps: what waits for its summary stays in working memory up to that
 COMPRESSION_QUEUE = 1_024  # sessions waiting to be compressed; one over it is found again at its next Observe
 COMPRESSION_WATCHED = 16_384  # sessions whose growth since the last look is known; others are looked at
+COMPRESSION_SCAN_SESSIONS = 32  # idle ones looked at in one step: a few milliseconds of reading
+COMPRESSION_SCAN_INTERVAL_S = 1.0  # between two such steps: 100,000 sessions are looked at within an hour
+COMPRESSION_SCAN_PAUSE_S = 600.0  # between two rounds: those who grow need none, it is for what was missed
 COMPRESSIONS_AT_ONCE = 4  # sessions compressed side by side: most of the time a hosted model is waited for
 
 # -- queues and caches

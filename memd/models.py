@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -78,11 +77,6 @@ class Serving:
     embedder: CurrentEmbedder
     index: CurrentIndex
     reembed: ReembedService
-
-    def figures(self) -> Mapping[str, int]:
-        """Of the way to another model; none where there is none."""
-        run = self.reembed.running
-        return {} if run is None else {"reembed_done": run.done, "reembed_total": run.total}
 
 
 def serving(config: Config, stores: Stores, feed: IndexFeed, embedder: Embedder, index: RustNamespaceIndex) -> Serving:

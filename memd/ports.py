@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from memd.domain.compression import CompressionPolicy
+from memd.domain.decay import Decay
 from memd.domain.filters import Filter
 from memd.domain.model import (
     BackupMade,
@@ -39,6 +40,7 @@ from memd.domain.model import (
     RequestKey,
     Scope,
     Session,
+    SessionEvents,
     TierName,
     WorkingSet,
     Written,
@@ -82,6 +84,15 @@ class SessionPolicy:
     """None: what is over the working caps leaves working memory as it is. Else the caps leave room for it to wait."""
 
 
+@dataclass(frozen=True, slots=True)
+class EventRevision:
+    """An event as it was read and as it is to be. They differ in importance and its reasons, ``resolves``, ``resolved_by``,
+    ``body_event_id``, and, but for the newest event of a session, in the content with its tokens, size and digest."""
+
+    was: Event
+    becomes: Event
+
+
 class Erasure(Protocol):
     """What a server keeps of deleted rows in its files, where it must be asked to let go of it."""
 
@@ -112,6 +123,11 @@ class SessionStore(Protocol):
 
         False and nothing changed where the session has been compressed, cleared, ended or forgotten since ``seen``."""
 
+    async def revise(self, scope: Scope, revisions: Sequence[EventRevision]) -> int:
+        """Change what was found out about events after their reply; one commit. Passed over is an event that is no longer
+        as it was read (count and last_seen aside), and one whose ``body_event_id`` is new and no episode of the session.
+        The session's TTL is not refreshed. How many were changed."""
+
     async def clear_working(self, scope: Scope, request: RequestKey | None) -> Written[int]:
         """How many items left working memory, summaries among them. Summaries and ephemeral events are deleted, the
         others stay episodes."""
@@ -127,6 +143,11 @@ class SessionStore(Protocol):
     async def sessions(self, scope: Scope, *, size: int, cursor: str) -> Page[Session]:
         """Sessions of namespace, user and agent, most recently active first."""
 
+    async def live(self, size: int, cursor: str) -> Page[Scope]:
+        """Sessions of every namespace, for background work: those that may have more than one item in working memory. About
+        ``size``, in an order of the store's own, some perhaps twice; what is there from the first page to the last is on
+        one."""
+
     async def end(self, scope: Scope, request: RequestKey | None) -> Written[Session]:
         """NotFound for an unknown session; ending twice changes nothing."""
 
@@ -136,6 +157,13 @@ class SessionStore(Protocol):
 
     async def count(self, scope: Scope, *, all_users: bool) -> Mapping[str, int]:
         """The same counts without deleting; the namespace's for ``all_users``."""
+
+    async def forget_events(
+        self, namespace: str, events: Sequence[SessionEvents], *, receipt_id: str
+    ) -> Mapping[str, int]:
+        """Delete the events, live or expired, and of a session whose summaries tell one of them all summaries. Its digest
+        is due anew, from its beginning, and a ``compress`` on its way changes nothing. Idempotent per receipt: the counts
+        ``events`` and ``summaries`` of the first run again. ``receipt_id`` "" only counts."""
 
     async def sweep(self, max_rows: int) -> int:
         """Delete up to ``max_rows`` expired rows, return how many; bounded time."""
@@ -213,7 +241,10 @@ class MemoryChange:
 
 @dataclass(frozen=True, slots=True)
 class ForgetPlan:
-    """What a Forget is to remove. Exactly one of ``memory_ids``, ``filter`` and ``everything``.
+    """What a Forget is to remove. Exactly one of ``memory_ids``, ``event_ids``, ``filter`` and ``everything``.
+
+    ``event_ids``: of the session of the scope; every memory that was made of one of them goes. With any memory but a digest
+    go the events it was made of, and the digests that tell them.
 
     ``everything``: every memory ``visible`` lets through, procedures of the user (of the agent where set; none where a
     session is set), all of the namespace for ``all_users``.
@@ -223,6 +254,7 @@ class ForgetPlan:
     visible: Filter
     """Visibility of the scope, including what is superseded; a memory outside it is never touched."""
     memory_ids: tuple[str, ...] = ()
+    event_ids: tuple[str, ...] = ()
     filter: Filter | None = None
     everything: bool = False
     all_users: bool = False
@@ -232,10 +264,11 @@ class ForgetPlan:
 
 @dataclass(frozen=True, slots=True)
 class PendingForget:
-    """A Forget whose memories are gone and whose other stores are not known to be done."""
+    """A Forget whose memories are gone and whose other stores are not known to be done. ``events``: see ForgetReceipt."""
 
     receipt_id: str
     plan: ForgetPlan
+    events: tuple[SessionEvents, ...] = ()
 
 
 INDEX_KINDS = ("memory", "procedure")
@@ -326,7 +359,8 @@ class MemoryTruth(Protocol):
 
     async def forget(self, plan: ForgetPlan, *, writer: str, request: RequestKey | None) -> Written[ForgetReceipt]:
         """One commit: rows, revisions, embeddings, procedures where everything goes, a content-free tombstone, the audit
-        row with the receipt. ``everything`` leaves a PendingForget until ``finish_forget``."""
+        row with the receipt. ``everything``, and events to be taken out of sessions, leave a PendingForget until
+        ``finish_forget``."""
 
     async def finish_forget(self, receipt_id: str, counts: Mapping[str, int]) -> ForgetReceipt:
         """Add the other stores' counts and mark the receipt done. Idempotent."""
@@ -383,6 +417,19 @@ class MemoryStore(MemoryTruth, Protocol):
     def digests(self, scope: Scope, limit: int) -> list[Memory]:
         """Blocking, an indexed read. The digests that were begun last, newest first, of the scope's user and agent, other
         sessions than its own."""
+
+
+class Recalls(Protocol):
+    """When memories were last recalled by this daemon, roughly: kept apart from the rows, and lost with a crash or a load."""
+
+    def note(self, namespace: str, memory_ids: Sequence[str], now_us: int) -> None:
+        """From any thread, at once: nothing is written before ``flush``."""
+
+    def last(self, namespace: str, memory_ids: Sequence[str]) -> Mapping[str, int]:
+        """Blocking. The last written recall of those that have one."""
+
+    async def flush(self) -> int:
+        """Write what was noted, one commit; how many memories. What is gone is passed over."""
 
 
 class ProcedureTruth(Protocol):
@@ -478,14 +525,15 @@ class Transfers(Protocol):
         keeps growing, and what is deleted stays in the files."""
 
     async def take_in(
-        self, namespace: str, memories: Sequence[PortableMemory], *, exported_us: int, writer: str
+        self, namespace: str, memories: Sequence[PortableMemory], *, exported_us: int, fence: int, writer: str
     ) -> Written[TakenIn]:
         """One commit, as every write: memories that are not here are stored as they are, with their earlier states. One that
         is here as it is, or has expired, is skipped; another state, or another owner of its id, is a conflict and left
-        alone; one that was forgotten here at ``exported_us`` or later stays so."""
+        alone; one that was forgotten here at ``exported_us`` or later stays so. ``fence``: a mark taken before it was known
+        which model the embeddings are of; StoreBusy when the store's has changed since."""
 
     async def take_in_procedure(
-        self, namespace: str, procedure: PortableProcedure, *, exported_us: int, writer: str
+        self, namespace: str, procedure: PortableProcedure, *, exported_us: int, fence: int, writer: str
     ) -> Written[TakenIn]:
         """The same, for a procedure with its versions, their records, and the reports that are kept."""
 
@@ -728,6 +776,8 @@ class SearchOptions:
     """``nothing_cosine``; None is its default."""
     now_us: int | None = None
     """The time of the question: "last week" counts from it."""
+    decay: Decay = field(default=Decay())
+    """Taken after the search, by the tier."""
     versions: Filter | None = None
     """Which other versions of what is found (superseded, or valid later) may lend it their evidence; None: none."""
 

@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 EXIT_OK = 0
 EXIT_FATAL = 74  # EX_IOERR: a store failed; what was not acknowledged may be lost, nothing else
+EXIT_MODEL_CHANGED = 75  # EX_TEMPFAIL: the database has another embedding model, which the next start serves with
 FATAL_DRAIN_S = 0.2
 
 
@@ -92,6 +93,11 @@ class Stop:
         """From any thread: a store can no longer keep its promises."""
         log.critical("a store failed, the daemon stops", exc_info=error)
         self._loop.call_soon_threadsafe(self._set, EXIT_FATAL)
+
+    def on_model_changed(self, model_id: str) -> None:
+        """On the loop: what is here is of the model that the database had before."""
+        log.warning("the database has another embedding model now; stopping, to be started anew with it: %s", model_id)
+        self._set(EXIT_MODEL_CHANGED)
 
     async def wait(self) -> int:
         """The exit code."""

@@ -94,7 +94,7 @@ class Stores:
 
     @property
     def reembedding(self) -> Reembedding | None:
-        """None where the truth is on a server, which keeps its model."""
+        """None where the truth is on a server, whose model ``memd reembed`` changes."""
         return None if self.postgres else self.local.reembedding
 
     @property
@@ -122,8 +122,8 @@ class Stores:
         return await (self.postgres or self.local).frozen_model()
 
     async def superseded_model(self) -> EmbeddingModel | None:
-        """The model the store was last changed from; None for a server."""
-        return None if self.postgres else await self.local.superseded_model()
+        """The model the stored embeddings were made with before."""
+        return await (self.postgres or self.local).superseded_model()
 
     async def use_model(self, model: EmbeddingModel) -> None:
         """ModelMismatch when the stores have another. A replica made with another one is thrown away."""

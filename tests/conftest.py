@@ -10,7 +10,7 @@ import pytest
 import tests.no_fork_handlers  # noqa: F401
 from tests.daemon import Daemon
 
-pytest_plugins = ["tests.servers.fixtures"]
+pytest_plugins = ["tests.servers.fixtures", "tests.reliability.backends"]
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
 from memd_client import Client, StepState
 
 from tests.daemon import Daemon
@@ -23,6 +24,12 @@ WORKERS = 16
 RUN_S = 6.0
 STOPS = scaled(8)
 Line = tuple[str, str, int, int, int]
+
+
+@pytest.fixture
+def daemon(either_daemon: Daemon) -> Daemon:
+    """Once on embedded storage, once on Postgres."""
+    return either_daemon
 
 
 def test_at_most_one_live_lease(daemon: Daemon, tmp_path: Path) -> None:

@@ -47,13 +47,13 @@ COMMANDS: Mapping[str, str] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code: 0 done, 1 failed, 2 wrong usage. A failure is one line on stderr."""
     parser = build_parser()
-    args = parser.parse_args(argv)
-    if args.command is None:
-        parser.print_help()
-        return EXIT_USAGE
-    if args.command != "serve":
-        os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # a lost connection is reported once, by us
     try:
+        args = parser.parse_args(argv)
+        if args.command is None:
+            parser.print_help()
+            return EXIT_USAGE
+        if args.command != "serve":
+            os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # a lost connection is reported once, by us
         run: Callable[..., int] = importlib.import_module(COMMANDS[args.command]).run
         code = run(args)
         sys.stdout.flush()

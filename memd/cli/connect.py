@@ -8,10 +8,9 @@ from contextlib import contextmanager
 
 from memd_client import Client, MemdError, RetryPolicy, errors
 
-from memd.cli.errors import CommandError
+from memd.cli.errors import USAGE_ERROR, CommandError
 from memd.cli.flags import DEFAULT_TIMEOUT_S
 
-USAGE_ERROR = 2
 # A short lack of something is waited out, a lasting one (no model) is said after a few seconds.
 TRIES = 4
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+USAGE_ERROR = 2
+
 
 class CommandError(Exception):
     """A failure in one plain line; ``exit_code`` 2 is wrong usage."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
+
+from memd.cli.errors import USAGE_ERROR, CommandError
 
 DEFAULT_TIMEOUT_S = 5.0
 # remember embeds, forget scans, verify reads every row; the daemon allows bulk calls two minutes.
@@ -42,6 +44,17 @@ def add_client_flags(parser: Parser) -> None:
     scope.add_argument("--user", default="", metavar="ID", help="whose memory")
     scope.add_argument("--agent", default="", metavar="ID", help="which agent's")
     scope.add_argument("--session", default="", metavar="ID", help="which conversation or task run")
+
+
+class Count(argparse.Action):
+    """Of ``type=int``: a number of things, which is refused with the name of its flag where it is negative."""
+
+    def __call__(
+        self, parser: Parser, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        if values < 0:
+            raise CommandError(f"{option_string} is 0 or more, not {values}", USAGE_ERROR)
+        setattr(namespace, self.dest, values)
 
 
 def add_json(parser: Parser) -> None:

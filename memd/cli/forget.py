@@ -7,10 +7,10 @@ import argparse
 from memd_client import Expr, ForgetReceipt
 
 from memd.cli.connect import connected
-from memd.cli.errors import CommandError
+from memd.cli.errors import USAGE_ERROR, CommandError
 from memd.cli.flags import BULK_TIMEOUT_S
 from memd.cli.output import print_fields, print_json, print_table
-from memd.cli.values import USAGE_ERROR, chosen
+from memd.cli.values import chosen
 
 
 def run(args: argparse.Namespace) -> int:

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 from memd_client import Client, JobStats, LifecycleRun
 
 from memd.cli.connect import connected
-from memd.cli.errors import CommandError
+from memd.cli.errors import USAGE_ERROR, CommandError
 from memd.cli.flags import VERIFY_TIMEOUT_S
 from memd.cli.output import note, print_fields, print_json, print_table, printable
-from memd.cli.values import USAGE_ERROR, retention
+from memd.cli.values import retention
 
 
 def run(args: argparse.Namespace) -> int:

@@ -8,10 +8,10 @@ from typing import Any
 from memd_client import Client, NamespaceSettings
 
 from memd.cli.connect import connected
-from memd.cli.errors import CommandError
+from memd.cli.errors import USAGE_ERROR, CommandError
 from memd.cli.flags import BULK_TIMEOUT_S
 from memd.cli.output import plain, print_fields, print_json
-from memd.cli.values import USAGE_ERROR, retention, span
+from memd.cli.values import retention, span
 
 SETTINGS = (
     "working_max_items",

@@ -8,9 +8,9 @@ from memd_client import Event, Overflow
 from memd_client.types import ObservedEvent
 
 from memd.cli.connect import connected
-from memd.cli.errors import CommandError
+from memd.cli.errors import USAGE_ERROR, CommandError
 from memd.cli.output import print_json
-from memd.cli.values import USAGE_ERROR, batches
+from memd.cli.values import batches
 
 # Lines of stdin in one call.
 BATCH = 64

@@ -8,6 +8,7 @@ from memd import __version__
 from memd.cli import parser_keeping
 from memd.cli.flags import (
     Add,
+    Count,
     Formatter,
     Parser,
     add_client_flags,
@@ -141,15 +142,19 @@ def _recall(add: Add) -> None:
         operands=" QUERY",
     )
     parser.add_argument("query", nargs="?", default="", help="what the agent is about to work on")
-    parser.add_argument("--limit", type=int, default=0, metavar="N", help=f"most memories (default: {DEFAULT_LIMIT})")
+    parser.add_argument(
+        "--limit", action=Count, type=int, default=0, metavar="N", help=f"most memories (default: {DEFAULT_LIMIT})"
+    )
     parser.add_argument(
         "--max-episodes",
+        action=Count,
         type=int,
         metavar="N",
         help=f"most episodes as recent context (default: {DEFAULT_MAX_EPISODES})",
     )
     parser.add_argument(
         "--token-budget",
+        action=Count,
         type=int,
         default=0,
         metavar="N",
@@ -251,7 +256,12 @@ def _list(add: Add) -> None:
         '  memd list --user ada\n  memd list --user ada --where "speaker=Ada" --limit 0 --json',
     )
     parser.add_argument(
-        "--limit", type=int, default=DEFAULT_LIST_LIMIT, metavar="N", help="most; 0: all (default: %(default)s)"
+        "--limit",
+        action=Count,
+        type=int,
+        default=DEFAULT_LIST_LIMIT,
+        metavar="N",
+        help="most; 0: all (default: %(default)s)",
     )
     parser.add_argument("--include-invalid", action="store_true", help="also what is superseded or no longer valid")
     parser.add_argument("--as-of", metavar="TIME", help="what was valid then, ISO 8601 (default: now)")

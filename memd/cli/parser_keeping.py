@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from memd.cli.flags import Add, Formatter, Parser, add_json
+from memd.cli.flags import Add, Count, Formatter, Parser, add_json
 
 
 def _model(add: Add) -> None:
@@ -115,10 +115,12 @@ def _reembed(add: Add) -> None:
         "change the embedding model",
         "Embed everything that is stored with another form of the model, which must be installed, while the daemon\n"
         "serves; then it serves with that. It goes on when this command is interrupted, and over a restart. With\n"
-        "--offline change the data of a stopped daemon. What lives in Postgres keeps its model. Needs the admin right.",
+        "--offline change the data of a stopped daemon. With --postgres change a database from here: its daemons serve\n"
+        "meanwhile, and stop at the end, to be started with the other model. Needs the admin right.",
         "  memd model install --precision fp32 && memd reembed --precision fp32\n"
         "  memd reembed --cancel\n"
-        "  memd reembed --precision int8-a1 --offline --data-dir ./data",
+        "  memd reembed --precision int8-a1 --offline --data-dir ./data\n"
+        "  memd reembed --precision fp32 --postgres postgresql://memd@db/memd",
     )
     parser.add_argument("--precision", default="", metavar="NAME", help="form of the model to change to")
     parser.add_argument(
@@ -126,6 +128,7 @@ def _reembed(add: Add) -> None:
     )
     parser.add_argument("--offline", action="store_true", help="no daemon: take the lock of --data-dir and do it there")
     parser.add_argument("--data-dir", metavar="DIR", help="implies --offline: the data directory")
+    parser.add_argument("--postgres", metavar="URL", help="change this database, from here")
     add_json(parser)
 
 
@@ -136,7 +139,8 @@ def _lifecycle(add: Add) -> None:
         "status prints what each background job did last, what it left, and when it runs next. run takes a bounded step\n"
         "of a job, over all namespaces: promote (important episodes become memories), digest (of sessions), sweep\n"
         "(expired rows go), retention (what the policies of namespaces let go of goes), checkpoints (versions beyond\n"
-        "what a namespace keeps go) or compact (the file gives free space back; in bytes). Needs the admin right.",
+        "what a namespace keeps go), compact (the file gives free space back; in bytes) or merge (of memories that say\n"
+        "the same the newest stays valid). Needs the admin right.",
         "  memd lifecycle status\n  memd lifecycle run promote --dry-run\n"
         "  memd lifecycle run retention --dry-run --max-age 90d",
         operands=" ACTION [JOB]",
@@ -155,7 +159,9 @@ def _retention(parser: Parser, title: str) -> None:
     group.add_argument(
         "--max-age", metavar="DURATION", help="memories last written longer ago go: 90d, 12h, 30m, 45s; 0: no bound"
     )
-    group.add_argument("--max-count", type=int, metavar="N", help="only the N memories written last stay; 0: no bound")
+    group.add_argument(
+        "--max-count", action=Count, type=int, metavar="N", help="only the N memories written last stay; 0: no bound"
+    )
     group.add_argument(
         "--keep-if-pinned",
         action=argparse.BooleanOptionalAction,
@@ -179,17 +185,25 @@ def _namespace(add: Add) -> None:
     parser.add_argument(
         "--confirm-retention", action="store_true", help="though more than half of the memories are deleted"
     )
-    parser.add_argument("--working-max-items", type=int, metavar="N", help="working memory: items of a session")
-    parser.add_argument("--working-max-tokens", type=int, metavar="N", help="working memory: tokens of a session")
-    parser.add_argument("--episodic-max-items", type=int, metavar="N", help="episodes of a session")
+    parser.add_argument(
+        "--working-max-items", action=Count, type=int, metavar="N", help="working memory: items of a session"
+    )
+    parser.add_argument(
+        "--working-max-tokens", action=Count, type=int, metavar="N", help="working memory: tokens of a session"
+    )
+    parser.add_argument("--episodic-max-items", action=Count, type=int, metavar="N", help="episodes of a session")
     parser.add_argument("--episodic-ttl", metavar="DURATION", help="how long a session lives after its last event")
-    parser.add_argument("--checkpoint-history", type=int, metavar="N", help="kept versions of a checkpoint")
+    parser.add_argument(
+        "--checkpoint-history", action=Count, type=int, metavar="N", help="kept versions of a checkpoint"
+    )
     parser.add_argument("--index", metavar="PLACE", help="where memories are searched: memory or pgvector")
     parser.add_argument(
         "--compress", action=argparse.BooleanOptionalAction, help="whether working memory is compressed"
     )
     parser.add_argument("--compress-at", type=float, metavar="SHARE", help="over which part of the working tokens")
-    parser.add_argument("--compress-keep", type=int, metavar="N", help="newest items that stay word for word")
+    parser.add_argument(
+        "--compress-keep", action=Count, type=int, metavar="N", help="newest items that stay word for word"
+    )
     parser.add_argument("--compress-to", type=float, metavar="SHARE", help="length of a summary")
     parser.add_argument("--summary-share", type=float, metavar="SHARE", help="of the working tokens, all summaries")
     add_json(parser)

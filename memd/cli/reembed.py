@@ -9,12 +9,14 @@ from pathlib import Path
 
 from memd import config
 from memd.adapters.embed_onnx import OnnxEmbedder, model_dir
-from memd.adapters.sqlite.reembed import Reembedded, reembed
+from memd.adapters.postgres import PostgresSettings
+from memd.adapters.postgres.reembed import reembed as reembed_postgres
+from memd.adapters.sqlite.reembed import reembed
 from memd.cli.connect import connected
-from memd.cli.errors import CommandError
+from memd.cli.errors import USAGE_ERROR, CommandError
 from memd.cli.flags import VERIFY_TIMEOUT_S
 from memd.cli.output import note, print_json
-from memd.cli.values import USAGE_ERROR
+from memd.domain.model import Reembedded
 
 
 def run(args: argparse.Namespace) -> int:
@@ -23,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
         return _cancel(args)
     if not args.precision:
         raise CommandError("--precision names the form to change to", USAGE_ERROR)
-    return _offline(args) if args.offline or args.data_dir else _online(args)
+    return _offline(args) if args.offline or args.data_dir or args.postgres else _online(args)
 
 
 def _online(args: argparse.Namespace) -> int:
@@ -43,7 +45,7 @@ def _online(args: argparse.Namespace) -> int:
 
 
 def _cancel(args: argparse.Namespace) -> int:
-    if args.offline or args.data_dir:
+    if args.offline or args.data_dir or args.postgres:
         raise CommandError("--cancel is for a running daemon", USAGE_ERROR)
     with connected(args) as client:
         client.cancel_reembed()
@@ -52,18 +54,27 @@ def _cancel(args: argparse.Namespace) -> int:
 
 
 def _offline(args: argparse.Namespace) -> int:
+    if args.postgres and args.data_dir:
+        raise CommandError("--postgres and --data-dir are two stores: name one", USAGE_ERROR)
     data_dir = Path(args.data_dir) if args.data_dir else config.default_data_dir(os.environ)
-    done = asyncio.run(_reembed(data_dir, args.precision))
+    done = asyncio.run(_reembed(args.postgres, data_dir, args.precision))
     if args.json:
         print_json({"model": done.model.model_id, "embedded": done.embedded, "resumed": done.resumed})
     else:
-        print(f"{data_dir} is of {done.model.model_id}: {done.embedded:,} texts embedded, {done.resumed:,} before")
+        what = "the database" if args.postgres else data_dir
+        print(f"{what} is of {done.model.model_id}: {done.embedded:,} texts embedded, {done.resumed:,} before")
     return 0
 
 
-async def _reembed(data_dir: Path, precision: str) -> Reembedded:
+async def _reembed(postgres: str | None, data_dir: Path, precision: str) -> Reembedded:
     embedder = OnnxEmbedder.load(model_dir(precision))
     try:
-        return await reembed(data_dir, embedder, lambda done, total: note(f"{done:,} of {total:,} texts"))
+        if postgres:
+            return await reembed_postgres(PostgresSettings(postgres), embedder, _say)
+        return await reembed(data_dir, embedder, _say)
     finally:
         embedder.close()
+
+
+def _say(done: int, total: int) -> None:
+    note(f"{done:,} of {total:,} texts")

@@ -9,10 +9,10 @@ from memd_client import NewMemory
 from memd_client.types import RememberedMemory
 
 from memd.cli.connect import connected
-from memd.cli.errors import CommandError
+from memd.cli.errors import USAGE_ERROR, CommandError
 from memd.cli.flags import BULK_TIMEOUT_S
 from memd.cli.output import print_json
-from memd.cli.values import USAGE_ERROR, batches, metadata, moment
+from memd.cli.values import batches, metadata, moment
 
 # Lines of stdin in one call: a batch is embedded before the reply, so a large one would outlast the deadline.
 BATCH = 32

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from memd import app, config
 from memd.adapters.embed_onnx.weights import MODEL_NAME
-from memd.cli.errors import CommandError
-from memd.cli.values import USAGE_ERROR
+from memd.cli.errors import USAGE_ERROR, CommandError
 
 # Flag -> configuration key.
 FLAGS: Mapping[str, str] = {

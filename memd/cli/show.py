@@ -10,9 +10,8 @@ from itertools import islice
 from memd_client import Client, Memory
 
 from memd.cli.connect import connected
-from memd.cli.errors import CommandError
 from memd.cli.output import note, one_line, plain, print_fields, print_json, printable
-from memd.cli.values import USAGE_ERROR, chosen, moment
+from memd.cli.values import chosen, moment
 
 PAGE = 100
 
@@ -24,8 +23,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(client: Client, args: argparse.Namespace) -> int:
-    if args.limit < 0:
-        raise CommandError("--limit is 0 (all) or more", USAGE_ERROR)
     size = min(args.limit + 1, PAGE) if args.limit else PAGE
     found = client.list(
         filter=chosen(args), page_size=size, include_invalid=args.include_invalid, as_of=moment(args.as_of)

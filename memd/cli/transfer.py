@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from memd.cli.connect import connected
 from memd.cli.errors import CommandError
+from memd.cli.flags import BULK_TIMEOUT_S
 from memd.cli.output import note, plain, print_fields, print_json
 from memd.limits import EXPORT_CHUNK_BYTES, MEGABYTE
 
@@ -31,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    with connected(args) as client:
+    with connected(args, timeout_s=BULK_TIMEOUT_S) as client:
         chunks = _said(client.export_namespace(), "exported")
         if args.file == _STANDARD:
             for chunk in chunks:

@@ -15,9 +15,7 @@ from typing import Any
 from memd_client import Expr, F
 from memd_client.filters import Field
 
-from memd.cli.errors import CommandError
-
-USAGE_ERROR = 2
+from memd.cli.errors import USAGE_ERROR, CommandError
 
 _COMPARISON = re.compile(r"\s*([\w.\-/]+)\s*(!=|<=|>=|=|<|>)(.*)", re.DOTALL)
 _OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {

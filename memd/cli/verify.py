@@ -9,10 +9,9 @@ from pathlib import Path
 from memd import config
 from memd.adapters.sqlite import verify_offline
 from memd.cli.connect import connected
-from memd.cli.errors import CommandError
+from memd.cli.errors import USAGE_ERROR, CommandError
 from memd.cli.flags import VERIFY_TIMEOUT_S
 from memd.cli.output import plain, print_fields, print_json
-from memd.cli.values import USAGE_ERROR
 
 
 def run(args: argparse.Namespace) -> int:

@@ -25,6 +25,11 @@ def promoted_id(scope: Scope, create_time: int, event_id: str) -> str:
     return "m_" + _digest(*session, str(create_time), event_id)
 
 
+def made_of_events(scope: Scope) -> str:
+    """Stands for whatever is made of the events of a session: a tombstone of it stops those that are being made."""
+    return "s_" + _digest(scope.namespace, scope.user_id, scope.session_id)
+
+
 def procedure_id(scope: Scope, key: str) -> str:
     """Names a procedure's key within namespace, user and agent (set only where it is private); all versions share it."""
     return "p_" + _digest(scope.namespace, scope.user_id, scope.agent_id, key)

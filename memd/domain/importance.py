@@ -24,7 +24,7 @@ _LOOKED_AT = 4_096
 
 _MARK = re.compile(
     r"\b(?:remember (?:that|this|to|my|i|we)|don'?t forget|keep in mind|note that|important:|for the record"
-    r"|from now on|never again|my name is)\b|^\s*(?:note|important|todo)\s*:",
+    r"|from now on|never again|my name is)\b|\bremember\s*:|^\s*(?:note|important|todo)\s*:",
     re.IGNORECASE | re.MULTILINE,
 )
 _PREFERENCE = re.compile(

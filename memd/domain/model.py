@@ -73,6 +73,15 @@ class EmbeddingModel:
 
 
 @dataclass(frozen=True, slots=True)
+class Reembedded:
+    """A store is of ``model`` now: texts ``embedded`` by this run, and ``resumed``, those that earlier ones had left."""
+
+    model: EmbeddingModel
+    embedded: int
+    resumed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """One unit of the semantic tier. The scope's session is provenance."""
 
@@ -167,12 +176,15 @@ class ObservedEvent:
 @dataclass(frozen=True, slots=True)
 class WorkingSet:
     """Items oldest first, within the caps, after the summaries of what was there before them; ``seq`` is the session's
-    change number. ``create_time`` and the last summary tell whether it was compressed, cleared or forgotten since."""
+    change number. ``create_time``, ``erased`` and the last summary tell whether it was compressed, cleared or forgotten
+    since."""
 
     items: tuple[Event, ...]
     tokens: int
     seq: int
     create_time: int = field(default=0, compare=False)
+    erased: int = field(default=0, compare=False)
+    """How often a Forget took events out of the session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,12 +308,23 @@ class Page(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
+class SessionEvents:
+    """Some events of a session; where the scope names no agent, of every agent's session of that id."""
+
+    scope: Scope
+    event_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ForgetReceipt:
+    """``events``: what the forgotten memories were made of, to be taken out of the sessions."""
+
     receipt_id: str
     counts: Mapping[str, int]
     forget_time: int
     out_of_reach: tuple[str, ...]
     dry_run: bool
+    events: tuple[SessionEvents, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

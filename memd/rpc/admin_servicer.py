@@ -109,7 +109,10 @@ class AdminServicer:
         ran = await self._lifecycle.run(
             request.job, dry_run=request.dry_run, namespace=scope.namespace, what_if=what_if
         )
-        return ads.RunLifecycleResponse(examined=ran.examined, changed=ran.changed, memory_ids=ran.ids)
+        one_of_them = call.caller.user_id or call.caller.agent_id  # ids are the namespace's, whosever
+        return ads.RunLifecycleResponse(
+            examined=ran.examined, changed=ran.changed, memory_ids=() if one_of_them else ran.ids
+        )
 
     async def Backup(self, request: ads.BackupRequest, call: Call) -> ads.BackupResponse:
         call.scope(request.scope)

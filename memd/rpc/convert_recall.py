@@ -8,9 +8,11 @@ from typing import Any
 
 from memd_client._proto.v1 import memory_service_pb2 as ms
 
+from memd.domain.decay import Decay
 from memd.domain.errors import InvalidArgument
 from memd.domain.model import Memory, Scope, TierName
 from memd.limits import (
+    DECAY_HALF_LIFE_US,
     DEFAULT_CANDIDATES,
     DEFAULT_LIMIT,
     DEFAULT_MAX_EPISODES,
@@ -88,8 +90,15 @@ def _options(message: ms.RecallRequest, limit: int, min_relevance: float | None)
     nothing_below = None
     if asked.HasField("nothing_below"):
         nothing_below = checks.ratio(asked.nothing_below, "ranking.nothing_below", least=-1.0)
-    options = SearchOptions(limit, candidates=candidates, min_relevance=min_relevance, cues=cues)
+    decay = Decay(cues.pop("decay", 0.0), _half_life_us(asked))
+    options = SearchOptions(limit, candidates=candidates, min_relevance=min_relevance, cues=cues, decay=decay)
     return replace(options, nothing_below=nothing_below, **given)
+
+
+def _half_life_us(asked: ms.RankingOptions) -> int:
+    if not asked.HasField("decay_half_life"):
+        return DECAY_HALF_LIFE_US
+    return checks.ttl(asked.decay_half_life, "ranking.decay_half_life")
 
 
 def recall_response(reply: RecallReply) -> bytes:

@@ -93,6 +93,8 @@ class MemoryServicer:
         match request.WhichOneof("target"):
             case "ids":
                 written = await self._forget_ids(request, scope, call)
+            case "events":
+                written = await self._forget_events(request, scope, call)
             case "filter":
                 written = await self._forget.forget(
                     scope,
@@ -104,8 +106,20 @@ class MemoryServicer:
             case "everything":
                 written = await self._forget_everything(request, scope, call)
             case _:
-                raise InvalidArgument("one of ids, filter and everything is required", field="target")
+                raise InvalidArgument("one of ids, events, filter and everything is required", field="target")
         return convert_memory.forgotten(written)
+
+    async def _forget_events(self, request: ms.ForgetRequest, scope: Scope, call: Call) -> Written[ForgetReceipt]:
+        ids = request.events.event_ids
+        checks.count(ids, "events.event_ids", 1, MAX_IDS_PER_FORGET)
+        checked = (checks.identifier(value, f"events.event_ids[{index}]") for index, value in enumerate(ids))
+        return await self._forget.forget(
+            scope,
+            event_ids=tuple(dict.fromkeys(checked)),
+            dry_run=request.dry_run,
+            writer=call.caller.writer,
+            request=call.request_key(request, scope),
+        )
 
     async def _forget_ids(self, request: ms.ForgetRequest, scope: Scope, call: Call) -> Written[ForgetReceipt]:
         ids = request.ids.memory_ids
@@ -141,7 +155,9 @@ class MemoryServicer:
 
     async def GetMemory(self, request: ms.GetMemoryRequest, call: Call) -> ms.GetMemoryResponse:
         scope = call.scope(request.scope)
-        memory = await self._remember.get(scope, checks.identifier(request.memory_id, "memory_id"))
+        as_of_us = checks.time(request.as_of, "as_of") if request.HasField("as_of") else None
+        memory_id = checks.identifier(request.memory_id, "memory_id")
+        memory = await self._remember.get(scope, memory_id, as_of_us=as_of_us)
         return ms.GetMemoryResponse(memory=convert_memory.memory(memory))
 
     async def ListMemories(self, request: ms.ListMemoriesRequest, call: Call) -> ms.ListMemoriesResponse:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from memd.domain.errors import ConfirmationNeeded, InvalidArgument, WrongState
+from memd.domain.errors import InvalidArgument, WrongState
 from memd.domain.model import BackupMade, NamespaceSettings, NamespaceStats, RequestKey, VerifyReport, Written
-from memd.domain.retention import RetentionPolicy, asks_too_much, policy_of
+from memd.domain.retention import RetentionPolicy, policy_of
 from memd.domain.settings import COMPRESSION_BOUNDS
 from memd.limits import (
     MAX_CHECKPOINT_HISTORY,
@@ -20,10 +20,16 @@ from memd.limits import (
     MAX_WORKING_ITEMS,
     MIN_TTL_US,
 )
-from memd.ports import INDEX_KINDS, Backups, MemoryStore, NamespaceIndex, Retention, SettingsStore
+from memd.ports import INDEX_KINDS, Backups, IndexState, MemoryStore, NamespaceIndex, Retention, SettingsStore
 from memd.service.policy import PolicySource
+from memd.service.retention import check_surplus
 
 _VERIFY_ATTEMPTS = 3
+_INDEX_PAUSES_S = (0.0, 0.01, 0.1, 0.4, 0.0)
+_ON_SERVERS = (
+    "memories, procedures and steps are on Postgres: back it up with pg_dump, or pg_basebackup and its log"
+    " (docs/moving-data.md says what to do after a restore); nothing was written"
+)
 _BOUNDS: Mapping[str, tuple[float, float]] = {
     "working_max_items": (1, MAX_WORKING_ITEMS),
     "working_max_tokens": (1, MAX_TIER_TOKENS),
@@ -84,7 +90,7 @@ class AdminService:
     async def backup(self, name: str) -> BackupMade:
         """A copy of all namespaces, under a name of the caller's."""
         if self._backups is None:
-            raise WrongState("the rows are on Postgres: back it up with its own tools")
+            raise WrongState(_ON_SERVERS)
         return replace(await self._backups.backup(name), not_included=self._not_in_backups)
 
     async def settings(self, namespace: str) -> NamespaceSettings:
@@ -128,14 +134,7 @@ class AdminService:
     async def _check_retention(self, namespace: str, stored: RetentionPolicy, wanted: RetentionPolicy) -> None:
         if self._retention is None or wanted == stored or not wanted.bounds:
             return
-        surplus = (await self._retention.surplus(namespace, wanted, 0)).count
-        memories = (await self._store.counts(namespace))["memories"]
-        if asks_too_much(surplus, memories):
-            raise ConfirmationNeeded(
-                f"this retention policy would delete {surplus:,} of {memories:,} memories: set confirm_retention if it is"
-                " meant to, or see with a dry run of the job retention what would go",
-                metadata={"would_delete": str(surplus), "memories": str(memories)},
-            )
+        await check_surplus(self._retention, self._store, namespace, wanted, "set confirm_retention if it is meant to")
 
     async def verify(self, namespace: str) -> VerifyReport:
         """Compare every memory row with its index entry: ids, versions, change number.
@@ -147,7 +146,7 @@ class AdminService:
         for _ in range(_VERIFY_ATTEMPTS):
             before = await asyncio.to_thread(self._index.state, namespace, "memory")
             seq, rows, problems = await self._memories.verify(namespace)
-            after = await asyncio.to_thread(self._index.state, namespace, "memory")
+            after = await self._index_at(namespace, seq)
             differing = await asyncio.to_thread(_differing, rows, before.entries, after.entries)
             suspects = differing if suspects is None else suspects & differing
             index_seq = seq if _between(seq, before.seq, after.seq) else after.seq
@@ -165,6 +164,15 @@ class AdminService:
             stale=len(suspects or ()) - missing - phantom,
             problems=tuple(problems),
         )
+
+    async def _index_at(self, namespace: str, seq: int) -> IndexState:
+        """Once it has what the rows had, which it is told right after their commit; else as it is in the end."""
+        for pause_s in _INDEX_PAUSES_S:
+            state = await asyncio.to_thread(self._index.state, namespace, "memory")
+            if state.seq >= seq:
+                break
+            await asyncio.sleep(pause_s)
+        return state
 
 
 def check_settings(settings: NamespaceSettings) -> None:

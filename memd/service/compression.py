@@ -1,8 +1,9 @@
 """Compression of working memory, behind the replies: who grew is looked at, what is over its threshold is summarized.
 
 Observe only says who grew. A session's first growth after a start is always a look, so that what a crash or another
-daemon left over the threshold is found by its next Observe. A compression is one compare-and-set in the store: killed
-before it, the session is as it was; of two daemons that compress one session, one finds that it came late.
+daemon left over the threshold is found by its next Observe, and by ``CompressionScan`` where none comes. A compression is
+one compare-and-set in the store: killed before it, the session is as it was; of two daemons that compress one session, one
+finds that it came late.
 """
 
 from __future__ import annotations
@@ -77,7 +78,19 @@ class CompressionService:
             return
         if scope in self._running:
             self._again.add(scope)
-        elif len(self._waiting) >= COMPRESSION_QUEUE:
+        else:
+            self._wait(scope, policy)
+
+    def found(self, scope: Scope, policy: SessionPolicy) -> None:
+        """There is such a session: it is looked at, unless it is known to be within its limits."""
+        limits = policy.compression
+        if limits is None or scope in self._running or scope in self._waiting:
+            return
+        if self._over(scope, (), limits):
+            self._wait(scope, policy)
+
+    def _wait(self, scope: Scope, policy: SessionPolicy) -> None:
+        if len(self._waiting) >= COMPRESSION_QUEUE:
             self.counts.put_off += 1
             self._growth.pop(scope, None)  # so that its next Observe is a look again
         else:

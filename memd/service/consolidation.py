@@ -29,6 +29,7 @@ from memd.domain.errors import (
 )
 from memd.domain.filters import And, Compare, Filter, Not
 from memd.domain.model import Event, Memory, Scope, SourceKind
+from memd.domain.relations import compared
 from memd.domain.visibility import visible
 from memd.limits import (
     CONSOLIDATE_DRAIN_STEPS,
@@ -45,6 +46,7 @@ from memd.limits import (
 from memd.ports import (
     Clock,
     Embedder,
+    EventRevision,
     Leases,
     Mark,
     MarkedPage,
@@ -54,6 +56,7 @@ from memd.ports import (
     PendingForget,
     SearchOptions,
     SessionMarks,
+    SessionStore,
     Summarizer,
     SummaryRequest,
 )
@@ -88,7 +91,11 @@ class Consolidator:
         leases: Leases,
         clock: Clock,
         holder: str,
+        sessions: SessionStore | None = None,
+        settled: Callable[[Scope], bool] = lambda scope: True,
     ) -> None:
+        """``sessions``: where events are told whether they were new. ``settled``: whether all is known of a session's events
+        that makes some worth remembering."""
         self._marks = marks
         self._memories = memories
         self._remember = remember
@@ -96,6 +103,8 @@ class Consolidator:
         self._embedder = embedder
         self._summarizer = summarizer
         self._clock = clock
+        self._sessions = sessions
+        self._settled = settled
         self._leases = HeldLeases(leases, clock, holder)
         self._after = {_PROMOTE: "", _DIGEST: ""}
         self._turns = {_PROMOTE: asyncio.Lock(), _DIGEST: asyncio.Lock()}
@@ -178,6 +187,8 @@ class Consolidator:
 
     async def _attempt(self, job: str, step: _Step, session: MarkedSession) -> int | None:
         """The position it came to; None when it has to be tried again. Unavailable when the store is."""
+        if job == _PROMOTE and not self._settled(session.scope):
+            return None
         await self._memories.ready(session.scope.namespace)
         fence = await self._memories.fence(session.scope.namespace)
         if any(_covers(pending, session.scope) for pending in await self._memories.pending_forgets()):
@@ -194,18 +205,22 @@ class Consolidator:
 
     async def _promote(self, session: MarkedSession, fence: int) -> int:
         events = await self._marks.since(session, session.promoted, CONSOLIDATE_EVENTS)
-        for event in events:
-            if worth_remembering(event):
-                await self._remember_event(session, event, fence)
+        worth = [event for event in events if worth_remembering(event)]
+        revisions = [EventRevision(event, await self._remember_event(session, event, fence)) for event in worth]
+        revisions = [revision for revision in revisions if revision.was != revision.becomes]
+        if revisions and self._sessions is not None:
+            await self._sessions.revise(session.scope, revisions)
         return _reached(session, events)
 
-    async def _remember_event(self, session: MarkedSession, event: Event, fence: int) -> None:
+    async def _remember_event(self, session: MarkedSession, event: Event, fence: int) -> Event:
+        """The event with its novelty, as far as it was compared."""
         memory_id = ids.promoted_id(session.scope, session.create_time, event.event_id)
         if await asyncio.to_thread(self._memories.fetch, session.scope.namespace, [memory_id]):
-            return  # done before a crash, and perhaps corrected by the user since
-        known = await self._known(session.scope, event)
+            return event  # done before a crash, and perhaps corrected by the user since
+        relevance, known = await self._known(session.scope, event)
+        event = compared(event, relevance)
         if known is not None and known.content == event.content:
-            return
+            return event
         memory = Memory(
             memory_id=memory_id,
             scope=session.scope,
@@ -220,17 +235,19 @@ class Consolidator:
         try:
             await self._store(session.scope, memory, 0, fence)
         except InvalidArgument:
-            return  # more text than a memory may have: it is told by the digest
+            pass  # more text than a memory may have: it is told by the digest
         except VersionConflict:
-            return  # another daemon was first
+            pass  # another daemon was first
+        return event
 
     async def _store(self, scope: Scope, memory: Memory, version: int, fence: int) -> None:
         """In the place of ``version``; 0 is none."""
         draft = Draft(memory, expected_version=version)
         await self._remember.remember(scope, [draft], agent_private=bool(scope.agent_id), writer=WRITER, fence=fence)
 
-    async def _known(self, scope: Scope, event: Event) -> Memory | None:
-        """The valid memory of the same owner that says nearly the same, with the same numbers in it."""
+    async def _known(self, scope: Scope, event: Event) -> tuple[float, Memory | None]:
+        """How near the nearest is of what the user knows now (-1: nothing), and the valid memory of the same owner that says
+        nearly the same, with the same numbers in it."""
         now_us = self._clock.now_us()
         where: Filter = And((visible(scope, at_us=now_us, now_us=now_us), Not(Compare("eq", "source", "digest"))))
         options = SearchOptions(limit=1)
@@ -242,7 +259,8 @@ class Consolidator:
         )
         near = [hit.entry_id for hit in answer.hits if hit.relevance >= NEAR_DUPLICATE_COSINE]
         found = await asyncio.to_thread(self._memories.fetch, scope.namespace, near) if near else []
-        return next((memory for memory in found if restates(event.content, memory, scope)), None)
+        nearest = max((hit.relevance for hit in answer.hits), default=-1.0)
+        return nearest, next((memory for memory in found if restates(event.content, memory, scope)), None)
 
     async def _digest(self, session: MarkedSession, fence: int) -> int:
         earlier = await self._earlier(session)
@@ -307,9 +325,11 @@ def _covers(pending: PendingForget, scope: Scope) -> bool:
     plan = pending.plan
     if plan.scope.namespace != scope.namespace:
         return False
-    one = plan.scope
-    return plan.all_users or (
+    covered = [plan.scope] if plan.everything else []
+    covered += [events.scope for events in pending.events]
+    return plan.all_users or any(
         one.user_id == scope.user_id
         and one.agent_id in ("", scope.agent_id)
         and one.session_id in ("", scope.session_id)
+        for one in covered
     )

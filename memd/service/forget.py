@@ -13,7 +13,7 @@ from typing import Any
 
 from memd.domain.errors import InvalidArgument, PermissionDenied
 from memd.domain.filters import Filter
-from memd.domain.model import ForgetReceipt, RequestKey, Scope, Written
+from memd.domain.model import ForgetReceipt, RequestKey, Scope, SessionEvents, Written
 from memd.domain.visibility import EVERYTHING, forgettable, owned
 from memd.limits import MAX_CHECKPOINT_HISTORY
 from memd.ports import (
@@ -58,6 +58,7 @@ class ForgetService:
         scope: Scope,
         *,
         memory_ids: Sequence[str] = (),
+        event_ids: Sequence[str] = (),
         filter: Filter | None = None,
         everything: bool = False,
         all_users: bool = False,
@@ -66,15 +67,17 @@ class ForgetService:
         writer: str,
         request: RequestKey | None = None,
     ) -> Written[ForgetReceipt]:
-        """Exactly one of ``memory_ids``, ``filter`` and ``everything``. A ``dry_run`` counts and deletes nothing.
+        """Exactly one of ``memory_ids``, ``event_ids``, ``filter`` and ``everything``. A ``dry_run`` counts and deletes
+        nothing. What a memory was made of goes with it: see ``ForgetPlan``.
 
         ``all_users`` (the right to it is checked by the caller) wants a scope of the namespace alone.
         """
-        _check(scope, bool(memory_ids), filter is not None, everything, all_users)
+        _check(scope, (bool(memory_ids), bool(event_ids), filter is not None, everything), all_users)
         plan = ForgetPlan(
             scope=scope,
             visible=_reach(scope, everything, all_users),
             memory_ids=tuple(memory_ids),
+            event_ids=tuple(event_ids),
             filter=filter,
             everything=everything,
             all_users=all_users,
@@ -87,10 +90,10 @@ class ForgetService:
     async def _forget(self, plan: ForgetPlan, writer: str, request: RequestKey | None) -> Written[ForgetReceipt]:
         written = await self._memories.forget(plan, writer=writer, request=request)
         receipt = written.value
-        if plan.everything and plan.dry_run:
-            receipt = replace(receipt, counts={**receipt.counts, **await self._count(plan)})
-        elif plan.everything:
-            receipt = await self._finish(PendingForget(receipt.receipt_id, plan))
+        if plan.dry_run:
+            receipt = replace(receipt, counts={**receipt.counts, **await self._count(plan, receipt.events)})
+        elif plan.everything or receipt.events:
+            receipt = await self._finish(PendingForget(receipt.receipt_id, plan, receipt.events))
         return replace(written, value=replace(receipt, out_of_reach=(*OUT_OF_REACH, *receipt.out_of_reach)))
 
     async def _to_the_end(self, work: Coroutine[Any, Any, Written[ForgetReceipt]]) -> Written[ForgetReceipt]:
@@ -109,7 +112,11 @@ class ForgetService:
 
     async def _finish(self, pending: PendingForget) -> ForgetReceipt:
         plan, receipt_id = pending.plan, pending.receipt_id
-        counts = dict(await self._sessions.forget(plan.scope, all_users=plan.all_users, receipt_id=receipt_id))
+        counts: dict[str, int] = {}
+        if plan.everything:
+            counts |= await self._sessions.forget(plan.scope, all_users=plan.all_users, receipt_id=receipt_id)
+        if pending.events:
+            counts |= await self._sessions.forget_events(plan.scope.namespace, pending.events, receipt_id=receipt_id)
         if plan.task_ids or plan.all_users:
             for store in (self._tasks, self._steps):
                 counts |= await store.forget(
@@ -120,7 +127,11 @@ class ForgetService:
             return receipt
         return replace(receipt, out_of_reach=(*receipt.out_of_reach, *await self._erasure.erase(counts)))
 
-    async def _count(self, plan: ForgetPlan) -> Mapping[str, int]:
+    async def _count(self, plan: ForgetPlan, events: Sequence[SessionEvents]) -> Mapping[str, int]:
+        if events:
+            return await self._sessions.forget_events(plan.scope.namespace, events, receipt_id="")
+        if not plan.everything:
+            return {}
         counts = dict(await self._sessions.count(plan.scope, all_users=plan.all_users))
         namespace = plan.scope.namespace
         if plan.all_users:
@@ -136,9 +147,12 @@ class ForgetService:
         return counts
 
 
-def _check(scope: Scope, by_ids: bool, by_filter: bool, everything: bool, all_users: bool) -> None:
-    if by_ids + by_filter + everything != 1:
-        raise InvalidArgument("say what to forget: ids, a filter or everything", field="target")
+def _check(scope: Scope, targets: Sequence[bool], all_users: bool) -> None:
+    _, by_events, _, everything = targets
+    if sum(targets) != 1:
+        raise InvalidArgument("say what to forget: ids, events, a filter or everything", field="target")
+    if by_events and not scope.session_id:
+        raise InvalidArgument("events are named within a session", field="scope.session_id")
     if not all_users:
         return
     if not everything:

@@ -27,7 +27,9 @@ class HeldLeases:
         if token is None:
             self._held.pop((namespace, job), None)
             return False
-        self._held[namespace, job] = token, now_s + CONSOLIDATE_LEASE_US / 3 / SECOND_US
+        lease_s = CONSOLIDATE_LEASE_US / SECOND_US
+        live = {name: one for name, one in self._held.items() if now_s < one[1] + lease_s}
+        self._held = {**live, (namespace, job): (token, now_s + lease_s / 3)}
         return True
 
     async def release(self) -> None:

@@ -11,6 +11,7 @@ from memd.limits import (
     CHECKPOINTS_INTERVAL_S,
     COMPACT_INTERVAL_S,
     DIGEST_INTERVAL_S,
+    MERGE_INTERVAL_S,
     PROMOTE_INTERVAL_S,
     RETENTION_INTERVAL_S,
     RETENTION_SAMPLE,
@@ -22,6 +23,8 @@ from memd.service.admin import merged
 from memd.service.compaction import Compactor
 from memd.service.consolidation import Consolidator
 from memd.service.jobs import Job, JobBoard, JobReport, Ran, WhatIf
+from memd.service.merging import JOB as MERGE
+from memd.service.merging import NearDuplicates
 from memd.service.pruning import CheckpointPruner
 from memd.service.retention import RetentionService
 
@@ -130,6 +133,17 @@ def _switched_off(name: str) -> Job:
 async def _counted(step: Callable[[], Awaitable[int]]) -> Ran:
     done = await step()
     return Ran(done, done)
+
+
+def merge(duplicates: NearDuplicates | None) -> Job:
+    """None: consolidation is switched off."""
+    if duplicates is None:
+        return _switched_off(MERGE)
+
+    async def dry_run(namespace: str, what_if: WhatIf) -> Ran:
+        return await duplicates.due(namespace)
+
+    return Job(MERGE, MERGE_INTERVAL_S, duplicates.run_once, dry_run)
 
 
 def sweep(sweeper: ExpirySweeper) -> Job:

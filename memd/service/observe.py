@@ -24,7 +24,7 @@ _ID_RANDOM_BYTES = 8
 
 
 class ObserveService:
-    """``told`` hears of what was stored, before the reply and without holding it up."""
+    """``told`` and ``relate`` hear of what was stored, before the reply and without holding it up."""
 
     def __init__(
         self,
@@ -33,12 +33,14 @@ class ObserveService:
         settings: PolicySource,
         clock: Clock,
         told: Callable[[Scope, Sequence[ObservedEvent], SessionPolicy], None] | None = None,
+        relate: Callable[[Scope, Sequence[Event], Sequence[ObservedEvent], SessionPolicy], None] | None = None,
     ) -> None:
         self._sessions = sessions
         self._counter = counter
         self._settings = settings
         self._clock = clock
         self._told = told
+        self._relate = relate
 
     async def observe(
         self,
@@ -57,11 +59,15 @@ class ObserveService:
         written = await self._sessions.append(scope, ready, policy, request)
         if self._told is not None:
             self._told(scope, written.value, policy)
+        if self._relate is not None:
+            self._relate(scope, ready, written.value, policy)
         return _with_extracted(written, ready)
 
     async def _ready(self, events: Sequence[Event], *, extract: bool, keep_whole: bool = False) -> list[Event]:
         """The events with everything the server adds."""
         now_us = self._clock.now_us()
+        if keep_whole:
+            events = [replace(event, kept_whole=is_tool_output(event)) for event in events]
         kept = [
             event if _short(event.content) else await self._kept(event, index, extract, keep_whole)
             for index, event in enumerate(events)
@@ -74,7 +80,7 @@ class ObserveService:
         data = event.content.encode()
         tool = is_tool_output(event)
         if len(data) <= (TOOL_OUTPUT_BYTES if tool and not keep_whole else MAX_EVENT_BYTES):
-            return replace(event, kept_whole=tool and len(data) > TOOL_OUTPUT_BYTES)
+            return event
         if tool and (extract or not keep_whole):
             cut = await asyncio.to_thread(of_tool_output, event.content, self._counter.count_batch)
         elif extract:

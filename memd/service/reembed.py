@@ -28,9 +28,7 @@ from memd.ports import IndexSink, ModelSwitch, Reembedding, Unembedded
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
-_ON_SERVERS = (
-    "the rows are in Postgres, which keeps its embedding model: re-embedding is served on embedded storage only"
-)
+_ON_SERVERS = "the rows are in Postgres, which is changed from outside: run memd reembed --postgres URL"
 
 
 class Phase(Enum):
@@ -160,10 +158,8 @@ class ReembedService:
     async def _go(self, store: Reembedding, run: Reembed) -> bool:
         """False: it was given up."""
         run.done, run.total = await store.counts()
-        whole = True
-        while whole:  # then only what was written since the last look lacks its own
-            read = await store.lacking(REEMBED_BATCH)
-            whole = len(read) == REEMBED_BATCH
+        goal = run.total  # what was written since lacks its own for as long as there are writers
+        while run.done < goal and (read := await store.lacking(REEMBED_BATCH)):
             if not await self._embed(store, run, read, None):
                 return False
         run.phase = Phase.INDEXING

@@ -33,8 +33,10 @@ _RESTORED = (
     "valid_from",
     "valid_to",
     "expire_time",
+    "superseded_by",
 )
-"""What a revision brings back; origin, links and supersession stay as they are."""
+"""What a revision brings back; origin and links stay as they are. One from before the memory was superseded makes it what
+it was: valid, and superseded by nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +92,12 @@ class RememberService:
         async with self._admitted(scope.namespace, memories):
             return await self._memories.remember(scope.namespace, new, fence=fence, writer=writer, request=request)
 
-    async def get(self, scope: Scope, memory_id: str) -> Memory:
-        """NotFound also for what belongs to somebody else; what is superseded is found."""
+    async def get(self, scope: Scope, memory_id: str, *, as_of_us: int | None = None) -> Memory:
+        """NotFound also for what belongs to somebody else; what is superseded is found, with ``as_of_us`` only if it was
+        valid then."""
         await self._memories.ready(scope.namespace)
         rows = await asyncio.to_thread(self._memories.fetch, scope.namespace, [memory_id])
-        if not rows or not matches(self._visible(scope), fields_of(rows[0])):
+        if not rows or not matches(self._visible(scope, as_of_us), fields_of(rows[0])):
             raise NotFound("no such memory")
         return rows[0]
 
@@ -201,9 +204,11 @@ class RememberService:
             scope, memory_id, values, expected_version, fence=fence, writer=writer, request=request
         )
 
-    def _visible(self, scope: Scope) -> Filter:
+    def _visible(self, scope: Scope, as_of_us: int | None = None) -> Filter:
         now_us = self._clock.now_us()
-        return visible(scope, at_us=now_us, now_us=now_us, include_invalid=True)
+        return visible(
+            scope, at_us=now_us if as_of_us is None else as_of_us, now_us=now_us, include_invalid=as_of_us is None
+        )
 
     def _memory(self, owner: Scope, draft: Draft, index: int, writer: str, now_us: int) -> Memory:
         memory = draft.memory

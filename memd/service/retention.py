@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from memd.domain.retention import RetentionPolicy, Surplus
+from memd.domain.errors import ConfirmationNeeded
+from memd.domain.retention import RetentionPolicy, Surplus, asks_too_much
 from memd.limits import (
     MAX_NAMESPACES_LOADED,
     RETENTION_LEASE_US,
@@ -16,13 +17,28 @@ from memd.limits import (
     RETENTION_ROUNDS,
     RETENTION_ROWS,
 )
-from memd.ports import Leases, Retained, Retention
+from memd.ports import Leases, Retained, Retention, SettingsStore
 from memd.service.jobs import Ran
 
 JOB = "retention"
 WRITER = "memd"
 _EVERYWHERE = ""
 """Namespace of the lease: one daemon does all of them."""
+
+
+async def check_surplus(
+    retention: Retention, counts: SettingsStore, namespace: str, policy: RetentionPolicy, advice: str
+) -> None:
+    """Refuse with ConfirmationNeeded, which says how many of how many would go and gives the advice, a policy that takes more
+    than half of the memories there are."""
+    surplus = (await retention.surplus(namespace, policy, 0)).count
+    memories = (await counts.counts(namespace))["memories"]
+    if asks_too_much(surplus, memories):
+        raise ConfirmationNeeded(
+            f"this retention policy would delete {surplus:,} of {memories:,} memories: {advice}; a dry run of the job"
+            " retention names them",
+            metadata={"would_delete": str(surplus), "memories": str(memories)},
+        )
 
 
 class RetentionService:

@@ -14,12 +14,14 @@ from memd.domain.errors import AlreadyExists, InvalidArgument, LimitExceeded, Sc
 from memd.domain.model import NamespaceSettings, TierName
 from memd.domain.portable import End, Exported, Header, PortableMemory, TakenIn
 from memd.domain.portable_procedures import PortableProcedure
+from memd.domain.retention import policy_of
 from memd.domain.spoken import spoken
 from memd.limits import EXPORT_CHUNK_BYTES, MAX_EXPORT_S
-from memd.ports import Clock, Embedder, MemoryStore, ProcedureStore, SettingsStore, Transfers
+from memd.ports import Clock, Embedder, MemoryStore, ProcedureStore, Retention, SettingsStore, Transfers
 from memd.service.admin import check_settings
 from memd.service.importing import Batch, Importing
 from memd.service.policy import PolicySource
+from memd.service.retention import check_surplus
 
 _UNIT_TOLERANCE = 1e-2
 """Of an embedding's length: float16 rounds each number to 11 bits."""
@@ -39,8 +41,10 @@ class TransferService:
         clock: Clock,
         *,
         no_pgvector: str = "",
+        retention: Retention | None = None,
         max_s: float = MAX_EXPORT_S,
     ) -> None:
+        """``retention``: what the policy of a file is measured by."""
         self._transfers = transfers
         self._memories = memories
         self._procedures = procedures
@@ -49,6 +53,7 @@ class TransferService:
         self._settings = settings
         self._clock = clock
         self._no_pgvector = no_pgvector
+        self._retention = retention
         self._max_s = max_s
 
     async def export(self, namespace: str) -> AsyncGenerator[bytes, None]:
@@ -96,19 +101,32 @@ class TransferService:
         return run.taken
 
     async def _take_in(self, namespace: str, batch: Batch, header: Header, writer: str) -> TakenIn:
+        fence = await self._memories.fence(namespace)
         match batch:
             case NamespaceSettings():
+                await self._check_retention(namespace, batch)
                 return (await self._transfers.take_in_settings(namespace, self._usable(batch), writer=writer)).value
             case PortableProcedure():
                 await self._admit(namespace, TierName.PROCEDURAL, [batch.procedure_id])
                 ready = await self._embedded_versions(batch, header.model)
                 written = await self._transfers.take_in_procedure(
-                    namespace, ready, exported_us=header.time_us, writer=writer
+                    namespace, ready, exported_us=header.time_us, fence=fence, writer=writer
                 )
                 return written.value
         await self._admit(namespace, TierName.SEMANTIC, [one.memory.memory_id for one in batch])
         memories = await self._embedded(batch, header.model)
-        return (await self._transfers.take_in(namespace, memories, exported_us=header.time_us, writer=writer)).value
+        written = await self._transfers.take_in(
+            namespace, memories, exported_us=header.time_us, fence=fence, writer=writer
+        )
+        return written.value
+
+    async def _check_retention(self, namespace: str, settings: NamespaceSettings) -> None:
+        """Of what is here: the policy of a file must not take it unasked."""
+        policy, stored = policy_of(settings), await self._counts.settings(namespace)
+        if self._retention is None or not policy.bounds or stored.version:  # settings that are here stay as they are
+            return
+        advice = "set the policy of the namespace yourself, and then import again"
+        await check_surplus(self._retention, self._counts, namespace, policy, advice)
 
     def _usable(self, settings: NamespaceSettings) -> NamespaceSettings:
         """Without the search that cannot be had here."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import TypeAlias
 
 from memd.domain.context import KNOWLEDGE_HEADING, KNOWLEDGE_SHARE, memory_item
 from memd.domain.errors import LimitExceeded, ModelUnavailable
@@ -19,6 +20,7 @@ from memd.ports import (
     IndexHit,
     MemoryStore,
     NamespaceIndex,
+    Recalls,
     SearchedAway,
     SearchOptions,
     TierAnswer,
@@ -29,6 +31,7 @@ from memd.tiers.budget import within_tokens
 from memd.tiers.shared import QueryOnce
 
 EMBEDDING_UNAVAILABLE = "EMBEDDING_UNAVAILABLE"
+Found: TypeAlias = tuple[tuple[Memory, IndexHit], ...]
 _NO_DIGEST = Not(Compare("eq", "source", SourceKind.DIGEST.value))
 """Digests are shown by recency: as knowledge they would stand beside the memories they tell of."""
 
@@ -47,6 +50,7 @@ class SemanticTier:
         query: QueryOnce,
         index: NamespaceIndex,
         memories: MemoryStore,
+        recalls: Recalls,
         settings: TierSettings,
         counter: Counter,
         elsewhere: SearchedAway | None = None,
@@ -54,6 +58,7 @@ class SemanticTier:
         self._query = query
         self._index = index
         self._memories = memories
+        self._recalls = recalls
         self._settings = settings
         self._counter = counter
         self._elsewhere = elsewhere
@@ -81,24 +86,33 @@ class SemanticTier:
             words = ""
         where, options = _conditions(ask)
         answer = await elsewhere.search_away(ask.scope.namespace, words, embedding, where, options)
-        return await asyncio.to_thread(self._found, ask.scope.namespace, answer, reason)
+        return await asyncio.to_thread(self._found, ask, answer, reason)
 
     def _by_words(self, ask: TierAsk, reason: str = "") -> TierAnswer:
         return self._prepare(ask, ask.query, reason)(None)
 
     def _prepare(self, ask: TierAsk, words: str, reason: str = "") -> Callable[[bytes | None], TierAnswer]:
         """Blocking: the search but for the embedding; with that, the rest."""
-        namespace = ask.scope.namespace
-        search = self._index.prepare(namespace, "memory", words, *_conditions(ask))
-        return lambda embedding: self._found(namespace, search(embedding), reason)
+        search = self._index.prepare(ask.scope.namespace, "memory", words, *_conditions(ask))
+        return lambda embedding: self._found(ask, search(embedding), reason)
 
-    def _found(self, namespace: str, answer: IndexAnswer, reason: str) -> TierAnswer:
+    def _found(self, ask: TierAsk, answer: IndexAnswer, reason: str) -> TierAnswer:
         """Blocking."""
+        namespace = ask.scope.namespace
         rows = self._memories.fetch(namespace, [hit.entry_id for hit in answer.hits]) if answer.hits else []
-        return self._answer(answer, rows, reason)
-
-    def _answer(self, answer: IndexAnswer, rows: list[Memory], reason: str) -> TierAnswer:
         found = _paired(answer.hits, rows)
+        if ask.options.decay.weight and found:
+            found = self._decayed(ask, found)
+        self._recalls.note(namespace, [hit.entry_id for _, hit in found], ask.now_us)
+        return self._answer(answer, found, reason)
+
+    def _decayed(self, ask: TierAsk, found: Found) -> Found:
+        """Among what was found, what was neither recalled nor written lately stands a little later."""
+        recalled = self._recalls.last(ask.scope.namespace, [hit.entry_id for _, hit in found])
+        scored = [(memory, _decayed(hit, memory, recalled.get(hit.entry_id, 0), ask)) for memory, hit in found]
+        return tuple(sorted(scored, key=lambda one: -one[1].score))
+
+    def _answer(self, answer: IndexAnswer, found: Found, reason: str) -> TierAnswer:
         lines = [memory_item(memory, hit.relevance) for memory, hit in found]
         items = within_tokens(lines, self._settings.max_tokens, self._counter)
         reason = reason or answer.degraded
@@ -122,7 +136,12 @@ def _conditions(ask: TierAsk) -> tuple[Filter, SearchOptions]:
     return where, replace(ask.options, versions=versions)
 
 
-def _paired(hits: tuple[IndexHit, ...], rows: list[Memory]) -> tuple[tuple[Memory, IndexHit], ...]:
+def _decayed(hit: IndexHit, memory: Memory, recalled_us: int, ask: TierAsk) -> IndexHit:
+    taken = ask.options.decay.taken(hit.score, ask.now_us - max(recalled_us, memory.update_time))
+    return replace(hit, score=hit.score - taken, cues=lambda: {**hit.cues(), "decay": taken})
+
+
+def _paired(hits: tuple[IndexHit, ...], rows: list[Memory]) -> Found:
     """Each hit with its row, in the order of the hits; what was deleted since the search is left out."""
     if len(rows) == len(hits):
         return tuple(zip(rows, hits, strict=True))

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from benches.report import ROOT
+from memd.adapters.embed_onnx import FORMS
+from memd.adapters.embed_onnx.install import install
 
 ALWAYS = {"machine", "versions", "seed", "command"}
 
@@ -62,6 +64,12 @@ def test_namespaces() -> None:
     assert figures["loaded"] == 30
     assert figures["limited_loaded"] >= 1
     assert figures["first_search_p50_ms"] > 0
+
+
+def test_export_import() -> None:
+    figures = run("export_import", "--memories", "60")
+    assert figures.keys() >= {"export_s", "import_s", "rss_growth_mb", "import_rss_growth_mb"}
+    assert (figures["imported"], figures["verified"], figures["equal"]) == (60, True, True)
 
 
 def test_tokens() -> None:
@@ -121,3 +129,16 @@ def test_updates() -> None:
     assert 0 < figures["now_first"] <= figures["now_in_5"] <= 1
     assert 0 < figures["as_of_first"] <= figures["as_of_in_5"] <= 1
     assert figures["stale_shown"] == 0
+
+
+def test_reembed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = ROOT / ".cache" / "weights"
+    if not weights.exists():
+        pytest.skip("the weights were not fetched yet: run tests/embed first")
+    for precision in FORMS:
+        install(str(weights), precision, lambda line: None, root=tmp_path)
+    monkeypatch.setenv("MEMD_MODEL_DIR", str(tmp_path))
+    figures = run("reembed", "--memories", "60", "--seconds", "0.5")
+    assert figures["took_s"] > 0
+    assert figures["recalls_during"] >= 1
+    assert figures["longest_write_ms"] >= figures["write_during_p50_ms"] > 0

@@ -85,7 +85,10 @@ def test_no_daemon_is_one_plain_line(name: str, capsys: pytest.CaptureFixture[st
     [
         (["list", "--address", "nonsense"], "address"),
         (["list", "--timeout", "0"], "timeout"),
-        (["list", "--limit", "-1"], "--limit"),
+        (["list", "--limit", "-1"], "--limit is 0 or more"),
+        (["recall", "x", "--limit", "-1"], "--limit is 0 or more"),
+        (["recall", "x", "--max-episodes=-3"], "--max-episodes is 0 or more"),
+        (["recall", "x", "--token-budget", "-1"], "--token-budget is 0 or more"),
         (["list", "--where", "speaker"], "FIELD=VALUE"),
         (["list", "--as-of", "yesterday"], "ISO 8601"),
         (["observe", "x"], "--session"),

@@ -101,7 +101,7 @@ def test_mutating_requests_carry_a_request_id(call: Call[Any]) -> None:
         assert call.request.request_id  # type: ignore[attr-defined]
 
 
-MAKERS = {"task", "watch", "export_namespace", "import_namespace"}
+MAKERS = {"task", "watch", "cancel_reembed", "export_namespace", "import_namespace", "reembed"}
 """Methods that call nothing themselves; a watch has no end, so no timeout; a transfer takes as long as its file is long."""
 
 

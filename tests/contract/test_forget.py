@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from memd.domain.errors import Forgotten, NotFound
+from memd.domain.errors import Forgotten, NotFound, VersionConflict
 from memd.domain.filters import Compare, Filter
-from memd.domain.model import ForgetReceipt, RequestKey, Scope, Written
+from memd.domain.model import ForgetReceipt, RequestKey, Scope, SessionEvents, SourceKind, Written
 from memd.domain.visibility import EVERYTHING, forgettable, owned
+from memd.limits import MAX_LINKS
 from memd.ports import ForgetPlan, MemoryChange
 from tests.contract.builders import USER, draft, procedure, request, vector
 from tests.contract.conftest import IndexedStores, Stores
@@ -153,6 +154,98 @@ class TestWhatGoes:
         fence = await stores.memories.fence("n")
         again = await stores.memories.remember("n", [draft("shared")], fence=fence, writer="w", request=None)
         assert (again.value[0].created, again.value[0].version) == (True, 1)
+
+
+SAID = Scope("n", "u", "", "s1")
+
+
+async def consolidated(stores: Stores) -> None:
+    """Two memories made of events of one session, its digest, and that of another session."""
+    drafts = [
+        draft("promoted", scope=SAID, event_ids=("e1",)),
+        draft("both", scope=SAID, event_ids=("e2", "e3")),
+        draft("digest", scope=SAID, source=SourceKind.DIGEST, event_ids=("e1", "e2", "e3", "e4")),
+        draft("far", scope=replace(SAID, session_id="s2"), source=SourceKind.DIGEST, event_ids=("e1",)),
+        draft("plain", scope=SAID),
+    ]
+    await stores.memories.remember("n", drafts, fence=await stores.memories.fence("n"), writer="w", request=None)
+
+
+async def ids_left(stores: Stores) -> set[str]:
+    page = await stores.memories.page("n", EVERYTHING, size=99, cursor="")
+    return {one.memory_id for one in page.items}
+
+
+class TestWhatAMemoryWasMadeOf:
+    async def test_goes_with_it_and_so_does_the_digest(self, stores: Stores) -> None:
+        await consolidated(stores)
+        plan = ForgetPlan(USER, owned(USER), memory_ids=("promoted",))
+        events = (SessionEvents(SAID, ("e1",)),)
+        dry = (await forget(stores, replace(plan, dry_run=True))).value
+        assert (dry.counts["memories"], dry.counts["digests"], dry.events) == (1, 1, events)
+        receipt = (await forget(stores, plan)).value
+        assert (receipt.counts, receipt.events) == (dry.counts, events)
+        assert await ids_left(stores) == {"both", "far", "plain"}
+        await stores.reopen()
+        (pending,) = await stores.memories.pending_forgets()
+        assert (pending.receipt_id, pending.events) == (receipt.receipt_id, events)
+        assert not pending.plan.everything
+        done = await stores.memories.finish_forget(receipt.receipt_id, {"events": 1, "summaries": 0})
+        assert done.counts == {**receipt.counts, "events": 1, "summaries": 0}
+        assert await stores.memories.pending_forgets() == ()
+
+    async def test_by_filter_as_well(self, stores: Stores) -> None:
+        await consolidated(stores)
+        plan = ForgetPlan(USER, owned(USER), filter=Compare("eq", "memory_id", "both"))
+        receipt = (await forget(stores, plan)).value
+        assert receipt.events == (SessionEvents(SAID, ("e2", "e3")),)
+        assert await ids_left(stores) == {"promoted", "far", "plain"}
+
+    async def test_named_by_its_events(self, stores: Stores) -> None:
+        await consolidated(stores)
+        receipt = (await forget(stores, ForgetPlan(SAID, owned(SAID), event_ids=("e3", "e4")))).value
+        assert set(receipt.events[0].event_ids) == {"e2", "e3", "e4"}, "and what else the memory was made of"
+        assert await ids_left(stores) == {"promoted", "far", "plain"}
+
+    async def test_a_digest_that_is_named_goes_alone(self, stores: Stores) -> None:
+        await consolidated(stores)
+        receipt = (await forget(stores, ForgetPlan(USER, owned(USER), memory_ids=("digest",)))).value
+        assert (receipt.counts["memories"], receipt.events) == (1, ())
+        assert await ids_left(stores) == {"promoted", "both", "far", "plain"}
+
+    async def test_a_digest_with_more_events_than_links_goes_too(self, stores: Stores) -> None:
+        many = tuple(f"x{n}" for n in range(MAX_LINKS))
+        drafts = [
+            draft("promoted", scope=SAID, event_ids=("e1",)),
+            draft("digest", scope=SAID, source=SourceKind.DIGEST, event_ids=many),
+        ]
+        await stores.memories.remember("n", drafts, fence=await stores.memories.fence("n"), writer="w", request=None)
+        await forget(stores, ForgetPlan(USER, owned(USER), memory_ids=("promoted",)))
+        assert await ids_left(stores) == set()
+
+    async def test_nothing_more_is_made_of_those_events_by_who_began_before(self, stores: Stores) -> None:
+        await consolidated(stores)
+        fence = await stores.memories.fence("n")
+        await forget(stores, ForgetPlan(USER, owned(USER), memory_ids=("promoted",)))
+        late = draft("late", scope=SAID, source=SourceKind.DIGEST, event_ids=("e1", "e9"))
+        with pytest.raises(Forgotten):
+            await stores.memories.remember("n", [late], fence=fence, writer="w", request=None)
+        elsewhere = draft("elsewhere", scope=replace(SAID, session_id="s2"), event_ids=("e1",))
+        unmade = draft("unmade", scope=SAID)
+        await stores.memories.remember("n", [elsewhere, unmade], fence=fence, writer="w", request=None)
+        fence = await stores.memories.fence("n")
+        await stores.memories.remember("n", [late], fence=fence, writer="w", request=None)
+
+    async def test_a_draft_that_expected_another_version_is_refused(self, stores: Stores) -> None:
+        await consolidated(stores)
+        fence = await stores.memories.fence("n")
+        for memory_id, expected in (("digest", 0), ("digest", 2), ("new", 1)):
+            late = replace(draft(memory_id, "changed", scope=SAID), expected_version=expected)
+            with pytest.raises(VersionConflict):
+                await stores.memories.remember("n", [late], fence=fence, writer="w", request=None)
+        right = replace(draft("digest", "changed", scope=SAID), expected_version=1)
+        written = await stores.memories.remember("n", [right], fence=fence, writer="w", request=None)
+        assert written.value[0].version == 2
 
 
 class TestReceipts:

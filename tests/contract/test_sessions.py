@@ -341,6 +341,37 @@ class TestSessions:
             await stores.sessions.end(SESSION, None)
 
 
+class TestLive:
+    async def names(self, stores: Stores, size: int) -> set[tuple[str, str]]:
+        found: set[tuple[str, str]] = set()
+        cursor = ""
+        while True:
+            page = await stores.sessions.live(size, cursor)
+            found |= {(one.namespace, one.session_id) for one in page.items}
+            cursor = page.next_cursor
+            if not cursor:
+                return found
+
+    @pytest.mark.parametrize("size", [1, 7, 100])
+    async def test_every_session_of_every_namespace_in_pages(self, stores: Stores, size: int) -> None:
+        assert await self.names(stores, size) == set()
+        wanted = set()
+        for number in range(20):
+            scope = replace(SESSION, namespace=f"n{number % 3}", session_id=f"s{number}")
+            await stores.sessions.append(scope, [event("a"), event("b")], POLICY, None)
+            wanted.add((scope.namespace, scope.session_id))
+        assert await self.names(stores, size) == wanted
+
+    async def test_what_ended_or_expired_is_not_there(self, stores: Stores) -> None:
+        for name, ttl_us in (("ended", POLICY.ttl_us), ("expired", 1_000), ("live", POLICY.ttl_us)):
+            scope = replace(SESSION, session_id=name)
+            policy = replace(POLICY, ttl_us=ttl_us)
+            await stores.sessions.append(scope, [event("a"), event("b")], policy, None)
+        await stores.sessions.end(replace(SESSION, session_id="ended"), None)
+        stores.clock.advance(2_000)
+        assert await self.names(stores, 10) == {(SESSION.namespace, "live")}
+
+
 class TestExpiry:
     async def test_expired_sessions_are_invisible_before_any_sweep(self, stores: Stores) -> None:
         await stores.sessions.append(SESSION, [event("a")], POLICY, None)

@@ -110,15 +110,17 @@ async def take_in(stores: Stores, everything: Sequence[Exported], namespace: str
     """As the service does: memories in batches, everything else one by one."""
     header = everything[0]
     assert isinstance(header, Header)
-    taken = TakenIn()
+    taken, fence = TakenIn(), await stores.memories.fence(namespace)
     memories = memories_of(everything)
     for at in range(0, len(memories), 16):
         part = memories[at : at + 16]
-        written = await stores.transfers.take_in(namespace, part, exported_us=header.time_us, writer="i")
+        written = await stores.transfers.take_in(namespace, part, exported_us=header.time_us, fence=fence, writer="i")
         taken += written.value
     for one in everything:
         if isinstance(one, PortableProcedure):
-            written = await stores.transfers.take_in_procedure(namespace, one, exported_us=header.time_us, writer="i")
+            written = await stores.transfers.take_in_procedure(
+                namespace, one, exported_us=header.time_us, fence=fence, writer="i"
+            )
             taken += written.value
         elif isinstance(one, NamespaceSettings):
             taken += (await stores.transfers.take_in_settings(namespace, one, writer="i")).value
@@ -139,9 +141,9 @@ class TestExport:
         assert isinstance(header, Header)
         assert header.seq == (await stores.settings.counts("n"))["seq"]
         assert isinstance(everything[1], NamespaceSettings)
-        told, old, new, *rest = memories_of(everything)
-        assert [one.memory.memory_id for one in (told, old, new)] == ["told", "old", "new"]
-        assert [one.memory.memory_id for one in rest] == [f"m{n}" for n in range(EXPORT_BATCH)]
+        old, told, new, *rest = memories_of(everything)
+        assert [one.memory.memory_id for one in (old, told, new)] == ["old", "told", "new"]
+        assert [one.memory.memory_id for one in rest] == sorted(f"m{n}" for n in range(EXPORT_BATCH))
         assert told.memory.content == NUL
         assert told.embeddings == (vector(1), vector(2), vector(3))
         assert (old.memory.superseded_by, new.memory.supersedes) == ("new", "old")
@@ -266,7 +268,7 @@ class TestTakeIn:
         assert isinstance(one, PortableMemory)
         bad = replace(one, embeddings=(vector() + vector(),))
         with pytest.raises(InvalidArgument, match="dimensions"):
-            await stores.transfers.take_in("n", [bad], exported_us=header.time_us, writer="i")
+            await stores.transfers.take_in("n", [bad], exported_us=header.time_us, fence=0, writer="i")
 
 
 def moved(one: Exported) -> Exported:

@@ -65,6 +65,8 @@ def test_importance_orders_what_matters() -> None:
     "said",
     [
         "Remember that the key is under the mat",
+        "Remember: the key is under the mat",
+        "please remember : window seats",
         "please don't forget the milk today",
         "Keep in mind we close at noon",
         "Note that the build needs a compiler",

@@ -128,6 +128,34 @@ class TestChanges:
         assert len(follower.batches[-1].deleted) == 2 * (MAX_CHANGE_BATCH // 2 + 1) > MAX_CHANGE_BATCH
         assert follower.memories == {}
 
+    async def test_many_namespaces_at_once_each_get_their_own(
+        self, open_stores: OpenStores, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Asked in one round trip: those with nothing, with more than their share, with one number over it, in another
+        history, and with a change of each kind."""
+        monkeypatch.setattr(changes, "MAX_CHANGE_BATCH", 12)
+        stores = await open_stores()
+        for i in range(5):
+            await remember(stores, f"a{i}", namespace="a")
+        await remember(stores, *(f"b{i}" for i in range(5)), namespace="b")
+        await remember(stores, "c0", namespace="c")
+        other = dataclasses.replace((await stores.changes.heads(["c"]))["c"], epoch=1)
+        await stores.settings.put_settings(
+            "e", NamespaceSettings(working_max_items=3), expected_version=0, writer="w", request=None
+        )
+        asked = [("a", Head(0, 0)), ("b", Head(0, 0)), ("c", other), ("nobody", Head(0, 0)), ("e", Head(0, 0))]
+        a, b, c, nobody, e = await asyncio.gather(*(stores.changes.changes(*one) for one in asked))
+        assert a is not None
+        assert (a.reached.seq, [one.memory.memory_id for one in a.memories]) == (1, ["a0"])
+        assert b is not None
+        assert (b.reached.seq, len(b.memories)) == (1, 5)
+        assert c is None
+        assert nobody is not None
+        assert nobody.reached == Head(0, 0)
+        assert e is not None
+        assert e.settings is not None
+        assert e.settings.working_max_items == 3
+
     async def test_a_namespace_nobody_wrote_to(self, open_stores: OpenStores) -> None:
         stores = await open_stores()
         assert dict(await stores.changes.heads(["n"])) == {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +25,7 @@ from tests.contract.builders import MODEL, USER, draft
 from tests.postgres.calls import page, remember
 from tests.postgres.conftest import OpenStores
 from tests.servers.postgres import Launcher, Postgres
+from tests.servers.redis import certificates
 
 
 @pytest.mark.parametrize(
@@ -72,6 +74,21 @@ async def test_a_wrong_password_user_and_database(postgres18: Launcher) -> None:
 async def test_tls_where_there_is_none(database_url: str) -> None:
     with pytest.raises(ConfigError, match="TLS"):
         await PostgresStores.open(PostgresSettings(f"{database_url}?sslmode=require"))
+
+
+async def test_a_certificate_of_another_name(
+    postgres_launchers: Callable[[str], Launcher], open_at: OpenStores, tmp_path: Path
+) -> None:
+    made = certificates(tmp_path, "localhost")
+    server = await asyncio.to_thread(postgres_launchers("postgres15").server, certificates=made)
+    url = f"{server.url()}?sslmode=verify-full&sslrootcert={made.ca}"
+    with pytest.raises(ConfigError, match="not trusted, or is of another name"):
+        await PostgresStores.open(PostgresSettings(url))
+    stores = await open_at(url.replace("127.0.0.1", "localhost"))
+    assert (await remember(stores, "m1")).seq == 1, "the connections that are opened later speak TLS too"
+    assert (await stores.changes.heads(["n"]))["n"].seq == 1
+    await stores.close()
+    await asyncio.to_thread(server.kill)
 
 
 async def test_a_standby_as_primary(postgres18: Launcher) -> None:

@@ -134,8 +134,9 @@ class Pod:
 
     async def stored(self, namespace: str = "ns") -> list[Memory]:
         """Every memory of the truth, as far as the replica has been told."""
+        await self.sidecar.memories.ready(namespace)
         await self.sidecar.poll()
-        return list((await self.sidecar.local.memories.page(namespace, EVERYTHING, size=1_000, cursor="")).items)
+        return list((await self.sidecar.memories.page(namespace, EVERYTHING, size=1_000, cursor="")).items)
 
     async def digests(self) -> list[Memory]:
         return [one for one in await self.stored() if one.source is SourceKind.DIGEST]

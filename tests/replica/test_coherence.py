@@ -146,6 +146,27 @@ async def test_what_is_not_followed_any_more_leaves_the_disk(open_sidecar: OpenS
     assert set(await again.local.replica.heads()) == {"n2", "n3"}
 
 
+async def test_a_pool_of_one_connection_is_enough(open_sidecar: OpenSidecar) -> None:
+    a, b = await open_sidecar("a", pool=1), await open_sidecar("b", pool=1)
+    await b.follower.follow(N, 0, REPLICA_WAIT_S)
+    seqs = await asyncio.gather(*(a.remember(N, f"m{number}") for number in range(WRITES)))
+    await b.follower.follow(N, max(seqs), REPLICA_WAIT_S)
+    await b.poll()
+    assert b.found(N) == a.found(N) == ({f"m{number}" for number in range(WRITES)}, WRITES)
+
+
+async def test_what_hints_are_about_goes_along_with_what_is_in_a_hurry(open_sidecar: OpenSidecar) -> None:
+    a, b = await open_sidecar("a"), await open_sidecar("b")
+    names = [f"n{number}" for number in range(30)]
+    for name in names:
+        await b.follower.follow(name, 0, REPLICA_WAIT_S)
+        await a.remember(name, "m")
+    b.follower.hint([*names, "nobody follows this"])
+    await b.follower.follow(names[0], 1, REPLICA_WAIT_S)  # it is in a hurry, and the others go along
+    await b.follower.settled()
+    assert all(b.found(name) == ({"m"}, 1) for name in names)
+
+
 async def test_hints_are_quicker_than_polls(open_sidecar: OpenSidecar) -> None:
     a, b = await open_sidecar("a"), await open_sidecar("b")
     await b.follower.follow(N, 0, REPLICA_WAIT_S)

@@ -97,7 +97,8 @@ class TestOneThatOutsleptItsLease:
         self, open_pod: OpenPod, clock: ManualClock
     ) -> None:
         one, other = await open_pod("one", clock), await open_pod("other", clock)
-        held = one.consolidator._summarizer = Held(one.consolidator._summarizer)
+        held = Held(one.consolidator._summarizer)
+        one.consolidator._summarizer = held
         await one.say(*numbered(DIGEST_EVENTS))
         asleep = asyncio.ensure_future(one.consolidator.digest_once())
         await held.reached.wait()

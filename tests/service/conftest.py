@@ -31,11 +31,13 @@ from memd.service.consolidation import Consolidator
 from memd.service.forget import ForgetService
 from memd.service.jobs import JobBoard
 from memd.service.lifecycle import ExpirySweeper, LifecycleService
+from memd.service.merging import NearDuplicates
 from memd.service.observe import ObserveService
 from memd.service.policy import PolicySource
 from memd.service.procedures import ProcedureService
 from memd.service.pruning import CheckpointPruner
 from memd.service.recall import RecallReply, RecallRequest, RecallService
+from memd.service.relating import EventRelations
 from memd.service.remember import RememberService
 from memd.service.retention import RetentionService
 from memd.service.sessions import SessionService
@@ -88,6 +90,7 @@ class House:
     admin: AdminService
     sweeper: ExpirySweeper
     consolidator: Consolidator
+    relations: EventRelations
     retention: RetentionService
 
     @property
@@ -100,7 +103,15 @@ class House:
         pruner = CheckpointPruner(self.stores.tasks, self.stores.settings, 5, self.stores.leases, "test")
         compacted = lifecycle.compact(Compactor(self.stores.compaction))
         swept, pruned = lifecycle.sweep(self.sweeper), lifecycle.checkpoints(pruner)
-        return JobBoard(self.clock, (*lifecycle.consolidation(consolidator), swept, retained, pruned, compacted))
+        merged = lifecycle.merge(self.duplicates if consolidator else None)
+        kept = swept, retained, pruned, compacted
+        return JobBoard(self.clock, (*lifecycle.consolidation(consolidator), *kept, merged))
+
+    @property
+    def duplicates(self) -> NearDuplicates:
+        stores = self.stores
+        namespaces = stores.memories.namespaces
+        return NearDuplicates(stores.memories, self.index, self.embedder, namespaces, stores.leases, self.clock, "test")
 
     async def ask(self, query: str = "", scope: Scope = SCOPE, deadline_s: float = 10.0, **more: Any) -> RecallReply:
         return await self.recall.recall(RecallRequest(scope, query, **more), deadline_s)
@@ -162,8 +173,10 @@ def _house(data_dir: Path, clock: SettableClock, embedder: Embedder, defaults: D
     remember = RememberService(stores.memories, embedder, stores.settings, policy, clock)
     summarizer = ExtractiveSummarizer(counter)
     stores.marks.spare(CONSOLIDATE_GRACE_US)
+    relations = EventRelations(stores.sessions, counter)
+    told = stores.sessions, relations.settled
     consolidator = Consolidator(
-        stores.marks, stores.memories, remember, index, embedder, summarizer, stores.leases, clock, "test"
+        stores.marks, stores.memories, remember, index, embedder, summarizer, stores.leases, clock, "test", *told
     )
     drain = partial(survives, "consolidate expired", consolidator.drain_expired)
     return House(
@@ -174,7 +187,7 @@ def _house(data_dir: Path, clock: SettableClock, embedder: Embedder, defaults: D
         policy=policy,
         tiers=tiers,
         recall=RecallService(tiers, RustContextPacker(counter), policy, clock),
-        observe=ObserveService(stores.sessions, counter, policy, clock),
+        observe=ObserveService(stores.sessions, counter, policy, clock, relate=relations.observed),
         remember=remember,
         forget=ForgetService(stores.memories, stores.sessions, stores.tasks, stores.steps, stores.settings),
         sessions=SessionService(stores.sessions, policy),
@@ -183,6 +196,7 @@ def _house(data_dir: Path, clock: SettableClock, embedder: Embedder, defaults: D
         admin=AdminService(stores.memories, stores.settings, index, policy, stores.backups, retention=stores.retention),
         sweeper=ExpirySweeper(stores.sessions, stores.memories, stores.tasks, stores.steps, drain),
         consolidator=consolidator,
+        relations=relations,
         retention=RetentionService(stores.retention, stores.leases, "test"),
     )
 
@@ -195,6 +209,6 @@ def _tiers(
     return [
         WorkingTier(recent, settings[TierName.WORKING]),
         EpisodicTier(recent, stores.memories, settings[TierName.EPISODIC], counter),
-        SemanticTier(query, index, stores.memories, settings[TierName.SEMANTIC], counter),
+        SemanticTier(query, index, stores.memories, stores.recalls, settings[TierName.SEMANTIC], counter),
         ProceduralTier(query, index, stores.procedures, settings[TierName.PROCEDURAL], counter),
     ]

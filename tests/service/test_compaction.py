@@ -49,9 +49,10 @@ async def test_the_file_gets_shorter_and_the_rows_stay(house: House, tmp_path: P
     assert before.free_bytes > 0.4 * before.bytes
     due = await job.due()
     ran = await job.run_once()
-    assert ran == Ran(due, due)
+    assert ran.examined == ran.changed
+    assert due <= ran.changed < due + 64 * 1024, "in whole pages, the last ones of which may only have told of others"
     after = await house.stores.compaction.space()
-    assert after.bytes == before.bytes - due
+    assert after.bytes == before.bytes - ran.changed
     assert after.free_bytes < 0.15 * after.bytes, "a part stays for the next rows"
     assert await job.run_once() == Ran(0, 0)
     assert (await house.admin.verify("ns")).ok

@@ -15,9 +15,10 @@ from memd.adapters.sqlite import SqliteStores
 from memd.adapters.summarize.extractive import ExtractiveSummarizer
 from memd.domain.model import Event, EventKind, NamespaceSettings, Scope, WorkingSet
 from memd.domain.settings import DaemonDefaults
-from memd.limits import COMPRESSION_QUEUE
+from memd.limits import COMPRESSION_QUEUE, COMPRESSION_SCAN_PAUSE_S, COMPRESSION_SCAN_SESSIONS
 from memd.ports import Summarizer, Summary, SummaryRequest
 from memd.service.compression import CompressionService
+from memd.service.compression_scan import CompressionScan
 from memd.service.observe import UNSCORED, ObserveService
 from memd.service.policy import PolicySource
 from tests.contract.builders import MODEL
@@ -25,6 +26,15 @@ from tests.service.conftest import SettableClock
 
 SCOPE = Scope("n", "ada", "", "s1")
 EARLY = Scope("n", "ada", "", "early")
+
+
+class HandWound(SettableClock):
+    def __init__(self) -> None:
+        super().__init__()
+        self.at_s = 1.0
+
+    def monotonic_s(self) -> float:
+        return self.at_s
 
 
 class Gate:
@@ -60,7 +70,7 @@ class Daemon:
     def __init__(self, stores: SqliteStores, summarizer: Summarizer | None = None) -> None:
         self.stores = stores
         self.counter = TokenCounter()
-        self.clock = SettableClock()
+        self.clock = HandWound()
         self.policy = PolicySource(stores.settings, DaemonDefaults())
         self.restart(summarizer)
 
@@ -69,6 +79,12 @@ class Daemon:
         self.compression = CompressionService(self.stores.sessions, summarizer or extractive, extractive, self.clock)
         told = self.compression.observed
         self.observe = ObserveService(self.stores.sessions, self.counter, self.policy, self.clock, told)
+        self.scan = CompressionScan(
+            self.compression,
+            self.stores.sessions,
+            lambda: PolicySource(self.stores.settings, DaemonDefaults()),
+            self.clock,
+        )
 
     async def say(self, *texts: str, scope: Scope = SCOPE) -> None:
         events = [Event("", EventKind.TURN, text, role="user", importance=UNSCORED) for text in texts]
@@ -141,6 +157,36 @@ async def test_a_new_process_finds_what_the_old_one_left(stores: SqliteStores) -
     await daemon.say(*lines(30))
     daemon.restart()
     await daemon.say("after the crash")
+    await daemon.settle()
+    assert kinds(await daemon.working()) == [True, *[False] * 5]
+
+
+async def test_idle_sessions_over_their_threshold_are_found_after_a_restart(stores: SqliteStores) -> None:
+    daemon = Daemon(stores)
+    scopes = [replace(SCOPE, session_id=f"s{number}") for number in range(COMPRESSION_SCAN_SESSIONS + 3)]
+    for number, scope in enumerate(scopes):
+        await daemon.say(*lines(30 if number % 2 else 3), scope=scope)
+    daemon.restart()
+    assert await daemon.scan.run_once() == COMPRESSION_SCAN_SESSIONS
+    assert await daemon.scan.run_once() == 0, "those that were found come first"
+    await daemon.settle()
+    assert await daemon.scan.run_once() == 3
+    await daemon.settle()
+    for number, scope in enumerate(scopes):
+        assert kinds(await daemon.working(scope)) == ([True, *[False] * 5] if number % 2 else [False] * 3)
+    assert await daemon.scan.run_once() == 0, "the round is over"
+    daemon.clock.at_s += COMPRESSION_SCAN_PAUSE_S
+    assert await daemon.scan.run_once() == COMPRESSION_SCAN_SESSIONS
+    assert daemon.compression.queue_depth == 0, "all are known to be within their limits"
+
+
+async def test_lowered_limits_reach_sessions_that_rest(stores: SqliteStores) -> None:
+    daemon = Daemon(stores)
+    await daemon.say(*lines(12))
+    await daemon.settle()
+    lowered = NamespaceSettings(working_max_items=8)
+    await stores.settings.put_settings("n", lowered, expected_version=0, writer="", request=None)
+    assert await daemon.scan.run_once() == 1
     await daemon.settle()
     assert kinds(await daemon.working()) == [True, *[False] * 5]
 

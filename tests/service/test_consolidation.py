@@ -96,6 +96,30 @@ async def test_two_things_that_differ_in_a_number_are_two(house: House) -> None:
     assert sorted(await promoted(house)) == said
 
 
+async def test_events_are_told_whether_they_were_new(house: House) -> None:
+    said = "Remember that I prefer tea over coffee"
+    await say(house, said, "Remember that the staging database listens on port 5432")
+    await house.consolidator.promote_once()
+    await say(house, f"{said}!", scope=OTHER)
+    await house.consolidator.promote_once()
+    first, second = (await house.sessions.episodes(SCOPE, size=9)).items[::-1]
+    (again,) = (await house.sessions.episodes(OTHER, size=9)).items
+    assert (first.importance_reasons[-1], second.importance_reasons[-1]) == ("novel", "novel")
+    assert again.importance_reasons[-1] == "known"
+    assert again.importance < first.importance
+    (memory,) = [one for one in await stored(house) if one.content == f"{said}!"]
+    assert memory.importance == again.importance
+
+
+async def test_a_session_is_promoted_when_all_is_known_of_its_events(house: House) -> None:
+    await say(house, "I prefer window seats", "ok", "I prefer window seats!", "ok", "I prefer window seats.")
+    assert not house.relations.settled(SCOPE)
+    assert await house.consolidator.promote_once() == 0
+    await house.relations.work()
+    assert await house.consolidator.promote_once() == 1
+    assert await promoted(house) == ["I prefer window seats."], "said three times, it is worth remembering"
+
+
 async def test_ephemeral_events_are_neither_promoted_nor_told(house: House) -> None:
     secret = Event(
         "", EventKind.TURN, "Remember that the code is 4711", role="user", importance=UNSCORED, ephemeral=True

@@ -136,6 +136,7 @@ class TestRestore:
                 ada.remember(f"{SECRET} by filter", tags=["gone"])
                 ada.remember("stays")
                 ada.observe("stays in the session")
+                said = ada.observe(f"remember that {SECRET} was said").events[0].event_id
                 bob.remember(f"{SECRET} of bob")
                 bob.scoped(session_id="b").observe(f"{SECRET} said bob")
                 bob.put_procedure("how", f"{SECRET} steps", trigger="when")
@@ -146,6 +147,7 @@ class TestRestore:
                 ada.backup("before")
                 ada.forget(one)
                 ada.forget(filter=F.tag == "gone")
+                ada.forget(event_ids=said)
                 bob.forget(everything=True, task_ids=["bob-task"])
                 ada.remember("after the backup")
             daemon.terminate()

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import aclosing
 from pathlib import Path
 
 import apsw
 import pytest
 
 from memd.domain.model import EventKind, Outcome, OutcomeReport, Scope
+from memd.domain.portable import PortableMemory
 from memd.domain.retention import RetentionPolicy
 from memd.domain.visibility import EVERYTHING, forgettable, owned
-from memd.ports import ForgetPlan, Mark, MemoryChange
+from memd.ports import ForgetPlan, Head, Mark, MemoryChange
 from tests.contract.builders import POLICY, SESSION, USER, draft, event, procedure, request, vector
 from tests.contract.conftest import ManualClock
 from tests.sqlite.conftest import Open
@@ -132,3 +134,31 @@ async def test_statements_use_indexes(
     database.close()
     assert len(statements) > 80, "the workload must reach the stores' statements"
     assert scans == []
+
+
+async def test_tombstones_of_a_change_or_an_entry_are_found_by_an_index(
+    open_stores: Open, statements: dict[str, object], tmp_path: Path
+) -> None:
+    """They are kept for ten years: a watcher and an import must not read them all."""
+    stores = open_stores()
+    fence = await stores.memories.fence("n")
+    await stores.memories.remember("n", [draft("m1"), draft("m2")], fence=fence, writer="w", request=None)
+    async with aclosing(stores.transfers.export("n")) as batches:
+        found = [one async for batch in batches for one in batch]
+    memories = [one for one in found if isinstance(one, PortableMemory)]
+    plan = ForgetPlan(USER, owned(USER), memory_ids=("m1",))
+    await stores.memories.forget(plan, writer="w", request=None)
+    lines = await stores.change_log.memory_lines("n", Head(0, 0))
+    assert lines is not None
+    assert lines.lines[-1].forgotten_for == (USER,)
+    taken = await stores.transfers.take_in("n", memories, exported_us=0, fence=fence, writer="w")
+    assert taken.value.forgotten == 1
+    stores.close()
+    apsw.connection_hooks.clear()
+    database = apsw.Connection(str(tmp_path / "data" / "memd.db"))
+    asked = [sql for sql in statements if "FROM tombstone WHERE" in sql and "mark" not in sql]
+    assert len(asked) == 2
+    for sql in asked:
+        steps = [str(row[3]) for row in database.execute(f"EXPLAIN QUERY PLAN {sql}", statements[sql])]  # type: ignore[arg-type]
+        assert any(step.startswith("SEARCH tombstone USING INDEX") for step in steps), steps
+    database.close()

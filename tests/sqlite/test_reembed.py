@@ -18,10 +18,10 @@ import apsw
 import pytest
 
 from memd.adapters.sqlite import SqliteStores, verify_offline
-from memd.adapters.sqlite.reembed import Reembedded, reembed
+from memd.adapters.sqlite.reembed import reembed
 from memd.adapters.sqlite.schema import frozen_model
 from memd.domain.errors import ModelMismatch, ModelUnavailable, WrongState
-from memd.domain.model import EmbeddingModel
+from memd.domain.model import EmbeddingModel, Reembedded
 from memd.domain.visibility import forgettable
 from memd.limits import REEMBED_BATCH
 from memd.ports import EmbedderStats, ForgetPlan

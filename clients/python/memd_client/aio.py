@@ -23,6 +23,7 @@ from memd_client.connection import CHANNEL_OPTIONS, STUBS, Connection, checked_t
 from memd_client.filters import Expr
 from memd_client.retry import pause_s
 from memd_client.step_flow import DEFAULT_LEASE, OnDoubt, StepOptions
+from memd_client.streams import AsyncStream
 from memd_client.tasks import AsyncResumableTask
 from memd_client.types import Imported, Page, Position, ReembedProgress, Scope
 from memd_client.watch import AsyncWatch
@@ -81,8 +82,9 @@ class AsyncClient(ClientBase):
     ) -> AsyncWatch:
         """Changes of the scope's memories as they happen, after a position or from now on.
 
-        It survives a restart of the daemon. ``PositionLost``: list the memories anew and watch from now on. To keep a copy:
-        watch, then list, then apply. ``all_users``: the whole namespace; needs the admin right.
+        It survives a restart of the daemon, and may be silent for as long as nothing changes: only the first answer has a
+        deadline, the client's timeout. ``PositionLost``: list the memories anew and watch from now on. To keep a copy: watch,
+        then list, then apply. ``all_users``: the whole namespace; needs the admin right.
         """
         return AsyncWatch(self._transport.stream, self._connection, self._scope, after, filter, all_users)
 
@@ -219,11 +221,13 @@ class _Transport:
             ) from exc
         return call.parse(reply)
 
-    def stream(self, call: Call[Any]) -> Any:
-        """The stream of its replies, as they come; without a deadline."""
+    def stream(self, call: Call[Any]) -> AsyncStream:
+        """Its replies, as they come; the first within the client's timeout, or the call's own."""
         if self._channel is None:
             self._connect()
-        return getattr(self._stubs[call.service], call.method)(call.request, metadata=self._connection.metadata)
+        rpc = getattr(self._stubs[call.service], call.method)
+        timeout_s = self._connection.timeout_s if call.timeout_s is None else checked_timeout(call.timeout_s)
+        return AsyncStream(rpc(call.request, metadata=self._connection.metadata), timeout_s)
 
     async def replies(self, call: Call[R]) -> AsyncIterator[R]:
         """Those of a stream that ends by itself."""

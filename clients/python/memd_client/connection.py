@@ -19,6 +19,7 @@ from memd_client.errors import InvalidArgument
 from memd_client.retry import RetryPolicy
 
 DEFAULT_TIMEOUT_S = 5.0
+KEEPALIVE_MS = 30_000
 
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     # memd_client.retry does it, within the call's deadline and with one request_id
@@ -31,6 +32,11 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 500),
+    # a silent stream is asked after, so that it ends (Unreachable) when the daemon's machine is gone, or the way to it; a
+    # daemon of memd takes a ping every ten seconds
+    ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+    ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
+    ("grpc.http2.max_pings_without_data", 0),
 )
 
 

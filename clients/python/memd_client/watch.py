@@ -17,9 +17,9 @@ from memd_client.calls.call import Call
 from memd_client.connection import Connection
 from memd_client.filters import Expr
 from memd_client.retry import pause_s
+from memd_client.streams import END
 from memd_client.types import MemoryChange, Position, Scope
 
-_END: Any = vars(grpc.aio)["EOF"]  # the type stubs do not know it
 _Told = tuple[Position, MemoryChange | None]
 
 
@@ -118,7 +118,7 @@ class AsyncWatch(_Watching):
             except grpc.aio.AioRpcError as exc:
                 await asyncio.sleep(self._pause(exc))
                 continue
-            if message is _END:
+            if message is END:
                 self._stream = None
                 continue
             change = self._took(message)

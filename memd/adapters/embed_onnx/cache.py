@@ -64,10 +64,10 @@ def form_of(precision: str) -> Form:
 
 def form_named(name: str) -> Form:
     """The form with this precision or model id. InvalidArgument for any other name."""
-    by_id = {form.model.model_id: precision for precision, form in FORMS.items()}
-    if not name:
-        raise InvalidArgument(f"name the model: {', '.join(by_id)}", field="embedding_model")
-    return form_of(by_id.get(name, name))
+    for precision, form in FORMS.items():
+        if name in (precision, form.model.model_id):
+            return form
+    raise InvalidArgument(f"embedding_model must be one of {', '.join(FORMS)}", field="embedding_model")
 
 
 def models_dir(environ: Mapping[str, str] = os.environ) -> Path:

@@ -17,6 +17,7 @@ from typing import TypeAlias
 from memd.adapters.postgres.database import Database
 from memd.adapters.postgres.hints import Hints
 from memd.adapters.postgres.memory_rows import COLUMNS, decode
+from memd.adapters.postgres.model_guard import readable
 from memd.adapters.postgres.procedures import OFFERED, decode_procedure
 from memd.adapters.postgres.rounds import Rounds
 from memd.adapters.postgres.settings import KIND as SETTINGS
@@ -24,6 +25,7 @@ from memd.adapters.postgres.settings import find_settings
 from memd.adapters.postgres.transaction import Reader, Row
 from memd.adapters.postgres.vectors import VectorCodec
 from memd.adapters.rows.procedure import COLUMNS as PROCEDURE_COLUMNS
+from memd.domain.model import EmbeddingModel
 from memd.limits import MAX_CHANGE_BATCH, MAX_CHANGE_ROUND
 from memd.ports import ChangeBatch, Head, ReplicaMemory, ReplicaProcedure
 
@@ -59,7 +61,7 @@ _SINCE = (
 follower ask."""
 _NOTHING = "NULL::bigint, NULL::text, NULL::integer, NULL::bigint, NULL::text, NULL::text, NULL::text, NULL::bytea[]"
 _LINE, _MEMORY = slice(4, 8), slice(8, None)
-_PROCEDURES = f"SELECT {PROCEDURE_COLUMNS}, vectors, pk FROM {OFFERED} WHERE p.namespace = $1"
+_PROCEDURES = "SELECT {columns}, {vectors}, pk FROM {offered} WHERE p.namespace = $1"
 
 
 _Asked: TypeAlias = tuple[str, Head]
@@ -80,14 +82,24 @@ class PostgresChanges:
         self._codec = codec
         self._hints = Hints(database.connections)
         self._rounds = Rounds(self._round, MAX_CHANGE_ROUND)
+        self.dimensions = dimensions
+        """Of procedures' embeddings, which lie end to end; None while there is no model."""
+        self._read_with("true")
+
+    def use(self, model: EmbeddingModel) -> None:
+        """Embeddings of this model alone; rows come without once the database has another one."""
+        self.dimensions = model.dimensions
+        self._read_with(readable(model))
+
+    def _read_with(self, readable: str) -> None:
         columns = (
-            f"{COLUMNS}, ARRAY(SELECT {codec.column('vector')} FROM memd.embedding WHERE memory_pk = memory.pk"
-            " ORDER BY position)"
+            f"{COLUMNS}, ARRAY(SELECT {self._codec.column('vector')} FROM memd.embedding WHERE memory_pk = memory.pk"
+            f" AND {readable} ORDER BY position)"
         )
         self._select = f"SELECT {columns} FROM memd.memory WHERE namespace = $1"
         self._since = _SINCE.format(columns=columns, nothing=_NOTHING)
-        self.dimensions = dimensions
-        """Of procedures' embeddings, which lie end to end; None while there is no model."""
+        vectors = f"CASE WHEN {readable} THEN vectors ELSE '' END"
+        self._select_procedures = _PROCEDURES.format(columns=PROCEDURE_COLUMNS, vectors=vectors, offered=OFFERED)
 
     async def heads(self, namespaces: Sequence[str]) -> Mapping[str, Head]:
         found = await self._database.glance(_HEADS, list(namespaces))
@@ -163,7 +175,7 @@ class PostgresChanges:
                 yield ChangeBatch(namespace, 0, reached, memories=tuple(one for _, one in memories))
             last = 0
             while procedures := await reader.rows(
-                f"{_PROCEDURES} AND pk > $2 ORDER BY pk LIMIT $3", namespace, last, MAX_CHANGE_BATCH
+                f"{self._select_procedures} AND pk > $2 ORDER BY pk LIMIT $3", namespace, last, MAX_CHANGE_BATCH
             ):
                 last = procedures[-1][-1]
                 found = tuple(self._procedure(namespace, one) for one in procedures)
@@ -189,7 +201,9 @@ class PostgresChanges:
         return stored.pk, ReplicaMemory(stored.memory, tuple(self._codec.decode(window) for window in windows))
 
     async def _procedures(self, reader: Reader, namespace: str, ids: Sequence[str]) -> tuple[ReplicaProcedure, ...]:
-        found = await reader.rows(f"{_PROCEDURES} AND procedure_id = ANY ($2::text[]) ORDER BY pk", namespace, ids)
+        found = await reader.rows(
+            f"{self._select_procedures} AND procedure_id = ANY ($2::text[]) ORDER BY pk", namespace, ids
+        )
         return tuple(self._procedure(namespace, one) for one in found)
 
     def _procedure(self, namespace: str, row: Row) -> ReplicaProcedure:

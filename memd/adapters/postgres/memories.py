@@ -46,12 +46,13 @@ class PostgresMemories:
     async def remember(
         self, namespace: str, drafts: Sequence[NewMemory], *, fence: int, writer: str, request: RequestKey | None
     ) -> Written[tuple[RememberedMemory, ...]]:
-        await self._guard.check([one for draft in drafts for one in draft.embeddings])
+        model = await self._guard.check([one for draft in drafts for one in draft.embeddings])
 
         async def operation(tx: Transaction) -> Written[tuple[RememberedMemory, ...]]:
             if tx.known is not None:
                 again = tuple(RememberedMemory(*one) for one in tx.known.reply)
                 return Written(again, tx.known.seq, tx.durability, replayed=tx.replayed)
+            tx.model = model
             done = await upsert_all(tx, self._codec, drafts, fence=fence, writer=writer)
             if tx.changed:
                 tx.audit(writer, "remember", json.dumps({"memories": len(done)}))
@@ -72,7 +73,7 @@ class PostgresMemories:
         writer: str,
         request: RequestKey | None,
     ) -> Written[Memory]:
-        await self._guard.check(change.embeddings or ())
+        model = await self._guard.check(change.embeddings or ())
 
         async def operation(tx: Transaction) -> Written[Memory]:
             if tx.known is not None:
@@ -80,6 +81,7 @@ class PostgresMemories:
                 if not matches(visible, fields_of(again)):  # forgotten since, and the id given to somebody else
                     raise _no_memory()
                 return Written(again, tx.known.seq, tx.durability, replayed=tx.replayed)
+            tx.model = model
             result = await change_one(
                 tx,
                 self._codec,

@@ -101,7 +101,7 @@ async def save(tx: Transaction, codec: VectorCodec, slots: Iterable[Slot]) -> No
     between = [(slot.pk, memory) for slot in changed for memory in slot.between]
     await tx.execute_many(REVISION, [(tx.namespace, pk, memory.version, *texts(memory)) for pk, memory in between])
     await _drop_revisions(tx, changed)
-    await _embed(tx, codec, changed)
+    await _embed(tx, codec, changed, old)
     for slot in changed:
         memory = _memory(slot)
         tx.put("memory", memory.memory_id, memory.version)
@@ -142,11 +142,12 @@ async def _drop_revisions(tx: Transaction, slots: Sequence[Slot]) -> None:
         await tx.execute(_DROP_REVISIONS, [pk for pk, _ in old], [oldest for _, oldest in old])
 
 
-async def _embed(tx: Transaction, codec: VectorCodec, slots: Sequence[Slot]) -> None:
+async def _embed(tx: Transaction, codec: VectorCodec, slots: Sequence[Slot], old: Sequence[Slot]) -> None:
+    """``old``: those of ``slots`` that may have embeddings already."""
     anew = [slot for slot in slots if slot.embeddings is not None]
-    if not anew:
-        return
-    await tx.execute("DELETE FROM memd.embedding WHERE memory_pk = ANY ($1::bigint[])", [slot.pk for slot in anew])
+    replaced = [slot.pk for slot in old if slot.embeddings is not None]
+    if replaced:
+        await tx.execute("DELETE FROM memd.embedding WHERE memory_pk = ANY ($1::bigint[])", replaced)
     await tx.execute_many(
         "INSERT INTO memd.embedding (namespace, memory_pk, position, vector)"
         f" VALUES ($1, $2, $3, {codec.parameter(4)})",

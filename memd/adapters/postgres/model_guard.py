@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from memd.adapters.postgres.connection import Connection
 
 FLOAT32_BYTES = 4
-_MODEL = "embedding_model"
+MODEL, SUPERSEDED = "embedding_model", "superseded_model"
+"""Keys in memd.meta: what the embeddings are of, and what they were of before."""
 
 
 class ModelGuard:
@@ -28,10 +29,11 @@ class ModelGuard:
         self._model = model
         self._frozen = False
 
-    async def check(self, embeddings: Sequence[bytes]) -> None:
-        """Before a transaction that stores embeddings: the first ones freeze the database to their model."""
+    async def check(self, embeddings: Sequence[bytes]) -> str:
+        """Before a transaction that stores embeddings: the first ones freeze the database to their model. For the
+        transaction to know (``Transaction.model``)."""
         if not embeddings:
-            return
+            return ""
         model = self._model or await self.frozen()
         if model is None:
             raise WrongState("there is no embedding model to store embeddings of")
@@ -39,6 +41,7 @@ class ModelGuard:
             raise InvalidArgument(f"an embedding must have {model.dimensions} dimensions", field="embeddings")
         if not self._frozen:
             await self.use(model)
+        return stored(model)
 
     async def use(self, model: EmbeddingModel) -> None:
         """Freeze to a model; ModelMismatch when the database has another."""
@@ -51,14 +54,21 @@ class ModelGuard:
 
     async def frozen(self) -> EmbeddingModel | None:
         """The model the embeddings were made with; None before the first."""
+        return await self._read(MODEL)
+
+    async def superseded(self) -> EmbeddingModel | None:
+        """The model they were made with before the database was changed; None when it never was."""
+        return await self._read(SUPERSEDED)
+
+    async def _read(self, key: str) -> EmbeddingModel | None:
         async with self._connections.own() as connection:
             with translated():
                 async with connection.transaction():
-                    return await frozen_model(connection)
+                    return await frozen_model(connection, key)
 
 
-async def frozen_model(connection: Connection) -> EmbeddingModel | None:
-    found = await get_meta(connection, _MODEL)
+async def frozen_model(connection: Connection, key: str = MODEL) -> EmbeddingModel | None:
+    found = await get_meta(connection, key)
     return EmbeddingModel(**json.loads(found)) if found else None
 
 
@@ -66,17 +76,30 @@ async def freeze(connection: Connection, model: EmbeddingModel) -> None:
     """Write the model down once, whoever comes first."""
     await connection.execute(
         "INSERT INTO memd.meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING",
-        _MODEL,
-        json.dumps(asdict(model), ensure_ascii=False),
+        MODEL,
+        stored(model),
     )
     have = await frozen_model(connection)
     assert have is not None
-    if _identity(have) != _identity(model):
+    if identity(have) != identity(model):
         raise ModelMismatch(
             f"the database was written with the embedding model {have.model_id} ({have.digest[:12]}), "
-            f"configured is {model.model_id} ({model.digest[:12]}): configure the old one, or start on a new database"
+            f"configured is {model.model_id} ({model.digest[:12]}): configure the old one, or change the database with: "
+            f"memd reembed --precision {model.precision} --postgres URL"
         )
 
 
-def _identity(model: EmbeddingModel) -> tuple[str, str, int, str]:
+def stored(model: EmbeddingModel) -> str:
+    """As memd.meta has it."""
+    return json.dumps(asdict(model), ensure_ascii=False)
+
+
+def readable(model: EmbeddingModel) -> str:
+    """SQL that is true while the database is of ``model``, looked at once a statement: embeddings read under it are never
+    those of another one, whenever it changes."""
+    return f"(SELECT value::json ->> 'digest' FROM memd.meta WHERE key = '{MODEL}') = '{bytes.fromhex(model.digest).hex()}'"
+
+
+def identity(model: EmbeddingModel) -> tuple[str, str, int, str]:
+    """Models with the same one make embeddings that may be compared."""
     return model.model_id, model.digest, model.dimensions, model.precision

@@ -126,7 +126,12 @@ class PgvectorIndex:
     """Searches the namespaces that ``tables`` was built for; ``SearchMoves`` says when.
     Memories alone: procedures are few, and stay in memory."""
 
-    def __init__(self, database: Database, tables: SearchTables, codec: VectorCodec, dimensions: int) -> None:
+    def __init__(
+        self, database: Database, tables: SearchTables, codec: VectorCodec, dimensions: int, readable: str = "true"
+    ) -> None:
+        """``readable``: SQL that is true while the embeddings in the database are of the queries' model; nothing is searched
+        here when it is not any more."""
+        self._state = f"{_STATE} AND {readable}"
         self._database = database
         self.tables = tables
         self._codec = codec
@@ -162,7 +167,7 @@ class PgvectorIndex:
         """Candidates, or the change number that the tables must be taken to first: none less than ``target``, which is
         the newest there is where it is None."""
         words = dict(_core.analyze_batch([ask.query])[0])
-        state = await reader.row(_STATE, ask.namespace, list(words))
+        state = await reader.row(self._state, ask.namespace, list(words))
         if state is None or not state[1]:
             raise NotReady("the namespace is not searched by Postgres, or not yet")
         seq, _, head, documents, terms, counts = state

@@ -49,7 +49,7 @@ class PostgresProcedures:
         writer: str,
         request: RequestKey | None,
     ) -> Written[tuple[Procedure, bool]]:
-        await self._guard.check(embeddings)
+        model = await self._guard.check(embeddings)
         scope, procedure_id = procedure.scope, procedure.procedure_id
 
         async def operation(tx: Transaction) -> Written[tuple[Procedure, bool]]:
@@ -57,6 +57,7 @@ class PostgresProcedures:
                 version, created = tx.known.reply
                 again = await find(tx, scope.namespace, procedure_id, version)
                 return Written((again, created), tx.known.seq, tx.durability, replayed=tx.replayed)
+            tx.model = model
             await tombstones.check(tx, "procedure", ((scope, procedure_id),), fence)
             stored, created = await _put(tx, procedure, b"".join(embeddings), expected_version)
             if created:

@@ -9,7 +9,7 @@ from memd.adapters.postgres import tombstones
 from memd.adapters.postgres.memory_writes import Slot, lock, save
 from memd.adapters.postgres.transaction import Transaction
 from memd.adapters.postgres.vectors import VectorCodec
-from memd.adapters.rows.memory import check_version, owner, same, sees
+from memd.adapters.rows.memory import check_version, made_of, owner, same, sees
 from memd.domain.errors import AlreadyExists, InvalidArgument, NotFound, VersionConflict
 from memd.domain.filters import Filter, matches
 from memd.domain.model import Memory, NewMemory, RememberedMemory
@@ -23,7 +23,8 @@ async def upsert_all(
     """Every draft of a Remember, or none."""
     wanted = [_wanted(draft, tx.namespace, writer) for draft in drafts]
     touched = [(one.scope, entry_id) for one in wanted for entry_id in (one.memory_id, one.supersedes) if entry_id]
-    await tombstones.check(tx, "memory", touched, fence)
+    made = [(one.scope, entry_id) for one in wanted for entry_id in made_of(one)]
+    await tombstones.check(tx, "memory", [*touched, *made], fence)
     slots = await lock(tx, (entry_id for _, entry_id in touched))
     done = tuple(_upsert(slots, memory, draft, tx.now_us) for memory, draft in zip(wanted, drafts, strict=True))
     await save(tx, codec, (slots[entry_id] for entry_id in dict.fromkeys(entry_id for _, entry_id in touched)))

@@ -32,6 +32,9 @@ MIGRATIONS = (
     "0008_page_order.sql",
     "0009_session_marks.sql",
     "0010_retention.sql",
+    "0011_session_erased.sql",
+    "0012_reembed.sql",
+    "0013_tombstones.sql",
 )
 APP, KEEPER = "memd_app", "memd_keeper"
 SETTING = "memd.namespace"

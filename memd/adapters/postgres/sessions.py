@@ -12,7 +12,9 @@ from typing import Any, TypeAlias
 from memd.adapters.postgres import effects
 from memd.adapters.postgres.database import Database
 from memd.adapters.postgres.gate import mutex_key
+from memd.adapters.postgres.revising import revise
 from memd.adapters.postgres.session_append import append, delete_stale_ephemeral
+from memd.adapters.postgres.session_forget import count_events, take_events
 from memd.adapters.postgres.session_heads import EXACT, find_head, save_head, scoped
 from memd.adapters.postgres.summaries import SUMMARIES, put_summaries, remove_summaries, summarized
 from memd.adapters.postgres.text import loaded_text
@@ -23,16 +25,27 @@ from memd.adapters.rows.session_head import recent, working_set
 from memd.adapters.rows.summary import decode_summary, summary_row, unchanged, with_summaries
 from memd.domain.errors import NotFound
 from memd.domain.grace import Grace
-from memd.domain.model import Event, EventKind, ObservedEvent, Page, RequestKey, Scope, Session, WorkingSet, Written
+from memd.domain.model import (
+    Event,
+    EventKind,
+    ObservedEvent,
+    Page,
+    RequestKey,
+    Scope,
+    Session,
+    SessionEvents,
+    WorkingSet,
+    Written,
+)
 from memd.limits import HOUR_US
-from memd.ports import SessionPolicy
+from memd.ports import EventRevision, SessionPolicy
 
 STORE = "sessions"
 _LIVE = f"{EXACT} AND s.expire_time > $5"
 _EVENT = "e.position, e.event_id, e.kind, e.ephemeral, e.tokens, e.count, e.last_seen, e.content, e.body"
 # Newest first: up to $6 of the working set, then up to $7 episodes before it.
 _RECENT = (
-    f"SELECT s.seq, s.create_time, {SUMMARIES}, w.* FROM memd.session s"
+    f"SELECT s.seq, s.create_time, s.erased, {SUMMARIES}, w.* FROM memd.session s"
     f" LEFT JOIN LATERAL ((SELECT true, {_EVENT} FROM memd.event e WHERE e.session_pk = s.pk"
     " AND e.position >= s.working_from ORDER BY e.position DESC LIMIT $6)"
     f" UNION ALL (SELECT false, {_EVENT} FROM memd.event e WHERE e.session_pk = s.pk AND e.position < s.working_from"
@@ -49,6 +62,10 @@ _EPISODES = (
 _SESSIONS = (
     f"SELECT pk, {SESSION_COLUMNS} FROM memd.session WHERE namespace = $1 AND user_id = $2 AND agent_id = $3 AND NOT dead"
     " AND expire_time > $4 AND (update_time, pk) < ($5, $6) ORDER BY update_time DESC, pk DESC LIMIT $7"
+)
+_WITH_ITEMS = (
+    "SELECT pk, namespace, user_id, agent_id, session_id FROM memd.session WHERE pk > $1 AND NOT dead AND expire_time > $2"
+    " AND working_from < last_position ORDER BY pk LIMIT $3"
 )
 _COUNT = (
     "SELECT count(*), coalesce(sum((SELECT count(*) FROM memd.event e WHERE e.session_pk = s.pk)), 0)::bigint"
@@ -73,9 +90,9 @@ _SWEEP_SESSIONS = (
     " AND NOT EXISTS (SELECT FROM memd.event e WHERE e.session_pk = s.pk) LIMIT $1 FOR UPDATE SKIP LOCKED)"
     " DELETE FROM memd.session WHERE pk IN (SELECT pk FROM due)"
 )
-_Session: TypeAlias = tuple[int, int, list[tuple[Any, ...]]]
-"""Change number, creation and summaries; _NO_SESSION where there is none."""
-_NO_SESSION: _Session = (0, 0, [])
+_Session: TypeAlias = tuple[int, int, int, list[tuple[Any, ...]]]
+"""Change number, creation, how often it was erased from, summaries; _NO_SESSION where there is none."""
+_NO_SESSION: _Session = (0, 0, 0, [])
 _END = 1 << 62
 """Beyond every position and time."""
 
@@ -125,17 +142,18 @@ class PostgresSessions:
             return await reader.rows(_RECENT, *_exact(scope), reader.now_us, working, older)
 
         found = await self._database.read(scope.namespace, operation)
-        events = [row[3:] for row in found if row[3] is not None]
+        events = [row[4:] for row in found if row[4] is not None]
         working_events = [_event(row[1:]) for row in events if row[0]]
         older_events = [_event(row[1:]) for row in events if not row[0]]
-        return (found[0][0], found[0][1], found[0][2]) if found else _NO_SESSION, working_events, older_events
+        session = (found[0][0], found[0][1], found[0][2], found[0][3]) if found else _NO_SESSION
+        return session, working_events, older_events
 
     async def compress(self, scope: Scope, seen: WorkingSet, summaries: Sequence[Event], through: int) -> bool:
         async def operation(tx: Transaction) -> bool:
             head = await find_head(tx, scope)
             if head is None or head.working_from > through:
                 return False
-            if not unchanged(seen, head.create_time, await summarized(tx, head)):
+            if not unchanged(seen, head.create_time, *await summarized(tx, head)):
                 return False
             await remove_summaries(tx, head)
             await put_summaries(tx, head, [summary_row(summary) for summary in summaries])
@@ -147,6 +165,20 @@ class PostgresSessions:
 
         done: bool = await self._write(scope, operation, None)
         return done
+
+    async def revise(self, scope: Scope, revisions: Sequence[EventRevision]) -> int:
+        async def operation(tx: Transaction) -> int:
+            head = await find_head(tx, scope)
+            if head is None:
+                return 0
+            changed = sum([await revise(tx, head, revision) for revision in revisions])
+            if changed:
+                head.seq += 1
+                await save_head(tx, head)
+            return changed
+
+        changed: int = await self._write(scope, operation, None)
+        return changed
 
     async def clear_working(self, scope: Scope, request: RequestKey | None) -> Written[int]:
         async def operation(tx: Transaction) -> Written[int]:
@@ -192,6 +224,17 @@ class PostgresSessions:
         items = tuple(decode_session(row[1:]) for row in found[:size])
         return Page(items, encode_cursor(items[-1].update_time, found[size - 1][0]) if len(found) > size else "")
 
+    async def live(self, size: int, cursor: str) -> Page[Scope]:
+        (after,) = decode_cursor(cursor, int) or (0,)
+
+        async def operation(reader: Reader) -> Page[Scope]:
+            found = await reader.rows(_WITH_ITEMS, after, reader.now_us, size)
+            return Page(
+                tuple(Scope(*one[1:]) for one in found), encode_cursor(found[-1][0]) if len(found) == size else ""
+            )
+
+        return await self._database.read_all(operation)
+
     async def end(self, scope: Scope, request: RequestKey | None) -> Written[Session]:
         async def operation(tx: Transaction) -> Written[Session]:
             if tx.known is not None:
@@ -235,6 +278,24 @@ class PostgresSessions:
         where, bindings = scoped(scope, all_users=all_users)
         return await self._database.read(scope.namespace, lambda reader: _count(reader, where, bindings))
 
+    async def forget_events(
+        self, namespace: str, events: Sequence[SessionEvents], *, receipt_id: str
+    ) -> Mapping[str, int]:
+        if not receipt_id:
+            return await self._database.read(namespace, lambda reader: count_events(reader, events))
+
+        async def operation(tx: Transaction) -> Mapping[str, int]:
+            known = await effects.find(tx, STORE, receipt_id)
+            if known is not None:
+                return known
+            counts = await take_events(tx, events)
+            await effects.save(tx, STORE, receipt_id, counts)
+            return counts
+
+        counts = await self._database.write(namespace, operation, exclusive=True)
+        self._vacuum({"event", "working_summary"})
+        return counts
+
     async def sweep(self, max_rows: int) -> int:
         return await self._database.keep(lambda reader: _sweep(reader, self.grace, max_rows))
 
@@ -258,8 +319,9 @@ def _exact(scope: Scope) -> tuple[str, str, str, str]:
 
 
 def _with_summaries(working: WorkingSet, session: _Session) -> WorkingSet:
-    _, create_time, rows = session
-    return with_summaries(working, [decode_summary((*row[:-1], loaded_text(row[-1]))) for row in rows], create_time)
+    _, create_time, erased, rows = session
+    summaries = [decode_summary((*row[:-1], loaded_text(row[-1]))) for row in rows]
+    return with_summaries(working, summaries, create_time, erased)
 
 
 def _event(row: Sequence[Any]) -> Event:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Mapping
 
@@ -11,7 +12,7 @@ from memd.adapters.postgres.database import Database
 from memd.adapters.postgres.errors import translated
 from memd.adapters.postgres.leases import PostgresLeases
 from memd.adapters.postgres.memories import PostgresMemories
-from memd.adapters.postgres.model_guard import ModelGuard
+from memd.adapters.postgres.model_guard import MODEL, ModelGuard, identity, readable
 from memd.adapters.postgres.pgvector_index import PgvectorIndex
 from memd.adapters.postgres.procedures import PostgresProcedures
 from memd.adapters.postgres.retention import PostgresRetention
@@ -54,6 +55,7 @@ class PostgresStores:
         self.changes = PostgresChanges(database, codec, dimensions)
         self.change_log = PostgresChangeLog(database)
         self.transfers = PostgresTransfers(database, codec, guard)
+        self._model: EmbeddingModel | None = None
 
     @classmethod
     async def open(
@@ -84,16 +86,32 @@ class PostgresStores:
         except BaseException:
             await connections.close()
             raise
-        return cls(Database(connections, clock), codec, guard, known.dimensions if known else None)
+        stores = cls(Database(connections, clock), codec, guard, known.dimensions if known else None)
+        if known is not None:
+            stores.changes.use(known)
+        return stores
 
     async def use_model(self, model: EmbeddingModel) -> None:
         """As ``model`` of ``open``, for a model that came later. ModelMismatch when the database has another."""
         await self._guard.use(model)
-        self.changes.dimensions = model.dimensions
+        self.changes.use(model)
+        self._model = model
+
+    async def changed_model(self) -> EmbeddingModel | None:
+        """The model of the database where it is not the one in use any more: cheap, to be asked again and again."""
+        found = await self._database.glance("SELECT value FROM memd.meta WHERE key = $1", MODEL)
+        model = EmbeddingModel(**json.loads(found[0][0])) if found else None
+        if model is None or self._model is None or identity(model) == identity(self._model):
+            return None
+        return model
 
     async def frozen_model(self) -> EmbeddingModel | None:
         """The model the stored embeddings were made with."""
         return await self._guard.frozen()
+
+    async def superseded_model(self) -> EmbeddingModel | None:
+        """The model the database was last changed from."""
+        return await self._guard.superseded()
 
     @property
     def has_pgvector(self) -> bool:
@@ -113,7 +131,8 @@ class PostgresStores:
         if self.changes.dimensions is None:
             raise ConfigError('index = "pgvector" needs the embedding model: run `memd model install`')
         tables = SearchTables(self._database, self.leases, self._codec, self.changes.dimensions)
-        return PgvectorIndex(self._database, tables, self._codec, self.changes.dimensions)
+        here = readable(self._model) if self._model else "true"
+        return PgvectorIndex(self._database, tables, self._codec, self.changes.dimensions, here)
 
     @property
     def facts(self) -> ServerFacts:

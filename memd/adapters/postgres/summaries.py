@@ -14,7 +14,10 @@ SUMMARIES = (
     f"ARRAY(SELECT ROW({SUMMARY_COLUMNS}) FROM memd.working_summary WHERE session_pk = s.pk ORDER BY last_position)"
 )
 """Of a session ``s``, oldest first."""
-_SUMMARIZED = "SELECT coalesce(max(last_position), 0) FROM memd.working_summary WHERE session_pk = $1"
+_SUMMARIZED = (
+    "SELECT (SELECT coalesce(max(last_position), 0) FROM memd.working_summary WHERE session_pk = s.pk), s.erased"
+    " FROM memd.session s WHERE s.pk = $1"
+)
 _REMOVE = "DELETE FROM memd.working_summary WHERE session_pk = $1"
 _PUT = (
     f"INSERT INTO memd.working_summary (namespace, session_pk, {SUMMARY_COLUMNS}) SELECT $1, $2, s.* FROM"
@@ -22,11 +25,11 @@ _PUT = (
 )
 
 
-async def summarized(tx: Transaction, head: Head) -> int:
-    """Up to which position; 0 where nothing is."""
+async def summarized(tx: Transaction, head: Head) -> tuple[int, int]:
+    """Up to which position, 0 where nothing is; and how often a Forget took events out."""
     found = await tx.row(_SUMMARIZED, head.pk)
     assert found is not None
-    return int(found[0])
+    return int(found[0]), int(found[1])
 
 
 async def remove_summaries(tx: Transaction, head: Head) -> int:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from memd.adapters.postgres.connection import durability
 from memd.adapters.rows.compact import encode
-from memd.domain.errors import LimitExceeded, RequestIdReused
+from memd.domain.errors import LimitExceeded, RequestIdReused, StoreBusy
 from memd.domain.model import Durability, RequestKey, Scope
 from memd.limits import INTERNAL_REQUEST_TTL_US, MAX_EPOCH, REQUEST_ID_TTL_US, REQUEST_RECORD_BYTES
 
@@ -41,6 +41,7 @@ _RECORD = (
 _SETTINGS = (
     "current_setting('fsync'), current_setting('synchronous_commit'), current_setting('synchronous_standby_names')"
 )
+_MODEL = "(SELECT value FROM memd.meta WHERE key = 'embedding_model')"
 _SEAL = (
     "WITH head AS (INSERT INTO memd.namespace_head AS h (namespace, seq, epoch, server, forget_seq)"
     " VALUES ($1, 1, $2, pg_postmaster_start_time(), CASE WHEN $3 THEN 1 ELSE 0 END)"
@@ -62,12 +63,12 @@ _SEAL = (
     " t (kind, entry_id, user_id, agent_id, session_id, all_users)),"
     " record AS ("
     + _RECORD.format("SELECT $1, $18, $19, $20, $21, $22, head.seq FROM head WHERE $18 <> ''", "$4")
-    + f") SELECT head.seq, (SELECT count(*) FROM record), {_SETTINGS} FROM head"
+    + f") SELECT head.seq, (SELECT count(*) FROM record), {_SETTINGS}, {_MODEL} FROM head"
 )
 _REMEMBER_REPLY = (
     "WITH record AS ("
     + _RECORD.format("SELECT $1, $2, $3, $4, $5, $6, $7 WHERE $2 <> ''", "$8")
-    + f") SELECT (SELECT count(*) FROM record), {_SETTINGS}"
+    + f") SELECT (SELECT count(*) FROM record), {_SETTINGS}, {_MODEL}"
 )
 
 
@@ -108,7 +109,9 @@ class Reader:
     async def execute_many(self, sql: str, table_rows: Iterable[Sequence[Any]]) -> None:
         """Once a row, sent together."""
         given = list(table_rows)
-        if given:
+        if len(given) == 1:  # one alone is cheaper so
+            await self.execute(sql, *given[0])
+        elif given:
             await self.connection.executemany(sql, given, timeout=self.timeout_s)
 
 
@@ -131,6 +134,8 @@ class Transaction(Reader):
         self.known: Known | None = None
         self.durability = Durability.UNKNOWN
         """Of the commit to come; known once sealed, or with ``known``."""
+        self.model = ""
+        """What the embeddings that it stores are of, as memd.meta has it; "" where it stores none."""
         self._store = store
         self._request = request
         self._log: dict[tuple[str, str], tuple[str, int]] = {}
@@ -199,12 +204,16 @@ class Transaction(Reader):
 
     async def seal(self, reply: Any) -> int:
         """The last statement: the change number (the namespace's own, where nothing changed). ``reply`` is kept for a
-        repeat: ids, versions and numbers only. Raises Repeat when another transaction had the same request_id."""
+        repeat: ids, versions and numbers only. Raises Repeat when another transaction had the same request_id, StoreBusy when
+        the database has got another embedding model than its embeddings are of: whoever changes that waits for rows that
+        were written before, so that looking at the end is in time."""
         found = await (self._seal(reply) if self.changed else self._keep(reply))
         recorded = found[0] if self._request is None else found[1]
         if self._request is not None and not recorded:
             raise Repeat
-        self.durability = durability(*found[2:])
+        if self.model and found[5] != self.model:
+            raise StoreBusy("the database has another embedding model now, to which this daemon changes over")
+        self.durability = durability(*found[2:5])
         self.seq = found[0]
         return self.seq
 

@@ -27,10 +27,10 @@ from memd.domain.portable_procedures import PortableProcedure
 from memd.limits import EXPORT_BATCH
 
 STORE = "import"
-# The index (namespace, create_time, pk) has this order, so nothing is sorted.
+# The index (namespace, create_time, memory_id) has this order, so nothing is sorted.
 _MEMORIES = (
     f"SELECT {COLUMNS}, ARRAY(SELECT {{}} FROM memd.embedding WHERE memory_pk = memory.pk ORDER BY position)"
-    " FROM memd.memory WHERE namespace = $1 AND (expire_time IS NULL OR expire_time > $2) ORDER BY create_time, pk"
+    " FROM memd.memory WHERE namespace = $1 AND (expire_time IS NULL OR expire_time > $2) ORDER BY create_time, memory_id"
 )
 _REVISIONS = (
     "SELECT memory_pk, version, fields, body, content FROM memd.memory_revision WHERE memory_pk = ANY ($1::bigint[])"
@@ -38,8 +38,12 @@ _REVISIONS = (
 )
 _STONES = (
     f"SELECT {STONE} FROM memd.tombstone WHERE create_time >= $1 AND namespace = $2 AND kind = $3"
-    " AND (entry_id = '' OR entry_id = ANY ($4::text[]))"
+    " AND entry_id = ANY ($4::text[])"
 )
+
+
+_WHOLE_SCOPE = ""
+"""The entry of a tombstone that is of everything of a scope."""
 
 
 class PostgresTransfers:
@@ -83,11 +87,12 @@ class PostgresTransfers:
         ]
 
     async def take_in(
-        self, namespace: str, memories: Sequence[PortableMemory], *, exported_us: int, writer: str
+        self, namespace: str, memories: Sequence[PortableMemory], *, exported_us: int, fence: int, writer: str
     ) -> Written[TakenIn]:
-        await self._guard.check([window for one in memories for window in one.embeddings])
+        model = await self._guard.check([window for one in memories for window in one.embeddings])
 
         async def work(tx: Transaction) -> TakenIn:
+            tx.model = model
             forgotten = await _forgotten(tx, "memory", [one.memory.memory_id for one in memories], exported_us)
             return await self._take_in(tx, memories, forgotten)
 
@@ -110,11 +115,12 @@ class PostgresTransfers:
         return taken
 
     async def take_in_procedure(
-        self, namespace: str, procedure: PortableProcedure, *, exported_us: int, writer: str
+        self, namespace: str, procedure: PortableProcedure, *, exported_us: int, fence: int, writer: str
     ) -> Written[TakenIn]:
-        await self._guard.check([window for one in procedure.versions for window in one.embeddings])
+        model = await self._guard.check([window for one in procedure.versions for window in one.embeddings])
 
         async def work(tx: Transaction) -> TakenIn:
+            tx.model = model
             forgotten = await _forgotten(tx, "procedure", [procedure.procedure_id], exported_us)
             if forgotten.has(procedure.procedure_id, procedure.scope):
                 return TakenIn(forgotten=1)
@@ -164,7 +170,7 @@ async def _revisions(reader: Reader, namespace: str, memory_ids: Mapping[int, st
 
 
 async def _forgotten(tx: Transaction, kind: str, ids: Sequence[str], since_us: int) -> Forgotten:
-    return Forgotten.of(await tx.rows(_STONES, since_us, tx.namespace, kind, list(ids)))
+    return Forgotten.of(await tx.rows(_STONES, since_us, tx.namespace, kind, [*ids, _WHOLE_SCOPE]))
 
 
 def _compared(one: PortableMemory, slot: Slot, kept: Sequence[Memory], forgotten: Forgotten, now_us: int) -> TakenIn:

@@ -154,7 +154,7 @@ class RedisCheckpoints:
     async def histories(self, *, size: int, cursor: str) -> Page[TaskHistory]:
         """The walk over the names may bring more than ``size``, and one of them twice."""
         found, names = await self.link.command("ZSCAN", keys.DUE_TASKS, cursor or "0", "COUNT", size)
-        tasks = [(parts[0], parts[1]) for parts in (keys.split(name.decode()) for name in names[::2])]
+        tasks = [(parts[0], parts[1]) for parts in (keys.split(name.decode()) for name, _ in names)]
         sizes = await self.link.commands([("HLEN", keys.task_keys(*task)[0]) for task in tasks])
         held = zip(tasks, sizes, strict=True)
         items = tuple(TaskHistory(*task, fields - _NUMBERS) for task, fields in held if fields > _NUMBERS)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from memd.adapters.rows.compact import encode
 from memd.adapters.rows.session import NO_LINKS, body_links
 from memd.domain.model import Event, EventKind, Outcome
+from memd.ports import EventRevision
 
 _KINDS = {kind.value: kind for kind in EventKind}
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
@@ -28,6 +29,23 @@ def event_arguments(event: Event) -> tuple[Argument, ...]:
         event.event_time,
         repr(float(event.importance)),
         _body(event),
+    )
+
+
+def revision_arguments(revision: EventRevision) -> tuple[Argument, ...]:
+    """Ten arguments of ``revise.lua``."""
+    was, becomes = revision.was, revision.becomes
+    return (
+        was.position,
+        was.event_id,
+        was.tokens,
+        was.event_time,
+        repr(float(was.importance)),
+        _body(was),
+        becomes.tokens,
+        repr(float(becomes.importance)),
+        _body(becomes),
+        becomes.body_event_id if becomes.body_event_id != was.body_event_id else "",
     )
 
 

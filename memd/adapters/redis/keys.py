@@ -16,6 +16,7 @@ tag or anything else that means something to Redis: different scopes have differ
 | `memd:work:{sessions}` | sorted set | `N:U:A:S` of sessions with something to consolidate, by name |
 | `memd:work:{fresh}` | sorted set | those of them with events not looked at for what is worth remembering |
 | `memd:f:{N}:sessions:ID` | hash | what a Forget has done |
+| `memd:f:{N}:events:ID` | hash | what a Forget has taken out of sessions |
 | `memd:t:{N:T}:meta` | hash | a task's numbers and what its versions are |
 | `memd:t:{N:T}:states` | hash | states by version |
 | `memd:t:{N:T}:r:ID` | string | the first reply to a request |
@@ -55,6 +56,11 @@ def session_keys(scope: Scope, request: RequestKey | None = None) -> list[str]:
     """Numbers, events, ids; and the request's record where there is a request."""
     keys = _life(scope, "")
     return keys if request is None else [*keys, f"memd:s:{{{session_name(scope)}}}:r:{joined(request.request_id)}"]
+
+
+def both_lives(scope: Scope) -> list[str]:
+    """As ``session_keys``, and as ``old_session_keys``."""
+    return [*session_keys(scope), *old_session_keys(scope)]
 
 
 def append_keys(scope: Scope, request: RequestKey | None) -> list[str]:

@@ -8,7 +8,7 @@ from memd.adapters.redis import keys, scripts
 from memd.adapters.redis.codec import decode_events
 from memd.adapters.redis.sessions import RedisSessions
 from memd.adapters.redis.work_index import Life
-from memd.domain.model import Event, Scope
+from memd.domain.model import Event
 from memd.limits import REDIS_GRACE_US
 from memd.ports import Mark, MarkedPage, MarkedSession
 
@@ -45,7 +45,7 @@ class RedisSessionMarks:
         found: list[bytes] = []
         while True:
             args = str(session.create_time), position, session.last_position, limit - len(found)
-            position, more = await self._link.run(scripts.SINCE, _both_lives(session.scope), *args)
+            position, more = await self._link.run(scripts.SINCE, keys.both_lives(session.scope), *args)
             found += more
             if not position or len(found) == limit:
                 return tuple(decode_events(found))
@@ -62,7 +62,7 @@ class RedisSessionMarks:
         session = mark.session
         args = self._link.now(), str(session.create_time), name, seen, mark.position, REDIS_GRACE_US
         # not repeated when the reply is lost: it would find its own mark, and the next look tells
-        done: int = await self._link.run(scripts.MARK, _both_lives(session.scope), *args, repeatable=False)
+        done: int = await self._link.run(scripts.MARK, keys.both_lives(session.scope), *args, repeatable=False)
         return done
 
     def spare(self, grace_us: int) -> None:
@@ -71,7 +71,3 @@ class RedisSessionMarks:
 
 def _unpromoted(life: Life) -> bool:
     return life.marked.promoted < life.marked.last_position
-
-
-def _both_lives(scope: Scope) -> list[str]:
-    return [*keys.session_keys(scope), *keys.old_session_keys(scope)]

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Self
 
 from memd.adapters.redis import keys, scripts
-from memd.adapters.redis.codec import decode_event, decode_events, event_arguments
+from memd.adapters.redis.codec import decode_event, decode_events, event_arguments, revision_arguments
 from memd.adapters.redis.link import RedisLink
 from memd.adapters.redis.persistence import RedisFacts
 from memd.adapters.redis.receipts import Receipt
@@ -33,11 +33,12 @@ from memd.domain.model import (
     RequestKey,
     Scope,
     Session,
+    SessionEvents,
     WorkingSet,
     Written,
 )
 from memd.limits import REDIS_BATCH, REDIS_GRACE_US, REDIS_REGISTRATION_US, REDIS_WAITING_US
-from memd.ports import Clock, SessionPolicy
+from memd.ports import Clock, EventRevision, SessionPolicy
 
 _NOTHING = WorkingSet((), 0, 0)
 _REGISTRATIONS = 2
@@ -94,13 +95,18 @@ class RedisSessions:
 
     async def _compress(self, scope: Scope, seen: WorkingSet, summaries: Sequence[Event], through: int) -> bool:
         names, rows = keys.session_keys(scope), encode([summary_row(summary) for summary in summaries])
-        expected = str(seen.create_time), last_position(seen.items)
+        expected = str(seen.create_time), last_position(seen.items), seen.erased
         after = len(summaries), last_position(summaries)
         # not repeated when the reply is lost: whether it was done is seen at the next look
         done = await self.link.run(
             scripts.COMPRESS, names, self.link.now(), *expected, through, *after, rows, repeatable=False
         )
         return bool(done)
+
+    async def revise(self, scope: Scope, revisions: Sequence[EventRevision]) -> int:
+        arguments = [argument for revision in revisions for argument in revision_arguments(revision)]
+        run = self.link.run(scripts.REVISE, keys.session_keys(scope), self.link.now(), *arguments, repeatable=False)
+        return int(await self.link.finished(run))
 
     async def clear_working(self, scope: Scope, request: RequestKey | None) -> Written[int]:
         return await self.link.finished(self._clear(scope, request))
@@ -190,6 +196,14 @@ class RedisSessions:
         more = len(after) > size
         return Page(items, encode_cursor(items[-1].update_time, items[-1].scope.session_id) if more else "")
 
+    async def live(self, size: int, cursor: str) -> Page[Scope]:
+        """By the schedule of the sweep, which has every session; of how many items is not known here."""
+        after, found = await self.link.command("ZSCAN", keys.DUE_SESSIONS, cursor or "0", "COUNT", size)
+        names = {name: None for name, _ in found}
+        live = await self.index.live([Scope(*keys.split(name.decode())) for name in names])
+        more = int(after)
+        return Page(tuple(one.scope for one in live if one.end is None), str(more) if more else "")
+
     async def count(self, scope: Scope, *, all_users: bool) -> Mapping[str, int]:
         sessions = events = 0
         async for batch in self._batches(scope, all_users):
@@ -215,6 +229,38 @@ class RedisSessions:
             await self.index.drop(batch)
         return await receipt.done()
 
+    async def forget_events(
+        self, namespace: str, events: Sequence[SessionEvents], *, receipt_id: str
+    ) -> Mapping[str, int]:
+        return await self.link.finished(self._forget_events(namespace, events, receipt_id))
+
+    async def _forget_events(
+        self, namespace: str, events: Sequence[SessionEvents], receipt_id: str
+    ) -> Mapping[str, int]:
+        receipt = Receipt(self.link, namespace, "events", receipt_id, ("events", "summaries"))
+        known = await receipt.result() if receipt_id else None
+        if known is not None:
+            return known
+        total = {"events": 0, "summaries": 0}
+        for one in events:
+            async for batch in self._batches(one.scope, False):
+                for scope in batch:
+                    taken = await self._take(scope, one.event_ids, "" if receipt_id else "count")
+                    total = {name: total[name] + count for name, count in taken.items()}
+                    if receipt_id:
+                        await receipt.add(taken)
+        return await receipt.done() if receipt_id else total
+
+    async def _take(self, scope: Scope, event_ids: Sequence[str], how: str) -> Mapping[str, int]:
+        events = summaries = 0
+        for start in range(0, len(event_ids), REDIS_BATCH):
+            args = how, *event_ids[start : start + REDIS_BATCH]
+            taken, told = await self.link.run(scripts.TAKE, keys.both_lives(scope), *args)
+            events, summaries = events + taken, summaries + told
+        if events and not how:
+            self._note(scope)
+        return {"events": events, "summaries": summaries}
+
     async def sweep(self, max_rows: int) -> int:
         """Expired sessions, with at most ``max_rows`` events and sessions together (or one larger session)."""
         spared_since = self.grace.spared_since(await self.link.now_us())
@@ -239,7 +285,7 @@ class RedisSessions:
 
     async def _erase(self, scope: Scope, which: str, spared_since_us: int = 0) -> tuple[bool, int, int, bool]:
         """Was it live, the rows that went, when to look at a spared one again, whether it waits to be consolidated."""
-        names = [*keys.session_keys(scope), *keys.old_session_keys(scope)]
+        names = keys.both_lives(scope)
         live, rows, again, waits = await self.link.run(scripts.ERASE, names, self.link.now(), which, spared_since_us)
         return bool(live), rows, again, bool(waits)
 
@@ -297,4 +343,4 @@ def _working_set(seq: int, newest_first: list[Event], policy: SessionPolicy) -> 
 
 def _with_summaries(working: WorkingSet, reply: list[Any]) -> WorkingSet:
     """With what a ``recent.lua`` told of the session."""
-    return with_summaries(working, [decode_summary(row) for row in json.loads(reply[3])], int(reply[4]))
+    return with_summaries(working, [decode_summary(row) for row in json.loads(reply[3])], int(reply[4]), int(reply[5]))

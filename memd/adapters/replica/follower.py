@@ -70,6 +70,9 @@ class Follower:
         self._leaving: dict[str, asyncio.Future[None]] = {}
         self._loads = asyncio.Semaphore(REPLICA_LOADS)
         self._tasks: set[asyncio.Future[Any]] = set()
+        self._hinted: set[str] = set()
+        self._departure: asyncio.TimerHandle | None = None
+        self._departed_s = float("-inf")
         self._reachable = True
         self._noted_s = float("-inf")
 
@@ -88,6 +91,8 @@ class Follower:
 
     async def close(self) -> None:
         """End what is under way; the truth may have left meanwhile."""
+        if self._departure is not None:
+            self._departure.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -170,18 +175,28 @@ class Follower:
             await self._note(REPLICA_NOTE_S)
 
     async def listen(self) -> None:
-        """Follow hints until they end; those of a little time together."""
+        """Follow hints until they end."""
         with contextlib.suppress(MemdError):  # the poll says so
             async for namespaces in await self._source.hints():
                 self.hint(namespaces)
-                await asyncio.sleep(REPLICA_HINTS_S)
 
     def hint(self, namespaces: Iterable[str]) -> None:
-        for namespace in namespaces:
-            one = self._followed.get(namespace)
-            if one is not None:
-                one.hinted = True
-                self._fly(one)
+        """Go after these: with the next one that is in a hurry, at the latest REPLICA_HINTS_S after the last one was."""
+        self._hinted.update(namespaces)
+        if self._departure is None:
+            loop = asyncio.get_running_loop()
+            self._departure = loop.call_at(self._departed_s + REPLICA_HINTS_S, self._depart)
+
+    def _depart(self) -> None:
+        """All that were hinted at, so that the source is asked for all of them together."""
+        if self._departure is not None:
+            self._departure.cancel()
+            self._departure = None
+        self._departed_s = asyncio.get_running_loop().time()
+        hinted, self._hinted = self._hinted, set()
+        for one in [self._followed[name] for name in hinted if name in self._followed]:
+            one.hinted = True
+            self._board(one)
 
     def _compare(self, one: Followed, head: Head, asked_s: float) -> None:
         if one.applied == head or (one.applied is not None and one.applied.seq == head.seq == 0):
@@ -232,7 +247,11 @@ class Follower:
             del self._leaving[namespace]
 
     def _fly(self, one: Followed) -> asyncio.Future[None]:
-        """The flight that is under way, or a new one."""
+        """The flight that is under way, or a new one; what hints are about goes along."""
+        self._depart()
+        return self._board(one)
+
+    def _board(self, one: Followed) -> asyncio.Future[None]:
         if one.flight is None:
             one.flight = self._start(self._flight(one))
         return one.flight

@@ -253,15 +253,17 @@ class ReplicatedTransfers(_Replicated):
         return self._truth.export(namespace)
 
     async def take_in(
-        self, namespace: str, memories: Sequence[PortableMemory], *, exported_us: int, writer: str
+        self, namespace: str, memories: Sequence[PortableMemory], *, exported_us: int, fence: int, writer: str
     ) -> Written[TakenIn]:
-        taken = await self._truth.take_in(namespace, memories, exported_us=exported_us, writer=writer)
+        taken = await self._truth.take_in(namespace, memories, exported_us=exported_us, fence=fence, writer=writer)
         return await self._seen(namespace, taken)
 
     async def take_in_procedure(
-        self, namespace: str, procedure: PortableProcedure, *, exported_us: int, writer: str
+        self, namespace: str, procedure: PortableProcedure, *, exported_us: int, fence: int, writer: str
     ) -> Written[TakenIn]:
-        taken = await self._truth.take_in_procedure(namespace, procedure, exported_us=exported_us, writer=writer)
+        taken = await self._truth.take_in_procedure(
+            namespace, procedure, exported_us=exported_us, fence=fence, writer=writer
+        )
         return await self._seen(namespace, taken)
 
     async def take_in_settings(self, namespace: str, settings: NamespaceSettings, *, writer: str) -> Written[TakenIn]:

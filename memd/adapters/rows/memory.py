@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from memd.adapters.rows.compact import encode
+from memd.domain import ids
 from memd.domain.errors import VersionConflict
 from memd.domain.model import Memory, NewMemory, Scope, SourceKind
 from memd.domain.spoken import spoken
@@ -91,6 +92,11 @@ def check_version(draft: NewMemory, stored: Memory | None) -> None:
     current = stored.version if stored is not None else 0
     if draft.expected_version not in (None, current):
         raise VersionConflict("the memory has another version", current_version=current)
+
+
+def made_of(memory: Memory) -> tuple[str, ...]:
+    """What a Forget of the events it was made of buries; nothing where it was made of none."""
+    return (ids.made_of_events(memory.scope),) if memory.event_ids and memory.scope.session_id else ()
 
 
 def owner(scope: Scope) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from memd.domain.model import Event, Scope, Session, WorkingSet
 from memd.ports import SessionPolicy
@@ -68,6 +68,15 @@ class Head:
             self.working_tokens -= working.popleft()[1]
         self._start_working()
 
+    def revise(self, event: Event) -> None:
+        """An event was changed, and may have another number of tokens."""
+        for place, (position, tokens) in enumerate(self.working):
+            if position == event.position:
+                self.working[place] = position, event.tokens
+                self.working_tokens += event.tokens - tokens
+        if self.last is not None and self.last.position == event.position:
+            self.last.importance, self.last.tokens = event.importance, event.tokens
+
     def empty_working(self) -> None:
         """Nothing is in working memory any more. The caller deletes what was ephemeral: no repeat can be merged into it."""
         if self.ephemeral and self.ephemeral[-1] == self.last_position:
@@ -104,6 +113,11 @@ class Head:
             self.last_position,
             self.seq,
         )
+
+
+def same_but_for_repeats(stored: Event, read: Event) -> bool:
+    """Whether an event is as it was read: more repeats may have been merged into it since."""
+    return replace(stored, count=read.count, last_seen=read.last_seen) == read
 
 
 def event_digest(event: Event) -> bytes:

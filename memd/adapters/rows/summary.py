@@ -31,16 +31,17 @@ def decode_summary(row: Sequence[Any]) -> Event:
     return new_summary(content, tokens, first, through, create_time, made_by)
 
 
-def with_summaries(working: WorkingSet, summaries: Sequence[Event], create_time: int) -> WorkingSet:
-    """The working set of a session that was created then, its summaries before its items."""
+def with_summaries(working: WorkingSet, summaries: Sequence[Event], create_time: int, erased: int) -> WorkingSet:
+    """The working set of a session that was created then and erased from so often, its summaries before its items."""
     tokens = working.tokens + sum(summary.tokens for summary in summaries)
-    return replace(working, items=(*summaries, *working.items), tokens=tokens, create_time=create_time)
+    items = (*summaries, *working.items)
+    return replace(working, items=items, tokens=tokens, create_time=create_time, erased=erased)
 
 
-def unchanged(seen: WorkingSet, create_time: int, last_summarized: int) -> bool:
-    """Whether a session (created then, summarized up to that position, 0 for not at all) was neither compressed nor
-    replaced since ``seen``."""
-    return (seen.create_time, last_position(seen.items)) == (create_time, last_summarized)
+def unchanged(seen: WorkingSet, create_time: int, last_summarized: int, erased: int) -> bool:
+    """Whether a session (created then, summarized up to that position, 0 for not at all, erased from so often) was neither
+    compressed nor erased from nor replaced since ``seen``."""
+    return (seen.create_time, last_position(seen.items), seen.erased) == (create_time, last_summarized, erased)
 
 
 def last_position(items: Sequence[Event]) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -22,10 +23,12 @@ from pathlib import Path
 
 import apsw
 
+from memd.adapters.rows.forget import decode_plan
 from memd.adapters.sqlite.connection import Readers, check_library, connect, row, rows, transaction
 from memd.adapters.sqlite.datadir import DATABASE, DIRECTORY_MODE, FILE_MODE, DataDir
 from memd.adapters.sqlite.errors import translated
 from memd.adapters.sqlite.schema import MIGRATIONS, migrate
+from memd.adapters.sqlite.session_forget import take_events
 from memd.adapters.sqlite.verify import file_problems
 from memd.domain.errors import (
     AlreadyExists,
@@ -47,6 +50,7 @@ _PARTIAL = ".partial-"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _CHUNK = 1 << 20
 _RESTORING = f"{DATABASE}.restoring"
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _CACHES = ("index",)
 """Directories of what was made from the old rows."""
 
@@ -261,7 +265,7 @@ def _prepare(copy: Path, forgets: _Forgets, progress: Progress) -> int:
 
 def _forget(connection: apsw.Connection, forgets: _Forgets) -> int:
     return sum(_forget_stone(connection, stone) for stone in forgets.tombstones) + sum(
-        _forget_tasks(connection, intent) for intent in forgets.intents
+        _forget_elsewhere(connection, intent) for intent in forgets.intents
     )
 
 
@@ -277,8 +281,8 @@ def _forget_stone(connection: apsw.Connection, stone: tuple[object, ...]) -> int
     return gone
 
 
-def _forget_tasks(connection: apsw.Connection, intent: tuple[object, ...]) -> int:
-    """Checkpoints and steps of a Forget that the copy does not know yet; and its receipt."""
+def _forget_elsewhere(connection: apsw.Connection, intent: tuple[object, ...]) -> int:
+    """Checkpoints, steps and events of sessions of a Forget that the copy does not know yet; and its receipt."""
     if row(connection, "SELECT 1 FROM forget_intent WHERE receipt_id = ? AND done = 1", intent[:1]):
         return 0
     marks = ", ".join("?" * len(intent))
@@ -289,7 +293,8 @@ def _forget_tasks(connection: apsw.Connection, intent: tuple[object, ...]) -> in
         "all_users": int(plan["all_users"]),
         "task_ids": json.dumps(plan["task_ids"]),
     }
-    return sum(_changed(connection, sql, bindings) for sql in _FORGET_TASKS)
+    taken = take_events(connection, decode_plan(str(intent[4]))[1])
+    return sum(_changed(connection, sql, bindings) for sql in _FORGET_TASKS) + sum(taken.values())
 
 
 def _changed(connection: apsw.Connection, sql: str, bindings: Sequence[object] | Mapping[str, object]) -> int:
@@ -352,6 +357,6 @@ def _disk_errors() -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        if exc.errno == 28:
+        if exc.errno in _FULL:
             raise StoreFull("the disk is full: no backup was made, nothing was restored") from exc
         raise StoreBusy(f"the disk refused: {exc.strerror}") from exc

@@ -6,34 +6,37 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import apsw
 
-from memd.adapters.rows.forget import decode_plan, encode_plan
+from memd.adapters.rows.forget import Links, buried, decode_plan, encode_plan, links, sources
 from memd.adapters.rows.memory import filterable
 from memd.adapters.sqlite.connection import row, rows, transaction
 from memd.adapters.sqlite.memory_rows import pushdown
 from memd.adapters.sqlite.tombstones import Tombstones
 from memd.adapters.sqlite.transaction import Transaction
 from memd.domain.errors import NotFound
-from memd.domain.filters import And, In, matches
-from memd.domain.model import Durability, ForgetReceipt, Written
+from memd.domain.filters import And, Filter, In, matches
+from memd.domain.model import Durability, ForgetReceipt, SessionEvents, Written
 from memd.domain.visibility import EVERYTHING
 from memd.ports import ForgetPlan, PendingForget
 
+_IS_DIGEST = "fields ->> 'source' = 'digest'"
+"""As the index of digests has it."""
 OUT_OF_REACH = ()
 """Beyond what is out of reach of every store, which the use case says."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Targets:
-    """Row keys and ids of what a plan removes."""
+    """Row keys and ids of what a plan removes; the last ``digests`` of the memories go because of ``events``."""
 
     memory_pks: tuple[int, ...]
     memory_ids: tuple[str, ...]
     procedure_pks: tuple[int, ...]
     procedure_ids: tuple[str, ...]
+    digests: int
+    events: tuple[SessionEvents, ...]
 
 
 class Forgetter:
@@ -43,9 +46,10 @@ class Forgetter:
     def count(self, connection: apsw.Connection, plan: ForgetPlan, now_us: int) -> Written[ForgetReceipt]:
         """What ``run`` would remove."""
         with transaction(connection):  # one snapshot
-            counts = _counts(connection, _find(connection, plan))
+            targets = _find(connection, plan)
+            counts = _counts(connection, targets)
             head = row(connection, "SELECT seq FROM namespace_head WHERE namespace = ?", (plan.scope.namespace,))
-        receipt = ForgetReceipt("", counts, now_us, OUT_OF_REACH, True)
+        receipt = ForgetReceipt("", counts, now_us, OUT_OF_REACH, True, targets.events)
         return Written(receipt, head[0] if head else 0, Durability.SYNCED)
 
     def run(self, tx: Transaction, plan: ForgetPlan, writer: str) -> ForgetReceipt:
@@ -64,13 +68,15 @@ class Forgetter:
             tx.delete(namespace, "memory", targets.memory_ids)
             tx.delete(namespace, "procedure", targets.procedure_ids)
         tx.erases = True
-        receipt = ForgetReceipt(f"f_{secrets.token_hex(16)}", counts, tx.now_us, OUT_OF_REACH, False)
+        receipt_id = f"f_{secrets.token_hex(16)}"
+        receipt = ForgetReceipt(receipt_id, counts, tx.now_us, OUT_OF_REACH, False, targets.events)
+        done = not (plan.everything or targets.events)
         tx.execute(
             "INSERT INTO forget_intent (receipt_id, namespace, create_time, done, plan, counts)"
             " VALUES (?, ?, ?, ?, ?, ?)",
-            (receipt.receipt_id, namespace, tx.now_us, int(not plan.everything), encode_plan(plan), json.dumps(counts)),
+            (receipt_id, namespace, tx.now_us, int(done), encode_plan(plan, targets.events), json.dumps(counts)),
         )
-        tx.audit(namespace, writer, "forget", json.dumps({"receipt_id": receipt.receipt_id, "counts": counts}))
+        tx.audit(namespace, writer, "forget", json.dumps({"receipt_id": receipt_id, "counts": counts}))
         return receipt
 
     def _bury(self, tx: Transaction, plan: ForgetPlan, targets: _Targets) -> None:
@@ -79,15 +85,16 @@ class Forgetter:
             if not plan.scope.session_id:
                 self._tombstones.add(tx, "procedure", plan.scope, (), all_users=plan.all_users)
             return
-        named = tuple(dict.fromkeys((*plan.memory_ids, *targets.memory_ids)))
+        named = buried(plan, targets.memory_ids, targets.events)
         if named:
             self._tombstones.add(tx, "memory", plan.scope, named, all_users=False)
 
     def receipt(self, tx: Transaction, receipt_id: str) -> ForgetReceipt:
-        found = tx.row("SELECT create_time, counts FROM forget_intent WHERE receipt_id = ?", (receipt_id,))
+        found = tx.row("SELECT create_time, counts, plan FROM forget_intent WHERE receipt_id = ?", (receipt_id,))
         if found is None:
             raise NotFound("there is no such receipt")
-        return ForgetReceipt(receipt_id, json.loads(found[1]), found[0], OUT_OF_REACH, False)
+        events = decode_plan(found[2])[1]
+        return ForgetReceipt(receipt_id, json.loads(found[1]), found[0], OUT_OF_REACH, False, events)
 
     def finish(self, tx: Transaction, receipt_id: str, counts: Mapping[str, int]) -> ForgetReceipt:
         known = self.receipt(tx, receipt_id)
@@ -100,36 +107,62 @@ class Forgetter:
 
     def pending(self, connection: apsw.Connection) -> tuple[PendingForget, ...]:
         found = rows(connection, "SELECT receipt_id, plan FROM forget_intent WHERE done = 0 ORDER BY create_time")
-        return tuple(PendingForget(receipt_id, decode_plan(plan)) for receipt_id, plan in found)
+        return tuple(PendingForget(receipt_id, *decode_plan(plan)) for receipt_id, plan in found)
 
 
 def _find(connection: apsw.Connection, plan: ForgetPlan) -> _Targets:
-    memories = _find_memories(connection, plan)
+    found = _find_memories(connection, plan)
     procedures = _find_procedures(connection, plan) if plan.everything and not plan.scope.session_id else []
+    events = () if plan.everything else sources(plan, [one[2] for one in found])
+    named = {one[0] for one in found}
+    digests = [one for one in _find_digests(connection, plan, events) if one[0] not in named]
+    memories = [*((pk, name) for pk, name, _ in found), *digests]
     return _Targets(
         tuple(one[0] for one in memories),
         tuple(one[1] for one in memories),
         tuple(one[0] for one in procedures),
         tuple(one[1] for one in procedures),
+        len(digests),
+        events,
     )
 
 
-def _find_memories(connection: apsw.Connection, plan: ForgetPlan) -> Sequence[tuple[int, str]]:
+def _find_digests(
+    connection: apsw.Connection, plan: ForgetPlan, events: Sequence[SessionEvents]
+) -> list[tuple[int, str]]:
+    """Those that tell one of the events."""
+    namespace = plan.scope.namespace
+    sql = f"SELECT pk, memory_id, fields, body FROM memory WHERE namespace = ? AND user_id = ? AND {_IS_DIGEST}"
+    found = {
+        pk: name
+        for one in events
+        for pk, name, fields, body in rows(connection, sql, (namespace, one.scope.user_id))
+        if links(namespace, fields, body).touches(one)
+    }
+    return list(found.items())
+
+
+def _find_memories(connection: apsw.Connection, plan: ForgetPlan) -> Sequence[tuple[int, str, Links]]:
     namespace = plan.scope.namespace
     if plan.all_users:
-        return [
-            (pk, name)
-            for pk, name in rows(connection, "SELECT pk, memory_id FROM memory WHERE namespace = ?", (namespace,))
-        ]
-    where = And((plan.visible, _asked(plan)))
+        where: Filter = EVERYTHING
+    else:
+        where = And((plan.visible, _asked(plan)))
     narrowed, bindings = pushdown(where)
-    sql = f"SELECT pk, memory_id, fields FROM memory WHERE namespace = ? AND {narrowed}"
-    found = rows(connection, sql, (namespace, *bindings))
-    return [(pk, memory_id) for pk, memory_id, fields in found if matches(where, filterable(memory_id, fields))]
+    sql = f"SELECT pk, memory_id, fields, body FROM memory WHERE namespace = ? AND {narrowed}"
+    found = [
+        (pk, memory_id, links(namespace, fields, body))
+        for pk, memory_id, fields, body in rows(connection, sql, (namespace, *bindings))
+        if matches(where, filterable(memory_id, fields))
+    ]
+    if not plan.event_ids:
+        return found
+    asked = SessionEvents(plan.scope, plan.event_ids)
+    return [one for one in found if not one[2].digest and one[2].touches(asked)]
 
 
-def _asked(plan: ForgetPlan) -> Any:
-    if plan.everything:
+def _asked(plan: ForgetPlan) -> Filter:
+    if plan.everything or plan.event_ids:
         return EVERYTHING
     return plan.filter if plan.filter is not None else In("memory_id", plan.memory_ids)
 
@@ -153,9 +186,10 @@ def _counts(connection: apsw.Connection, targets: _Targets) -> dict[str, int]:
         (pks,),
     )
     assert found is not None
-    return {
-        "memories": len(targets.memory_pks),
+    counts = {
+        "memories": len(targets.memory_pks) - targets.digests,
         "revisions": found[0],
         "embeddings": found[1],
         "procedures": len(targets.procedure_pks),
     }
+    return counts | ({"digests": targets.digests} if targets.digests else {})

@@ -9,7 +9,6 @@ their name, and are built anew.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import apsw
@@ -21,22 +20,13 @@ from memd.adapters.sqlite.errors import translated
 from memd.adapters.sqlite.replica import is_replica
 from memd.adapters.sqlite.schema import frozen_model, migrate, same_model
 from memd.domain.errors import ModelUnavailable, WrongState
-from memd.domain.model import EmbeddingModel
+from memd.domain.model import EmbeddingModel, Reembedded
 from memd.limits import REEMBED_BATCH, REEMBED_CLEAR_ROWS
 from memd.ports import Embedder
 
 Progress = Callable[[int, int], None]
 """How many texts of how many are done."""
 _WRITE = "BEGIN IMMEDIATE"
-
-
-@dataclass(frozen=True, slots=True)
-class Reembedded:
-    """``embedded`` by this run; ``resumed``: those that an earlier one had left."""
-
-    model: EmbeddingModel
-    embedded: int
-    resumed: int
 
 
 async def reembed(data_dir: Path, embedder: Embedder, progress: Progress) -> Reembedded:
@@ -64,7 +54,7 @@ async def _reembed(
     connection: apsw.Connection, embedder: Embedder, model: EmbeddingModel, progress: Progress
 ) -> Reembedded:
     if is_replica(connection):
-        raise WrongState("the directory holds a copy of what is in Postgres, which keeps the model it was made with")
+        raise WrongState("the directory holds a copy of what is in Postgres: change that, with --postgres URL")
     aimed = reembed_rows.target(connection)
     if aimed is None or not same_model(aimed, model):
         with transaction(connection, _WRITE):

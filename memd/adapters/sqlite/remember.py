@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from memd.adapters.rows.memory import body_json, check_version, fields_json, index_row, owner, same, sees
+from memd.adapters.rows.memory import body_json, check_version, fields_json, index_row, made_of, owner, same, sees
 from memd.adapters.sqlite.memory_rows import COLUMNS, StoredMemory, decode
 from memd.adapters.sqlite.tombstones import Tombstones
 from memd.adapters.sqlite.transaction import Transaction
@@ -28,7 +28,7 @@ def upsert(
 ) -> RememberedMemory:
     """One draft of a Remember."""
     wanted = replace(draft.memory, scope=replace(draft.memory.scope, namespace=namespace), writer=writer)
-    tombstones.check(tx, "memory", wanted.scope, (wanted.memory_id, wanted.supersedes), fence)
+    tombstones.check(tx, "memory", wanted.scope, (wanted.memory_id, wanted.supersedes, *made_of(wanted)), fence)
     if wanted.supersedes == wanted.memory_id:
         raise InvalidArgument("a memory cannot supersede itself", field="supersedes")
     stored = find(tx, namespace, wanted.memory_id)

@@ -167,6 +167,7 @@ def _delete(tx: Transaction, kind: str, namespace: str, entry_id: str) -> None:
 
 def _put_memory(tx: Transaction, row: ReplicaMemory) -> IndexRow:
     memory, scope = row.memory, row.memory.scope
+    tx.connection.set_last_insert_rowid(0)
     found = tx.row(
         "INSERT INTO memory (namespace, memory_id, user_id, agent_id, version, create_time, expire_time, fields, body,"
         " content) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (namespace, memory_id) DO UPDATE SET"
@@ -187,12 +188,13 @@ def _put_memory(tx: Transaction, row: ReplicaMemory) -> IndexRow:
         ),
     )
     assert found is not None
+    if not tx.connection.last_insert_rowid():  # an update: what stood there before must leave the files
+        tx.erases_later = True
     vectors = b"".join(row.embeddings)
     tx.execute(
         "INSERT OR REPLACE INTO embedding (memory_pk, windows, vectors) VALUES (?, ?, ?)",
         (found[0], len(row.embeddings), vectors),
     )
-    tx.erases_later = True  # what stood there before
     return index_row(memory, vectors)
 
 

@@ -22,6 +22,9 @@ MIGRATIONS = (
     "0007_page_order.sql",
     "0008_retention.sql",
     "0009_reembed_online.sql",
+    "0010_session_erased.sql",
+    "0011_tombstones.sql",
+    "0012_recalls.sql",
 )
 _MODEL = "embedding_model"
 _SUPERSEDED = "superseded_model"

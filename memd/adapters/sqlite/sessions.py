@@ -16,6 +16,8 @@ from memd.adapters.sqlite.append import STORE, Append, AppendBundle, delete_stal
 from memd.adapters.sqlite.connection import row, rows
 from memd.adapters.sqlite.heads import Heads
 from memd.adapters.sqlite.reads import ReadPool
+from memd.adapters.sqlite.revising import revise
+from memd.adapters.sqlite.session_forget import count_events, scoped, take_events
 from memd.adapters.sqlite.session_rows import EVENT_JSON, SUMMARY_JSON, decode_events, decode_summaries
 from memd.adapters.sqlite.transaction import Transaction
 from memd.adapters.sqlite.writer import Writer
@@ -30,10 +32,11 @@ from memd.domain.model import (
     RequestKey,
     Scope,
     Session,
+    SessionEvents,
     WorkingSet,
     Written,
 )
-from memd.ports import Clock, SessionPolicy
+from memd.ports import Clock, EventRevision, SessionPolicy
 
 _EXACT = "namespace = ? AND user_id = ? AND agent_id = ? AND session_id = ? AND dead = 0 AND expire_time > ?"
 _WORKING = (
@@ -45,10 +48,17 @@ _RECENT = (
     " WHERE session_pk = s.pk AND position < s.working_from AND ephemeral = 0 ORDER BY position DESC LIMIT ?)"
 )
 _SUMMARIES = f"SELECT json_group_array({SUMMARY_JSON}) FROM working_summary WHERE session_pk = s.pk"
-_SUMMARIZED = "SELECT coalesce(max(last_position), 0) FROM working_summary WHERE session_pk = ?"
+_SUMMARIZED = (
+    "SELECT (SELECT coalesce(max(last_position), 0) FROM working_summary WHERE session_pk = s.pk), s.erased"
+    " FROM session s WHERE s.pk = ?"
+)
 _UNSUMMARIZE = "DELETE FROM working_summary WHERE session_pk = ?"
 # Position of the oldest episode within the cap; no row while there are fewer.
 _FLOOR = "SELECT position FROM event WHERE session_pk = ? AND ephemeral = 0 ORDER BY position DESC LIMIT 1 OFFSET ?"
+_WITH_ITEMS = (
+    "SELECT pk, namespace, user_id, agent_id, session_id FROM session WHERE pk > ? AND dead = 0 AND expire_time > ?"
+    " AND working_from < last_position ORDER BY pk LIMIT ?"
+)
 # What nobody has consolidated yet waits for it, but not for ever.
 _SWEEPABLE = "(min(promoted, digested) >= last_position OR expire_time <= ?)"
 
@@ -73,24 +83,26 @@ class SqliteSessions:
 
     async def working(self, scope: Scope, policy: SessionPolicy) -> WorkingSet:
         bindings = (policy.working_max_items, *_exact(scope, self._clock.now_us()))
-        sql = f"SELECT seq, create_time, ({_SUMMARIES}), ({_WORKING}) FROM session s WHERE {_EXACT}"
+        sql = f"SELECT seq, create_time, erased, ({_SUMMARIES}), ({_WORKING}) FROM session s WHERE {_EXACT}"
         found = await self._reads.run(lambda connection: row(connection, sql, bindings))
         if not found:
             return WorkingSet((), 0, 0)
-        working = working_set(found[0], decode_events(found[3]), policy)
-        return with_summaries(working, decode_summaries(found[2]), found[1])
+        working = working_set(found[0], decode_events(found[4]), policy)
+        return with_summaries(working, decode_summaries(found[3]), found[1], found[2])
 
     async def recent(self, scope: Scope, policy: SessionPolicy, limit: int) -> tuple[WorkingSet, tuple[Event, ...]]:
         # Caps may have been lowered since the last append: what they push out of the working set is recent.
         bindings = (policy.working_max_items + limit, limit, *_exact(scope, self._clock.now_us()))
-        sql = f"SELECT seq, create_time, ({_SUMMARIES}), ({_WORKING}), ({_RECENT}) FROM session s WHERE {_EXACT}"
+        sql = (
+            f"SELECT seq, create_time, erased, ({_SUMMARIES}), ({_WORKING}), ({_RECENT}) FROM session s WHERE {_EXACT}"
+        )
         # on the event loop: an indexed read within the caps takes some ten microseconds, a thread's turn over a hundred
         found = self._reads.blocking(lambda connection: row(connection, sql, bindings))
         if not found:
             return WorkingSet((), 0, 0), ()
-        items = decode_events(found[3])
-        working, older = recent(found[0], items, decode_events(found[4]), policy, limit)
-        return with_summaries(working, decode_summaries(found[2]), found[1]), older
+        items = decode_events(found[4])
+        working, older = recent(found[0], items, decode_events(found[5]), policy, limit)
+        return with_summaries(working, decode_summaries(found[3]), found[1], found[2]), older
 
     async def compress(self, scope: Scope, seen: WorkingSet, summaries: Sequence[Event], through: int) -> bool:
         return await self._writer.submit(lambda tx: self._compress(tx, scope, seen, summaries, through))
@@ -103,7 +115,7 @@ class SqliteSessions:
             return False
         summarized = tx.row(_SUMMARIZED, (head.pk,))
         assert summarized is not None
-        if not unchanged(seen, head.create_time, summarized[0]):
+        if not unchanged(seen, head.create_time, *summarized):
             return False
         tx.execute(_UNSUMMARIZE, (head.pk,))
         rows = [(head.pk, *summary_row(summary)) for summary in summaries]
@@ -114,6 +126,18 @@ class SqliteSessions:
         delete_stale_ephemeral(tx, head)
         tx.erases_later = True
         return True
+
+    async def revise(self, scope: Scope, revisions: Sequence[EventRevision]) -> int:
+        return await self._writer.submit(lambda tx: self._revise(tx, scope, revisions))
+
+    def _revise(self, tx: Transaction, scope: Scope, revisions: Sequence[EventRevision]) -> int:
+        head = self._heads.find(tx, scope)
+        changed = sum(revise(tx, head, revision) for revision in revisions) if head is not None else 0
+        if head is not None and changed:
+            head.seq += 1
+            self._heads.save(tx, head)
+            tx.erases_later = True
+        return changed
 
     async def clear_working(self, scope: Scope, request: RequestKey | None) -> Written[int]:
         return await self._writer.submit(lambda tx: self._clear(tx, scope, request))
@@ -161,6 +185,12 @@ class SqliteSessions:
         items = tuple(decode_session(one[1:]) for one in found[:size])
         return Page(items, encode_cursor(items[-1].update_time, found[size - 1][0]) if len(found) > size else "")
 
+    async def live(self, size: int, cursor: str) -> Page[Scope]:
+        (after,) = decode_cursor(cursor, int) or (0,)
+        bindings = after, self._clock.now_us(), size
+        found = await self._reads.run(lambda connection: rows(connection, _WITH_ITEMS, bindings))
+        return Page(tuple(Scope(*one[1:]) for one in found), encode_cursor(found[-1][0]) if len(found) == size else "")
+
     async def end(self, scope: Scope, request: RequestKey | None) -> Written[Session]:
         return await self._writer.submit(lambda tx: self._end(tx, scope, request))
 
@@ -195,7 +225,7 @@ class SqliteSessions:
         known = effects.find(tx, STORE, receipt_id)
         if known is not None:
             return known
-        where, bindings = _scoped(scope, all_users)
+        where, bindings = scoped(scope, all_users)
         counts = _count(tx.connection, where, bindings, tx.now_us)
         for dead in (0, 1):  # what has expired goes as well: it is out of sight, but still in the file
             which = f"dead = {dead} AND {where}"
@@ -207,9 +237,26 @@ class SqliteSessions:
         return counts
 
     async def count(self, scope: Scope, *, all_users: bool) -> Mapping[str, int]:
-        where, bindings = _scoped(scope, all_users)
+        where, bindings = scoped(scope, all_users)
         now = self._clock.now_us()
         return await self._reads.run(lambda connection: _count(connection, where, bindings, now))
+
+    async def forget_events(
+        self, namespace: str, events: Sequence[SessionEvents], *, receipt_id: str
+    ) -> Mapping[str, int]:
+        if not receipt_id:
+            return await self._reads.run(lambda connection: count_events(connection, events))
+        return await self._writer.submit(lambda tx: self._forget_events(tx, events, receipt_id))
+
+    def _forget_events(self, tx: Transaction, events: Sequence[SessionEvents], receipt_id: str) -> Mapping[str, int]:
+        known = effects.find(tx, STORE, receipt_id)
+        if known is not None:
+            return known
+        counts = take_events(tx.connection, events)
+        effects.save(tx, STORE, receipt_id, counts)
+        self._heads.drop_all()
+        tx.erases = True
+        return counts
 
     async def sweep(self, max_rows: int) -> int:
         # Every append moves expire_time, so no index has it: a reader looks for what is due, off the writer's time.
@@ -240,18 +287,6 @@ def _sweep(tx: Transaction, due: Sequence[int], spared_since_us: int, max_rows: 
 
 def _exact(scope: Scope, now_us: int) -> tuple[str | int, ...]:
     return scope.namespace, scope.user_id, scope.agent_id, scope.session_id, now_us
-
-
-def _scoped(scope: Scope, all_users: bool) -> tuple[str, tuple[str, ...]]:
-    """WHERE clause of every session in a scope, live or not."""
-    if all_users:
-        return "namespace = ?", (scope.namespace,)
-    where = "namespace = ? AND user_id = ?"
-    bindings: tuple[str, ...] = (scope.namespace, scope.user_id)
-    for column, value in (("agent_id", scope.agent_id), ("session_id", scope.session_id)):
-        if value:
-            where, bindings = f"{where} AND {column} = ?", (*bindings, value)
-    return where, bindings
 
 
 def _count(connection: apsw.Connection, where: str, bindings: Sequence[str], now_us: int) -> Mapping[str, int]:

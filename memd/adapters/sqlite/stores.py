@@ -23,6 +23,7 @@ from memd.adapters.sqlite.memory_cache import MemoryCache
 from memd.adapters.sqlite.model_guard import ModelGuard
 from memd.adapters.sqlite.procedures import SqliteProcedures
 from memd.adapters.sqlite.reads import ReadPool
+from memd.adapters.sqlite.recalls import SqliteRecalls
 from memd.adapters.sqlite.reembedding import SqliteReembedding
 from memd.adapters.sqlite.replica import Reset, SqliteReplica
 from memd.adapters.sqlite.retention import SqliteRetention
@@ -91,6 +92,7 @@ class SqliteStores:
         self.settings = SqliteSettings(self._writer, self._reads, clock)
         self.tasks = SqliteTasks(self._writer, self._reads, clock)
         self.steps = SqliteSteps(self._writer, self._reads, clock)
+        self.recalls = SqliteRecalls(self._writer, self._reads)
         self.retention = SqliteRetention(self._writer, self._reads, clock)
         self.compaction = SqliteCompaction(self._writer, self._reads)
         self.change_log = SqliteChangeLog(self._reads, clock)

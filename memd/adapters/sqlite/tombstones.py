@@ -14,14 +14,15 @@ from memd.limits import MAX_CHANGE_LOG, TOMBSTONE_TTL_US
 _INSERT = (
     "INSERT INTO tombstone (namespace, seq, kind, entry_id, user_id, agent_id, session_id, all_users, create_time)"
 )
+# A plus keeps SQLite from an index: few tombstones are newer than a mark, whosoever they are.
 _HIT = (
-    "SELECT 1 FROM tombstone WHERE mark > ? AND namespace = ? AND kind = ?"
+    "SELECT 1 FROM tombstone WHERE mark > ? AND +namespace = ? AND +kind = ?"
     " AND ((entry_id = '' AND (all_users OR (user_id = ? AND agent_id IN ('', ?) AND session_id IN ('', ?))))"
     " OR (entry_id IN (SELECT value FROM json_each(?)) AND (all_users OR user_id = ?))) LIMIT 1"
 )
 RETENTION = "retention"
 """Kind of those that tell watchers whose memory a retention policy took: no write is refused for them."""
-_MISSING = "SELECT 1 FROM tombstone WHERE mark > ? AND namespace = ? AND kind = ? AND entry_id IN ('', ?) LIMIT 1"
+_MISSING = "SELECT 1 FROM tombstone WHERE mark > ? AND +namespace = ? AND +kind = ? AND entry_id IN ('', ?) LIMIT 1"
 
 
 class Tombstones:

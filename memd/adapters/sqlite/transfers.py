@@ -28,17 +28,21 @@ from memd.domain.portable_procedures import PortableProcedure
 from memd.limits import EXPORT_BATCH
 
 T = TypeVar("T")
-# The index (namespace, create_time, pk) has this order, so nothing is sorted.
+# The index (namespace, create_time, memory_id) has this order, so nothing is sorted.
 _MEMORIES = (
     f"SELECT {COLUMNS}, coalesce(vectors, x'') FROM memory LEFT JOIN embedding ON memory_pk = pk"
-    " WHERE namespace = ?1 AND coalesce(expire_time, ?2 + 1) > ?2 ORDER BY create_time, pk"
+    " WHERE namespace = ?1 AND coalesce(expire_time, ?2 + 1) > ?2 ORDER BY create_time, memory_id"
 )
 _REVISIONS = "SELECT version, fields, body, content FROM memory_revision WHERE memory_pk = ? ORDER BY version"
 _INSERT_REVISION = "INSERT INTO memory_revision (memory_pk, version, fields, body, content)"
 _TOMBSTONES = (
-    f"SELECT {STONE} FROM tombstone WHERE create_time >= ?1 AND namespace = ?2 AND kind = ?3"
-    " AND (entry_id = '' OR entry_id IN (SELECT value FROM json_each(?4)))"
+    f"SELECT {STONE} FROM tombstone WHERE create_time >= ? AND namespace = ? AND kind = ?"
+    " AND entry_id IN (SELECT value FROM json_each(?))"
 )
+
+
+_WHOLE_SCOPE = ""
+"""The entry of a tombstone that is of everything of a scope."""
 
 
 class SqliteTransfers:
@@ -59,24 +63,24 @@ class SqliteTransfers:
             await asyncio.to_thread(connection.close, True)
 
     async def take_in(
-        self, namespace: str, memories: Sequence[PortableMemory], *, exported_us: int, writer: str
+        self, namespace: str, memories: Sequence[PortableMemory], *, exported_us: int, fence: int, writer: str
     ) -> Written[TakenIn]:
         def operation(tx: Transaction) -> Written[TakenIn]:
             ids = [one.memory.memory_id for one in memories]
             forgotten = _forgotten(tx, namespace, "memory", ids, exported_us)
             taken = TakenIn()
             for one in memories:
-                self._guard.check(tx, one.embeddings)
+                self._guard.check(tx, one.embeddings, fence)
                 taken += _take_in(tx, one, forgotten)
             return _written(tx, namespace, writer, "memories", taken)
 
         return await self._writer.submit(operation)
 
     async def take_in_procedure(
-        self, namespace: str, procedure: PortableProcedure, *, exported_us: int, writer: str
+        self, namespace: str, procedure: PortableProcedure, *, exported_us: int, fence: int, writer: str
     ) -> Written[TakenIn]:
         def operation(tx: Transaction) -> Written[TakenIn]:
-            self._guard.check(tx, [window for one in procedure.versions for window in one.embeddings])
+            self._guard.check(tx, [window for one in procedure.versions for window in one.embeddings], fence)
             forgotten = _forgotten(tx, namespace, "procedure", [procedure.procedure_id], exported_us)
             if forgotten.has(procedure.procedure_id, procedure.scope):
                 return _written(tx, namespace, writer, "procedures", TakenIn(forgotten=1))
@@ -134,7 +138,7 @@ async def _on_thread(work: Callable[[], T]) -> T:
 
 
 def _forgotten(tx: Transaction, namespace: str, kind: str, ids: Sequence[str], since_us: int) -> Forgotten:
-    return Forgotten.of(tx.rows(_TOMBSTONES, (since_us, namespace, kind, json.dumps(ids))))
+    return Forgotten.of(tx.rows(_TOMBSTONES, (since_us, namespace, kind, json.dumps([*ids, _WHOLE_SCOPE]))))
 
 
 def _written(tx: Transaction, namespace: str, writer: str, what: str, taken: TakenIn) -> Written[TakenIn]:

@@ -19,6 +19,10 @@ _LINES = (
     "SELECT seq, entry_id, op FROM change_log WHERE namespace = ? AND seq > ? AND seq <= ? AND kind = 'memory'"
     " ORDER BY seq LIMIT ?"
 )
+_STONES = (
+    "SELECT DISTINCT seq, user_id, agent_id FROM tombstone WHERE namespace = ? AND seq > ? AND seq <= ?"
+    " AND kind IN ('memory', 'retention')"
+)
 _ALL = -1
 
 
@@ -51,7 +55,7 @@ def _memory_lines(connection: apsw.Connection, namespace: str, since: Head, now_
         lines = rows(connection, _LINES, (namespace, since.seq, last, _ALL))
     memories = _memories(connection, namespace, [entry_id for _, entry_id, op in lines if op == "put"], now_us)
     deletes = any(op != "put" for _, _, op in lines)
-    owners = _forgotten(connection, namespace, since.seq) if deletes else {}
+    owners = _forgotten(connection, namespace, since.seq, last) if deletes else {}
     return MemoryLines(Head(last, head.epoch), tuple(_told(lines, memories, owners)))
 
 
@@ -81,17 +85,9 @@ def _memories(connection: apsw.Connection, namespace: str, ids: Sequence[str], n
     return {stored.memory.memory_id: stored.memory for stored in (decode(namespace, one) for one in found)}
 
 
-def _forgotten(connection: apsw.Connection, namespace: str, since: int) -> dict[int, tuple[Scope, ...]]:
-    """Whose tombstones came with a number. Newest first and only as far back as needed: the table is long and has no
-    index by number."""
-    owners: dict[int, set[Scope]] = {}
-    newest_first = connection.execute(
-        "SELECT namespace, seq, user_id, agent_id FROM tombstone WHERE kind IN ('memory', 'retention') ORDER BY mark DESC"
-    )
-    for other, seq, user_id, agent_id in newest_first:
-        if other == namespace:
-            if int(str(seq)) <= since:
-                break
-            owners.setdefault(int(str(seq)), set()).add(Scope(namespace, str(user_id), str(agent_id)))
-    newest_first.close(True)
+def _forgotten(connection: apsw.Connection, namespace: str, since: int, last: int) -> dict[int, tuple[Scope, ...]]:
+    """Whose tombstones came with a number."""
+    owners: dict[int, list[Scope]] = {}
+    for seq, user_id, agent_id in rows(connection, _STONES, (namespace, since, last)):
+        owners.setdefault(seq, []).append(Scope(namespace, user_id, agent_id))
     return {seq: tuple(scopes) for seq, scopes in owners.items()}

@@ -19,6 +19,10 @@ _call = partial(Call, "AdminService")
 _HEALTH = (Health.UNKNOWN, Health.SERVING, Health.NOT_SERVING, Health.UNKNOWN)
 
 
+_FIRST_PROGRESS_S = 60.0
+"""The other model is loaded first."""
+
+
 def stats(scope: t.Scope, *, timeout_s: float | None = None) -> Call[t.Stats]:
     """What the daemon holds and how it is doing."""
     return _call("GetStats", pb.GetStatsRequest(scope=wire.scope(scope)), parse.stats, timeout_s)
@@ -102,7 +106,7 @@ def backup(scope: t.Scope, name: str, *, timeout_s: float | None = None) -> Call
 def reembed(scope: t.Scope, model: str = "", *, cancel: bool = False) -> Call[t.ReembedProgress]:
     """A message each time there is something to tell."""
     request = pb.ReembedRequest(scope=wire.scope(scope), embedding_model=model, cancel=cancel)
-    return _call("Reembed", request, parse.reembedding)
+    return _call("Reembed", request, parse.reembedding, _FIRST_PROGRESS_S)
 
 
 def run_lifecycle(

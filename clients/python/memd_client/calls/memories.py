@@ -38,6 +38,7 @@ def recall(
     candidates: int | None = None,
     cues: Mapping[str, float] | None = None,
     nothing_below: float | None = None,
+    decay_half_life: timedelta | None = None,
     explain: bool = False,
     min_seq: int = 0,
     no_cache: bool = False,
@@ -50,12 +51,16 @@ def recall(
     built with ``F``; ``min_relevance`` is a cosine, -1..1. ``as_of`` shows what was valid then. ``vector_weight``,
     ``trim_ratio`` and ``candidates`` tune the ranking, ``cues`` the weights of what counts beside meaning and words, by
     name (0 switches one off, see docs/retrieval.md), ``nothing_below`` the evidence under which ``nothing_relevant`` is set,
-    ``explain`` shows what each score is made of. ``min_seq``: the
+    ``decay_half_life`` (None: 30 days) of the cue "decay". ``explain`` shows what each score is made of. ``min_seq``: the
     answer must contain the namespace's changes up to there. ``no_cache`` is for measuring.
     A tier that fails or is late costs its own section only: see ``tier_status``.
     """
     ranking = pb.RankingOptions(
-        vector_weight=vector_weight, trim_ratio=trim_ratio, candidates=candidates, nothing_below=nothing_below
+        vector_weight=vector_weight,
+        trim_ratio=trim_ratio,
+        candidates=candidates,
+        nothing_below=nothing_below,
+        decay_half_life=wire.duration(decay_half_life),
     )
     if cues:
         ranking.cues.CopyFrom(_cue_weights(cues))
@@ -248,6 +253,7 @@ def forget(
     scope: t.Scope,
     memory_ids: str | Iterable[str] | None = None,
     *,
+    event_ids: str | Iterable[str] | None = None,
     filter: Expr | None = None,
     everything: bool = False,
     all_users: bool = False,
@@ -258,18 +264,23 @@ def forget(
 ) -> Call[t.ForgetReceipt]:
     """Delete for good and get a receipt; say what in exactly one way.
 
-    ``memory_ids``: one id or several. ``filter``: the visible memories that match. ``everything``: all of the scope in
-    every tier, with ``task_ids`` their checkpoints and steps too, with ``all_users`` the whole namespace (needs the admin
-    right and an otherwise empty scope). ``dry_run`` counts and deletes nothing.
+    ``memory_ids``: one id or several. ``filter``: the visible memories that match. ``event_ids``: one event of the scope's
+    session or several, and what was made of them. With a memory go the events it was made of, and the summaries and the
+    digest that tell them. ``everything``: all of the scope in every tier, with ``task_ids`` their checkpoints and steps
+    too, with ``all_users`` the whole namespace (needs the admin right and an otherwise empty scope). ``dry_run`` counts
+    and deletes nothing.
     """
-    if (memory_ids is not None) + (filter is not None) + everything != 1:
-        raise InvalidArgument("give exactly one of memory_ids, filter, everything", field="target")
+    if (memory_ids is not None) + (event_ids is not None) + (filter is not None) + everything != 1:
+        raise InvalidArgument("give exactly one of memory_ids, event_ids, filter, everything", field="target")
     if (all_users or task_ids) and not everything:
         raise InvalidArgument("all_users and task_ids go with everything", field="target")
     request = pb.ForgetRequest(scope=wire.scope(scope), dry_run=dry_run, request_id=new_request_id(request_id))
     if memory_ids is not None:
         ids = [memory_ids] if isinstance(memory_ids, str) else list(memory_ids)
         request.ids.CopyFrom(pb.MemoryIds(memory_ids=ids))
+    elif event_ids is not None:
+        ids = [event_ids] if isinstance(event_ids, str) else list(event_ids)
+        request.events.CopyFrom(pb.EventIds(event_ids=ids))
     elif filter is not None:
         request.filter.CopyFrom(filter.proto)
     else:
@@ -278,9 +289,11 @@ def forget(
     return _call("Forget", request, parse.forgotten, timeout_s)
 
 
-def get(scope: t.Scope, memory_id: str, *, timeout_s: float | None = None) -> Call[t.Memory]:
-    """One memory. NotFound also when it belongs to somebody else."""
-    request = pb.GetMemoryRequest(scope=wire.scope(scope), memory_id=memory_id)
+def get(
+    scope: t.Scope, memory_id: str, *, as_of: datetime | None = None, timeout_s: float | None = None
+) -> Call[t.Memory]:
+    """One memory, valid or not; with ``as_of`` only if it was valid then. NotFound also when it belongs to somebody else."""
+    request = pb.GetMemoryRequest(scope=wire.scope(scope), memory_id=memory_id, as_of=wire.timestamp(as_of, "as_of"))
     return _call("GetMemory", request, lambda m: parse.memory(m.memory), timeout_s)
 
 

@@ -1,5 +1,5 @@
 -- KEYS: the session's three. ARGV: now, how many working items, how many older episodes.
--- {seq, working items, older episodes, summaries, created}, events newest first; nil for no session.
+-- {seq, working items, older episodes, summaries, created, how often erased from}, events newest first; nil for no session.
 local CHUNK = 64
 local session = load_session(clock(ARGV[1]))
 if not session then return nil end
@@ -29,4 +29,5 @@ while #older < wanted and next_position >= session.first do
   end
   for _, value in ipairs(events(positions)) do older[#older + 1] = value end
 end
-return {session.seq, working, older, load_summaries(), int(session.create)}
+local summaries = load_summaries()
+return {session.seq, working, older, summaries, int(session.create), redis.call('HGET', KEYS[1], 'erased') or 0}

@@ -656,7 +656,7 @@ class RunLifecycleRequest(google.protobuf.message.Message):
     DRY_RUN_FIELD_NUMBER: builtins.int
     SETTINGS_FIELD_NUMBER: builtins.int
     job: builtins.str
-    """"promote", "digest", "sweep", "retention", "checkpoints" or "compact"; empty: all of them, in this order.
+    """"promote", "digest", "sweep", "retention", "checkpoints", "compact" or "merge"; empty: all of them, in this order.
     FAILED_PRECONDITION for promote and digest where consolidation is switched off.
     """
     dry_run: builtins.bool
@@ -693,7 +693,9 @@ class RunLifecycleResponse(google.protobuf.message.Message):
     """Those of them that were gone on in."""
     @property
     def memory_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """The first RETENTION_SAMPLE memories that a dry run of retention would delete, oldest first."""
+        """The first RETENTION_SAMPLE memories that a dry run of retention would delete, oldest first. None for a credential that is
+        fixed to a user or an agent: they are everybody's.
+        """
 
     def __init__(
         self,

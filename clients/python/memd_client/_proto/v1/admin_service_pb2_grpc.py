@@ -150,7 +150,8 @@ class AdminServiceServicer(object):
     def Reembed(self, request, context):
         """Moves the whole store, all namespaces, to another embedding model while it serves. Begins it, or joins one that is under way
         to the same model, and tells how far it is until it is over; it goes on when nobody listens, and over restarts.
-        FAILED_PRECONDITION while it is under way to another model. Embedded storage only; needs the admin right.
+        FAILED_PRECONDITION while it is under way to another model, and where memories are in Postgres: `memd reembed --postgres`
+        changes that. Needs the admin right.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -83,7 +83,8 @@ class AdminServiceStub:
     ]
     """Moves the whole store, all namespaces, to another embedding model while it serves. Begins it, or joins one that is under way
     to the same model, and tells how far it is until it is over; it goes on when nobody listens, and over restarts.
-    FAILED_PRECONDITION while it is under way to another model. Embedded storage only; needs the admin right.
+    FAILED_PRECONDITION while it is under way to another model, and where memories are in Postgres: `memd reembed --postgres`
+    changes that. Needs the admin right.
     """
 
 class AdminServiceAsyncStub:
@@ -151,7 +152,8 @@ class AdminServiceAsyncStub:
     ]
     """Moves the whole store, all namespaces, to another embedding model while it serves. Begins it, or joins one that is under way
     to the same model, and tells how far it is until it is over; it goes on when nobody listens, and over restarts.
-    FAILED_PRECONDITION while it is under way to another model. Embedded storage only; needs the admin right.
+    FAILED_PRECONDITION while it is under way to another model, and where memories are in Postgres: `memd reembed --postgres`
+    changes that. Needs the admin right.
     """
 
 class AdminServiceServicer(metaclass=abc.ABCMeta):
@@ -237,7 +239,8 @@ class AdminServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[collections.abc.Iterator[memd_client._proto.v1.admin_service_pb2.ReembedResponse], collections.abc.AsyncIterator[memd_client._proto.v1.admin_service_pb2.ReembedResponse]]:
         """Moves the whole store, all namespaces, to another embedding model while it serves. Begins it, or joins one that is under way
         to the same model, and tells how far it is until it is over; it goes on when nobody listens, and over restarts.
-        FAILED_PRECONDITION while it is under way to another model. Embedded storage only; needs the admin right.
+        FAILED_PRECONDITION while it is under way to another model, and where memories are in Postgres: `memd reembed --postgres`
+        changes that. Needs the admin right.
         """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -36,6 +36,7 @@ class RankingOptions(google.protobuf.message.Message):
     CANDIDATES_FIELD_NUMBER: builtins.int
     CUES_FIELD_NUMBER: builtins.int
     NOTHING_BELOW_FIELD_NUMBER: builtins.int
+    DECAY_HALF_LIFE_FIELD_NUMBER: builtins.int
     vector_weight: builtins.float
     """Share of the cosine in the fused score, 0..1, default 0.5; the rest is BM25's."""
     trim_ratio: builtins.float
@@ -50,6 +51,10 @@ class RankingOptions(google.protobuf.message.Message):
     def cues(self) -> global___CueWeights:
         """What counts beside meaning and words."""
 
+    @property
+    def decay_half_life(self) -> google.protobuf.duration_pb2.Duration:
+        """After it half of what cues.decay takes is taken. MIN_TTL to MAX_TTL, default 30 days."""
+
     def __init__(
         self,
         *,
@@ -58,9 +63,10 @@ class RankingOptions(google.protobuf.message.Message):
         candidates: builtins.int | None = ...,
         cues: global___CueWeights | None = ...,
         nothing_below: builtins.float | None = ...,
+        decay_half_life: google.protobuf.duration_pb2.Duration | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_candidates", b"_candidates", "_nothing_below", b"_nothing_below", "_trim_ratio", b"_trim_ratio", "_vector_weight", b"_vector_weight", "candidates", b"candidates", "cues", b"cues", "nothing_below", b"nothing_below", "trim_ratio", b"trim_ratio", "vector_weight", b"vector_weight"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_candidates", b"_candidates", "_nothing_below", b"_nothing_below", "_trim_ratio", b"_trim_ratio", "_vector_weight", b"_vector_weight", "candidates", b"candidates", "cues", b"cues", "nothing_below", b"nothing_below", "trim_ratio", b"trim_ratio", "vector_weight", b"vector_weight"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_candidates", b"_candidates", "_nothing_below", b"_nothing_below", "_trim_ratio", b"_trim_ratio", "_vector_weight", b"_vector_weight", "candidates", b"candidates", "cues", b"cues", "decay_half_life", b"decay_half_life", "nothing_below", b"nothing_below", "trim_ratio", b"trim_ratio", "vector_weight", b"vector_weight"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_candidates", b"_candidates", "_nothing_below", b"_nothing_below", "_trim_ratio", b"_trim_ratio", "_vector_weight", b"_vector_weight", "candidates", b"candidates", "cues", b"cues", "decay_half_life", b"decay_half_life", "nothing_below", b"nothing_below", "trim_ratio", b"trim_ratio", "vector_weight", b"vector_weight"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_candidates", b"_candidates"]) -> typing.Literal["candidates"] | None: ...
     @typing.overload
@@ -94,6 +100,7 @@ class CueWeights(google.protobuf.message.Message):
     FULL_NAME_FIELD_NUMBER: builtins.int
     DATE_WORDS_FIELD_NUMBER: builtins.int
     VERSIONS_FIELD_NUMBER: builtins.int
+    DECAY_FIELD_NUMBER: builtins.int
     context_words: builtins.float
     """What a word of the query counts that only the turn beside has (two turns away: three fifths of it). Default 0.5."""
     phrases: builtins.float
@@ -126,6 +133,10 @@ class CueWeights(google.protobuf.message.Message):
     """What is taken of the weight of words of the query that say when. Default 0; 1 with as_of, which says it already."""
     versions: builtins.float
     """What a memory gets of what versions of the same fact that are not valid have more (supersedes). Default 1."""
+    decay: builtins.float
+    """The most that is taken, as a part of its score, of what was neither recalled nor written for long. Orders what was
+    found, and is no reason for or against finding it. Default 0.
+    """
     def __init__(
         self,
         *,
@@ -145,15 +156,18 @@ class CueWeights(google.protobuf.message.Message):
         full_name: builtins.float | None = ...,
         date_words: builtins.float | None = ...,
         versions: builtins.float | None = ...,
+        decay: builtins.float | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_context_words", b"_context_words", "_date", b"_date", "_date_words", b"_date_words", "_diversity", b"_diversity", "_full_name", b"_full_name", "_importance", b"_importance", "_names", b"_names", "_neighbours", b"_neighbours", "_phrases", b"_phrases", "_question_turn", b"_question_turn", "_recency", b"_recency", "_reply", b"_reply", "_short_turn", b"_short_turn", "_speaker", b"_speaker", "_spelling", b"_spelling", "_versions", b"_versions", "context_words", b"context_words", "date", b"date", "date_words", b"date_words", "diversity", b"diversity", "full_name", b"full_name", "importance", b"importance", "names", b"names", "neighbours", b"neighbours", "phrases", b"phrases", "question_turn", b"question_turn", "recency", b"recency", "reply", b"reply", "short_turn", b"short_turn", "speaker", b"speaker", "spelling", b"spelling", "versions", b"versions"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_context_words", b"_context_words", "_date", b"_date", "_date_words", b"_date_words", "_diversity", b"_diversity", "_full_name", b"_full_name", "_importance", b"_importance", "_names", b"_names", "_neighbours", b"_neighbours", "_phrases", b"_phrases", "_question_turn", b"_question_turn", "_recency", b"_recency", "_reply", b"_reply", "_short_turn", b"_short_turn", "_speaker", b"_speaker", "_spelling", b"_spelling", "_versions", b"_versions", "context_words", b"context_words", "date", b"date", "date_words", b"date_words", "diversity", b"diversity", "full_name", b"full_name", "importance", b"importance", "names", b"names", "neighbours", b"neighbours", "phrases", b"phrases", "question_turn", b"question_turn", "recency", b"recency", "reply", b"reply", "short_turn", b"short_turn", "speaker", b"speaker", "spelling", b"spelling", "versions", b"versions"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_context_words", b"_context_words", "_date", b"_date", "_date_words", b"_date_words", "_decay", b"_decay", "_diversity", b"_diversity", "_full_name", b"_full_name", "_importance", b"_importance", "_names", b"_names", "_neighbours", b"_neighbours", "_phrases", b"_phrases", "_question_turn", b"_question_turn", "_recency", b"_recency", "_reply", b"_reply", "_short_turn", b"_short_turn", "_speaker", b"_speaker", "_spelling", b"_spelling", "_versions", b"_versions", "context_words", b"context_words", "date", b"date", "date_words", b"date_words", "decay", b"decay", "diversity", b"diversity", "full_name", b"full_name", "importance", b"importance", "names", b"names", "neighbours", b"neighbours", "phrases", b"phrases", "question_turn", b"question_turn", "recency", b"recency", "reply", b"reply", "short_turn", b"short_turn", "speaker", b"speaker", "spelling", b"spelling", "versions", b"versions"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_context_words", b"_context_words", "_date", b"_date", "_date_words", b"_date_words", "_decay", b"_decay", "_diversity", b"_diversity", "_full_name", b"_full_name", "_importance", b"_importance", "_names", b"_names", "_neighbours", b"_neighbours", "_phrases", b"_phrases", "_question_turn", b"_question_turn", "_recency", b"_recency", "_reply", b"_reply", "_short_turn", b"_short_turn", "_speaker", b"_speaker", "_spelling", b"_spelling", "_versions", b"_versions", "context_words", b"context_words", "date", b"date", "date_words", b"date_words", "decay", b"decay", "diversity", b"diversity", "full_name", b"full_name", "importance", b"importance", "names", b"names", "neighbours", b"neighbours", "phrases", b"phrases", "question_turn", b"question_turn", "recency", b"recency", "reply", b"reply", "short_turn", b"short_turn", "speaker", b"speaker", "spelling", b"spelling", "versions", b"versions"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_context_words", b"_context_words"]) -> typing.Literal["context_words"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_date", b"_date"]) -> typing.Literal["date"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_date_words", b"_date_words"]) -> typing.Literal["date_words"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_decay", b"_decay"]) -> typing.Literal["decay"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_diversity", b"_diversity"]) -> typing.Literal["diversity"] | None: ...
     @typing.overload
@@ -416,6 +430,7 @@ class CueParts(google.protobuf.message.Message):
     DIVERSITY_FIELD_NUMBER: builtins.int
     NAMES_FIELD_NUMBER: builtins.int
     VERSIONS_FIELD_NUMBER: builtins.int
+    DECAY_FIELD_NUMBER: builtins.int
     context_words: builtins.float
     phrases: builtins.float
     neighbours: builtins.float
@@ -432,6 +447,8 @@ class CueParts(google.protobuf.message.Message):
     """Names of the query count more, stand for the full name, or (below 0) are somebody else's."""
     versions: builtins.float
     """Of the score, what is owed to other versions of the same fact; ScoreParts.vector and words contain it."""
+    decay: builtins.float
+    """Taken, for not having been recalled or written lately."""
     def __init__(
         self,
         *,
@@ -447,8 +464,9 @@ class CueParts(google.protobuf.message.Message):
         diversity: builtins.float = ...,
         names: builtins.float = ...,
         versions: builtins.float = ...,
+        decay: builtins.float = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["context_words", b"context_words", "date", b"date", "diversity", b"diversity", "importance", b"importance", "names", b"names", "neighbours", b"neighbours", "phrases", b"phrases", "recency", b"recency", "reply", b"reply", "speaker", b"speaker", "turn", b"turn", "versions", b"versions"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["context_words", b"context_words", "date", b"date", "decay", b"decay", "diversity", b"diversity", "importance", b"importance", "names", b"names", "neighbours", b"neighbours", "phrases", b"phrases", "recency", b"recency", "reply", b"reply", "speaker", b"speaker", "turn", b"turn", "versions", b"versions"]) -> None: ...
 
 global___CueParts = CueParts
 
@@ -796,6 +814,7 @@ class ForgetRequest(google.protobuf.message.Message):
     IDS_FIELD_NUMBER: builtins.int
     FILTER_FIELD_NUMBER: builtins.int
     EVERYTHING_FIELD_NUMBER: builtins.int
+    EVENTS_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
     DRY_RUN_FIELD_NUMBER: builtins.int
     request_id: builtins.str
@@ -815,6 +834,10 @@ class ForgetRequest(google.protobuf.message.Message):
         unset session_id every session's; an unset user_id what was stored without a user, unless all_users.
         """
 
+    @property
+    def events(self) -> global___EventIds:
+        """Events of the session that scope.session_id names."""
+
     def __init__(
         self,
         *,
@@ -822,12 +845,13 @@ class ForgetRequest(google.protobuf.message.Message):
         ids: global___MemoryIds | None = ...,
         filter: memd_client._proto.v1.common_pb2.Filter | None = ...,
         everything: global___EverythingInScope | None = ...,
+        events: global___EventIds | None = ...,
         request_id: builtins.str = ...,
         dry_run: builtins.bool = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["everything", b"everything", "filter", b"filter", "ids", b"ids", "scope", b"scope", "target", b"target"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["dry_run", b"dry_run", "everything", b"everything", "filter", b"filter", "ids", b"ids", "request_id", b"request_id", "scope", b"scope", "target", b"target"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["target", b"target"]) -> typing.Literal["ids", "filter", "everything"] | None: ...
+    def HasField(self, field_name: typing.Literal["events", b"events", "everything", b"everything", "filter", b"filter", "ids", b"ids", "scope", b"scope", "target", b"target"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["dry_run", b"dry_run", "events", b"events", "everything", b"everything", "filter", b"filter", "ids", b"ids", "request_id", b"request_id", "scope", b"scope", "target", b"target"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["target", b"target"]) -> typing.Literal["ids", "filter", "everything", "events"] | None: ...
 
 global___ForgetRequest = ForgetRequest
 
@@ -848,6 +872,24 @@ class MemoryIds(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["memory_ids", b"memory_ids"]) -> None: ...
 
 global___MemoryIds = MemoryIds
+
+@typing.final
+class EventIds(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    EVENT_IDS_FIELD_NUMBER: builtins.int
+    @property
+    def event_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """1 to MAX_IDS_PER_FORGET. With them goes every memory that was made of one of them."""
+
+    def __init__(
+        self,
+        *,
+        event_ids: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["event_ids", b"event_ids"]) -> None: ...
+
+global___EventIds = EventIds
 
 @typing.final
 class EverythingInScope(google.protobuf.message.Message):
@@ -916,8 +958,8 @@ class ForgetCount(google.protobuf.message.Message):
     WHAT_FIELD_NUMBER: builtins.int
     COUNT_FIELD_NUMBER: builtins.int
     what: builtins.str
-    """"memories", "revisions", "embeddings", "events", "sessions", "procedures", "checkpoints", "steps",
-    "cached_replies".
+    """"memories", "digests" (that went because they told what was forgotten), "revisions", "embeddings", "events",
+    "summaries" (in working memory), "sessions", "procedures", "checkpoints", "steps", "cached_replies".
     """
     count: builtins.int
     def __init__(
@@ -936,18 +978,24 @@ class GetMemoryRequest(google.protobuf.message.Message):
 
     SCOPE_FIELD_NUMBER: builtins.int
     MEMORY_ID_FIELD_NUMBER: builtins.int
+    AS_OF_FIELD_NUMBER: builtins.int
     memory_id: builtins.str
     """Required."""
     @property
     def scope(self) -> memd_client._proto.v1.common_pb2.Scope: ...
+    @property
+    def as_of(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """NOT_FOUND unless the memory was valid then. Default: whether it is valid does not matter."""
+
     def __init__(
         self,
         *,
         scope: memd_client._proto.v1.common_pb2.Scope | None = ...,
         memory_id: builtins.str = ...,
+        as_of: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["scope", b"scope"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["memory_id", b"memory_id", "scope", b"scope"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["as_of", b"as_of", "scope", b"scope"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["as_of", b"as_of", "memory_id", b"memory_id", "scope", b"scope"]) -> None: ...
 
 global___GetMemoryRequest = GetMemoryRequest
 

@@ -125,7 +125,7 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetMemory(self, request, context):
-        """One memory by id. NOT_FOUND also when it belongs to somebody else.
+        """One memory by id, valid or not. NOT_FOUND also when it belongs to somebody else.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

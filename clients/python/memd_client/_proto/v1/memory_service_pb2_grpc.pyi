@@ -58,7 +58,7 @@ class MemoryServiceStub:
         memd_client._proto.v1.memory_service_pb2.GetMemoryRequest,
         memd_client._proto.v1.memory_service_pb2.GetMemoryResponse,
     ]
-    """One memory by id. NOT_FOUND also when it belongs to somebody else."""
+    """One memory by id, valid or not. NOT_FOUND also when it belongs to somebody else."""
 
     ListMemories: grpc.UnaryUnaryMultiCallable[
         memd_client._proto.v1.memory_service_pb2.ListMemoriesRequest,
@@ -135,7 +135,7 @@ class MemoryServiceAsyncStub:
         memd_client._proto.v1.memory_service_pb2.GetMemoryRequest,
         memd_client._proto.v1.memory_service_pb2.GetMemoryResponse,
     ]
-    """One memory by id. NOT_FOUND also when it belongs to somebody else."""
+    """One memory by id, valid or not. NOT_FOUND also when it belongs to somebody else."""
 
     ListMemories: grpc.aio.UnaryUnaryMultiCallable[
         memd_client._proto.v1.memory_service_pb2.ListMemoriesRequest,
@@ -222,7 +222,7 @@ class MemoryServiceServicer(metaclass=abc.ABCMeta):
         request: memd_client._proto.v1.memory_service_pb2.GetMemoryRequest,
         context: _ServicerContext,
     ) -> typing.Union[memd_client._proto.v1.memory_service_pb2.GetMemoryResponse, collections.abc.Awaitable[memd_client._proto.v1.memory_service_pb2.GetMemoryResponse]]:
-        """One memory by id. NOT_FOUND also when it belongs to somebody else."""
+        """One memory by id, valid or not. NOT_FOUND also when it belongs to somebody else."""
 
     @abc.abstractmethod
     def ListMemories(
