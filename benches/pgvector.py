@@ -14,8 +14,9 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from benches import report
+from benches import pgvector_move, report
 from benches.corpus import Corpus
+from benches.daemon import temporary_directory
 from benches.index.truth import Truth
 from benches.index.vectors import DIMENSIONS, Sample, sample
 from benches.report import Figure, Target, median, percentile, progress
@@ -31,10 +32,14 @@ from memd.ports import IndexAnswer, SearchOptions
 from tests.servers.postgres import UNSAFE
 
 TARGETS = (Target("recall_at_10", ">=", 0.95), Target("filtered_1pct_full", ">=", 1.0))
+MOVE_TARGETS = tuple(
+    Target(name, "<=", 0) for name in ("to_memory_short_reads", "to_pgvector_short_reads", "moving_unseen_writes")
+)
 SETTINGS = {**UNSAFE, "shared_buffers": "1GB", "maintenance_work_mem": "1GB", "max_wal_size": "4GB"}
 NAMESPACE = "n"
 USER = Scope(NAMESPACE, "ada")
 PARTS = 100
+CALLERS = 8
 K = 10
 BATCH = 500
 WARM_UP = 20
@@ -88,6 +93,7 @@ async def measure(stores: PostgresStores, args: argparse.Namespace) -> dict[str,
     _, whole_ms = await ask(index, given, queries, [seen], SearchOptions(limit=K))
     parts = [And((seen, Compare("eq", "metadata.part", part))) for part in range(PARTS)]
     filtered, filtered_ms = await ask(index, given, queries, parts, FULL_LISTS)
+    together = await at_once(index, given, queries, seen)
     truth = Truth.of(given.rows, given.queries, K)
     return {
         "vectors": args.vectors,
@@ -96,9 +102,23 @@ async def measure(stores: PostgresStores, args: argparse.Namespace) -> dict[str,
         "vectors_p50_ms": median(vector_ms),
         "p50_ms": median(whole_ms),
         "p99_ms": percentile(whole_ms, 99),
+        **together,
         "filtered_1pct_full": sum(len(answer.hits) == K for answer in filtered) / len(filtered),
         "filtered_1pct_p50_ms": median(filtered_ms),
     }
+
+
+async def at_once(index: PgvectorIndex, given: Sample, queries: Sequence[str], where: Filter) -> dict[str, Figure]:
+    """The same searches by CALLERS that each wait for one before the next."""
+    begun = time.perf_counter()
+    options = SearchOptions(limit=K)
+    shares = [
+        ask(index, Sample(given.rows, given.queries[first::CALLERS]), queries[first::CALLERS], [where], options)
+        for first in range(CALLERS)
+    ]
+    times_ms = [one for _, share_ms in await asyncio.gather(*shares) for one in share_ms]
+    per_s = len(queries) / (time.perf_counter() - begun)
+    return {"callers": CALLERS, "callers_p50_ms": median(times_ms), "callers_per_s": per_s}
 
 
 async def _run(url: str, args: argparse.Namespace) -> dict[str, Figure]:
@@ -106,7 +126,12 @@ async def _run(url: str, args: argparse.Namespace) -> dict[str, Figure]:
     assert model.dimensions == DIMENSIONS
     stores = await PostgresStores.open(PostgresSettings(url, timeout_s=60.0), model=model)
     try:
-        return await measure(stores, args)
+        figures = await measure(stores, args)
+        if args.move:
+            given = sample(args.data, args.vectors, args.queries, args.seed)
+            with temporary_directory() as directory:
+                figures |= await pgvector_move.measure(NAMESPACE, stores, model, directory, USER, given, args.seed)
+        return figures
     finally:
         await stores.close()
 
@@ -116,10 +141,13 @@ def main() -> None:
     parser.add_argument("--vectors", type=int, default=20_000)
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--data", choices=["real", "synthetic"], default="real")
+    parser.add_argument(
+        "--move", action="store_true", help="then move it to memory and back while it is read and written"
+    )
     args = parser.parse_args()
     with database(SETTINGS) as url:
         figures = asyncio.run(_run(url, args))
-    report.publish("pgvector", args, figures, TARGETS)
+    report.publish("pgvector", args, figures, TARGETS + (MOVE_TARGETS if args.move else ()))
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ _SETTINGS = (
     "SET LOCAL jit = off; SET LOCAL standard_conforming_strings = on; SET LOCAL hnsw.iterative_scan = 'relaxed_order';"
     f" SET LOCAL hnsw.ef_search = {HNSW_EF_SEARCH}; SET LOCAL hnsw.max_scan_tuples = {HNSW_MAX_SCAN_TUPLES};"
 )
-"""Costs of a walk through HNSW are over what makes Postgres compile a plan, which takes longer than the walk."""
+"""No estimate for a large namespace is to make Postgres compile a plan, which takes longer than a search."""
 # How many memories have each word, in the order of the words: as counted by the job, or now.
 _STATE = (
     "SELECT s.seq, s.made_pk IS NULL, coalesce(h.seq, 0), s.documents, s.terms,"
