@@ -19,8 +19,9 @@ _RULE = re.compile(r"ACL SETUSER memd on >PASSWORD (~memd:\* [^\n`]+)")
 
 def rights() -> str:
     """The same words in every place."""
-    (found,) = {_RULE.findall((ROOT / place).read_text(encoding="utf-8"))[0].strip() for place in PLACES}
-    return found
+    found: set[str] = {_RULE.findall((ROOT / place).read_text(encoding="utf-8"))[0].strip() for place in PLACES}
+    (rule,) = found
+    return rule
 
 
 def test_it_may_do_all_that_is_asked_and_a_forget_reaches_the_file(binary: Path, tmp_path: Path) -> None:
@@ -52,7 +53,7 @@ def use(memd: Client) -> None:
     memd.end_session()
     memd.save_checkpoint("task", CANARY.encode(), expected_version=0)
     assert memd.load_checkpoint("task").state == CANARY.encode()
-    assert [one.version for one in memd.list_checkpoints("task")] == [1]
+    assert [one.version for one in memd.list_checkpoints(task_id="task")] == [1]
     memd.delete_checkpoint("task")
     memd.save_checkpoint("task", CANARY.encode())
     memd.stats()
