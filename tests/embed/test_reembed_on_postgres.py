@@ -30,7 +30,7 @@ def server(postgres18: Launcher) -> Iterator[Postgres]:
 
 def prefers_trains(client: Client) -> bool:
     found = client.recall("how does she like to travel?").memories
-    return bool(found) and found[0].memory.content == "Ada prefers trains to planes"
+    return bool(found) and found[0].memory.content == "Ada prefers trains to planes" and found[0].relevance > 0
 
 
 def test_sidecars_change_over(server: Postgres, models_root: Path, tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_sidecars_change_over(server: Postgres, models_root: Path, tmp_path: Pat
         for daemon in daemons:
             daemon.start()
         with Client(daemons[0].address, timeout_s=SOON_S) as client:
-            client.remember([f"note {n}: the ferry to island {n}" for n in range(40)])
+            client.remember([f"note {n}: the copper kettle on shelf {n}" for n in range(40)])
             client.remember("Ada prefers trains to planes")
             client.put_procedure("deploy", "blue and green", trigger="deploying the service")
             with pytest.raises(errors.WrongState, match="memd reembed --postgres"):
