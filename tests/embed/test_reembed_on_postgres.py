@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from memd_client import Client, errors
 
 from memd.serving import EXIT_MODEL_CHANGED
 from tests.daemon import CLIENTS_ONLY, Daemon
+from tests.embed.test_reembed_online import until
 from tests.servers.postgres import UNSAFE, Launcher, Postgres
 
 FP32, INT8 = "all-MiniLM-L6-v2/fp32", "all-MiniLM-L6-v2/int8-a1"
@@ -26,6 +28,11 @@ def server(postgres18: Launcher) -> Iterator[Postgres]:
     made.kill()
 
 
+def prefers_trains(client: Client) -> bool:
+    found = client.recall("how does she like to travel?").memories
+    return bool(found) and found[0].memory.content == "Ada prefers trains to planes" and found[0].relevance > 0
+
+
 def test_sidecars_change_over(server: Postgres, models_root: Path, tmp_path: Path) -> None:
     url = server.url(server.create_database())
     models = {"MEMD_MODEL_DIR": str(models_root)}
@@ -35,7 +42,7 @@ def test_sidecars_change_over(server: Postgres, models_root: Path, tmp_path: Pat
         for daemon in daemons:
             daemon.start()
         with Client(daemons[0].address, timeout_s=SOON_S) as client:
-            client.remember([f"note {n}: the ferry to island {n}" for n in range(40)])
+            client.remember([f"note {n}: the copper kettle on shelf {n}" for n in range(40)])
             client.remember("Ada prefers trains to planes")
             client.put_procedure("deploy", "blue and green", trigger="deploying the service")
             with pytest.raises(errors.WrongState, match="memd reembed --postgres"):
@@ -52,8 +59,7 @@ def test_sidecars_change_over(server: Postgres, models_root: Path, tmp_path: Pat
             daemon.start()
             with Client(daemon.address, timeout_s=SOON_S) as client:
                 assert client.stats().embedding_model == FP32, "the old configuration does not stop it"
-                found = client.recall("how does she like to travel?").memories[0]
-                assert found.memory.content == "Ada prefers trains to planes"
+                until(partial(prefers_trains, client))  # its copy is made anew
                 assert client.recall("we go live with the service").procedures
                 client.remember(f"written by {daemon.data_dir.parent.name}")
                 assert client.verify().ok
