@@ -33,6 +33,7 @@ TIMEOUT_S = 60.0
 WAIT_S = 60.0
 POLL_S = 0.01
 CUTS = 4
+MAX_STALE_S = 3
 BEACON = "the lighthouse keeper counts ships"
 QUICK = {"MEMD_POSTGRES_TIMEOUT": "1", "MEMD_POSTGRES_CONNECT_TIMEOUT": "1"}
 ONCE = RetryPolicy(attempts=1)
@@ -170,7 +171,7 @@ async def until_semantic_is(memd: AsyncClient, state: TierState) -> list[tuple[T
 async def test_reads_end_at_max_stale_and_come_back_with_writes(postgres18: Launcher, tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
         pair = await stack.enter_async_context(Pair.start(postgres18))
-        daemon, _ = await stack.enter_async_context(sidecars(pair, tmp_path, MEMD_REPLICA_MAX_STALE="3"))
+        daemon, _ = await stack.enter_async_context(sidecars(pair, tmp_path, MEMD_REPLICA_MAX_STALE=str(MAX_STALE_S)))
         memd = await stack.enter_async_context(AsyncClient(daemon.address, timeout_s=TIMEOUT_S))
         once = await stack.enter_async_context(AsyncClient(daemon.address, timeout_s=TIMEOUT_S, retry=ONCE))
         await memd.remember(BEACON)
@@ -180,6 +181,8 @@ async def test_reads_end_at_max_stale_and_come_back_with_writes(postgres18: Laun
         assert not seen[-1][1].memories
         assert TierState.DEGRADED in [status.state for status, _ in seen], "it said nothing while it could still answer"
         assert seen[-1][0].reason == "REPLICA_STALE"
+        assert seen[-1][0].staleness.total_seconds() >= MAX_STALE_S
+        assert "Bring Postgres back" in seen[-1][0].explanation
         with pytest.raises(Unavailable) as refused:
             await once.remember("lost")
         assert refused.value.retry_after_s > 0

@@ -10,6 +10,9 @@ from memd.cli.connect import connected
 from memd.cli.output import milliseconds, note, print_json, printable
 from memd.cli.values import chosen, moment
 
+NO_SESSION = "NO_SESSION"
+"""Nothing that anybody has to be told: the sections of a session were not asked for."""
+
 
 def run(args: argparse.Namespace) -> int:
     """Print the context block, and what it cost on stderr."""
@@ -31,6 +34,9 @@ def run(args: argparse.Namespace) -> int:
         if recall.context:
             print(printable(recall.context))
         note(_cost(recall))
+        for status in recall.tier_status:
+            if status.explanation and status.reason != NO_SESSION:
+                note(f"{status.tier}: {status.explanation}")
     return 0
 
 

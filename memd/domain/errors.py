@@ -108,6 +108,10 @@ class LimitExceeded(MemdError):
         self.retry_after_s = retry_after_s
 
 
+AWAY_US = "away_us"
+"""Metadata of Unavailable: for how many microseconds the store has been out of reach, where that is known."""
+
+
 class Unavailable(MemdError):
     """Nothing was done; the same call with the same request_id may be sent again."""
 

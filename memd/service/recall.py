@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
-from memd.domain.errors import DeadlineExceeded, InvalidArgument, MemdError, NotReady
+from memd.domain.errors import AWAY_US, DeadlineExceeded, InvalidArgument, MemdError, NotReady
 from memd.domain.filters import Filter
 from memd.domain.model import Event, Memory, Procedure, Scope, TierName
 from memd.limits import DEFAULT_LIMIT, DEFAULT_MAX_EPISODES, DEFAULT_TOKEN_BUDGET
@@ -248,7 +248,9 @@ def _failed(name: TierName, task: asyncio.Future[_Answer] | None, elapsed_us: in
         return TierAnswer(name, state="TIMED_OUT", latency_us=elapsed_us)
     if isinstance(error, DeadlineExceeded):
         return TierAnswer(name, state="TIMED_OUT", latency_us=elapsed_us)
-    return TierAnswer(name, state="SKIPPED", reason=_reason(name, error), latency_us=elapsed_us)
+    away_us = int(error.metadata.get(AWAY_US, "0")) if isinstance(error, MemdError) else 0
+    reason = _reason(name, error)
+    return TierAnswer(name, state="SKIPPED", reason=reason, latency_us=elapsed_us, staleness_us=away_us)
 
 
 def _reason(name: TierName, error: BaseException) -> str:

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Final, Generic, TypeAlias, TypeVar
 
 from memd_client.enums import Durability, EventKind, OfferReason, Outcome, SourceKind, StepState, Tier, TierState
+from memd_client.explanations import explained
 
 Scalar: TypeAlias = str | int | float | bool
 Metadata: TypeAlias = Mapping[str, Scalar | Sequence[Scalar]]
@@ -244,13 +245,19 @@ class Procedure:
 
 @dataclass(frozen=True, slots=True)
 class TierStatus:
-    """How one tier did; ``reason`` is a fixed upper-case word, empty when OK."""
+    """How one tier did; ``reason`` is a fixed upper-case word, empty when OK. ``staleness``: how old the answer may be; of a
+    skipped tier, for how long its store has been out of reach, where that is known."""
 
     tier: Tier
     state: TierState
     latency: timedelta
     staleness: timedelta
     reason: str
+
+    @property
+    def explanation(self) -> str:
+        """For people: what is missing, since when, and what to do; "" when OK. Programs go by ``state`` and ``reason``."""
+        return explained(self.tier, self.state, self.reason, self.staleness)
 
 
 @dataclass(frozen=True, slots=True)

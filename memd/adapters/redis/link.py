@@ -27,7 +27,7 @@ from memd.adapters.redis.errors import FOREIGN, Failure, closed_is_lost, failure
 from memd.adapters.redis.persistence import RedisFacts
 from memd.adapters.redis.scripts import Script
 from memd.adapters.redis.settings import RedisSettings
-from memd.domain.errors import MemdError, StoreBusy, Unavailable
+from memd.domain.errors import AWAY_US, MemdError, StoreBusy, Unavailable
 from memd.domain.model import Durability
 from memd.limits import MAX_REDIS_TIMEOUT_S, REDIS_BATCH, REDIS_PROBE_INTERVAL_S, REDIS_RETRY_BASE_S
 from memd.ports import Clock
@@ -49,6 +49,8 @@ class RedisLink:
         self._client = make_client(self.address, settings, self._connected)
         self._slots = asyncio.Semaphore(settings.pool)
         self._breaker = Breaker(settings.breaker_failures)
+        self._away_from_s = 0.0
+        """When the breaker opened last."""
         self._background: set[asyncio.Task[Any]] = set()
         self._healing: asyncio.Task[Any] | None = None
         self._closed = False
@@ -195,7 +197,9 @@ class RedisLink:
         if self._closed:
             raise Unavailable("the connection to Redis is closed")
         if self._breaker.open:
-            raise Unavailable("Redis does not answer; sessions are back as soon as it does")
+            away_us = int((_monotonic() - self._away_from_s) * 1e6)
+            words = "Redis does not answer; sessions are back as soon as it does"
+            raise Unavailable(words, metadata={AWAY_US: str(away_us)})
 
     def _failed(self, meaning: Failure | None) -> None:
         if meaning is None or not meaning.lost:
@@ -206,6 +210,7 @@ class RedisLink:
 
     def _cut(self, why: str) -> None:
         self._breaker.failed(decisive=True)
+        self._away_from_s = _monotonic()
         if not self._closed:
             logger.warning(why, self.address)
             self._healing = asyncio.ensure_future(self._heal())

@@ -19,7 +19,7 @@ from typing import Any
 
 from memd.adapters.replica.followed import Followed
 from memd.adapters.sqlite.replica import SqliteReplica
-from memd.domain.errors import MemdError, ReplicaStale
+from memd.domain.errors import AWAY_US, MemdError, ReplicaStale
 from memd.domain.model import ReplicaStats
 from memd.limits import (
     MAX_NAMESPACES_FOLLOWED,
@@ -111,7 +111,8 @@ class Follower:
             return Freshness(LOADING)
         stale_s = self._clock.monotonic_s() - one.fresh_s
         if stale_s > self._max_stale_s:
-            raise ReplicaStale("Postgres is out of reach, and what is here is older than replica.max_stale")
+            words = "Postgres is out of reach, and what is here is older than replica.max_stale"
+            raise ReplicaStale(words, metadata={AWAY_US: str(int(stale_s * 1e6))})
         if stale_s > REPLICA_LAGS_AFTER_S or not one.has(min_seq):
             return Freshness(BEHIND, int(stale_s * 1e6))
         return Freshness()
