@@ -16,7 +16,7 @@ from memd.adapters.summarize.extractive import ExtractiveSummarizer
 from memd.domain.model import Event, EventKind, Memory, Scope, SourceKind, TierName
 from memd.domain.settings import DEFAULT_TIERS
 from memd.domain.visibility import EVERYTHING
-from memd.limits import CONSOLIDATE_GRACE_US
+from memd.limits import CONSOLIDATE_GRACE_US, MAX_REDIS_TIMEOUT_S
 from memd.ports import Clock, Embedder, EmbedderStats
 from memd.service.consolidation import Consolidator
 from memd.service.forget import ForgetService
@@ -88,7 +88,7 @@ class Pod:
     @classmethod
     async def open(cls, postgres_url: str, redis_url: str, data_dir: Path, clock: Clock, holder: str) -> Pod:
         sidecar = await Sidecar.open(postgres_url, data_dir, clock=clock, server_clock=clock)
-        link = await RedisLink.open(RedisSettings(redis_url), clock)
+        link = await RedisLink.open(RedisSettings(redis_url, timeout_s=MAX_REDIS_TIMEOUT_S), clock)
         sessions = RedisSessions(link)
         marks = RedisSessionMarks(sessions)
         marks.spare(CONSOLIDATE_GRACE_US)

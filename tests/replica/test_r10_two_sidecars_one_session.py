@@ -47,15 +47,22 @@ async def _history(pods: Sequence[Pod], clock: ManualClock, scope: Scope, dice: 
         for _ in range(dice.randrange(40)):
             await asyncio.sleep(0)
         if dice.random() < 0.5:
-            clock.advance(CONSOLIDATE_LEASE_US)
+            await _lease_runs_out(pods, clock)
     await asyncio.gather(*running)
     await pods[0].ends.end(scope)
     for pod in pods:
-        clock.advance(CONSOLIDATE_LEASE_US)
+        await _lease_runs_out(pods, clock)
         await pod.consolidate()
     policy = await pods[0].sidecar.policy.policy("ns")
     page = await pods[0].sessions.episodes(scope, policy, kinds=frozenset(), size=MAX_LINKS + 1, cursor="")
     return [event.event_id for event in reversed(page.items)]
+
+
+async def _lease_runs_out(pods: Sequence[Pod], clock: ManualClock) -> None:
+    """And the replicas hear of Postgres, as they do all the time."""
+    clock.advance(CONSOLIDATE_LEASE_US)
+    for pod in pods:
+        await pod.sidecar.poll()
 
 
 async def _check(pod: Pod, scope: Scope, events: Sequence[str]) -> int:
