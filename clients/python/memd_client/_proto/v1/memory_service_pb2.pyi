@@ -514,7 +514,9 @@ class TierStatus(google.protobuf.message.Message):
     def latency(self) -> google.protobuf.duration_pb2.Duration: ...
     @property
     def staleness(self) -> google.protobuf.duration_pb2.Duration:
-        """How far behind the truth the answer may be. 0 on embedded storage."""
+        """How far behind the truth the answer may be; of a skipped tier, for how long its store has been out of reach, where that
+        is known. 0 on embedded storage.
+        """
 
     def __init__(
         self,
