@@ -1,5 +1,5 @@
-"""A connection for questions that come many times a second, each one statement over all namespaces: as ``memd_keeper`` from
-the start, so that a question is one round trip and no transaction has to be begun for it."""
+"""A connection for questions that come many times a second, each one statement over all namespaces: as ``memd_keeper`` all
+the time, so that a question is one round trip and no transaction has to be begun for it."""
 
 from __future__ import annotations
 
@@ -56,14 +56,20 @@ class Lookout:
         if self._connection is None or self._connection.is_closed():
             settings = self._connections.settings
             session = {
-                "role": KEEPER,
                 "default_transaction_read_only": "on",
                 "statement_timeout": str(int(settings.timeout_s * 1e3)),
                 # the same few statements for ever, whose plans do not depend on what is asked for
                 "plan_cache_mode": "force_generic_plan",
                 "jit": "off",
             }
-            self._connection = await connect(settings, cache=POSTGRES_STATEMENT_CACHE, session=session)
+            connection = await connect(settings, cache=POSTGRES_STATEMENT_CACHE, session=session)
+            try:
+                # not as it connects: a standby that is asked first may not have heard of the role yet
+                await connection.execute(f"SET ROLE {KEEPER}")
+            except BaseException:
+                connection.terminate()
+                raise
+            self._connection = connection
         return self._connection
 
     async def close(self) -> None:
