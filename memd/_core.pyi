@@ -37,7 +37,12 @@ class Section:
     """
 
     def __init__(
-        self, heading: str, items: Sequence[str], share: float, reverse: bool = False, divisible: Sequence[int] = ()
+        self,
+        heading: str,
+        items: Sequence[str],
+        share: float,
+        reverse: bool = False,
+        divisible: Sequence[int] | None = None,
     ) -> None: ...
     def count(self, counter: TokenCounter) -> None:
         """Count it now and remember that, so that packing it with ``counter`` has less to do."""

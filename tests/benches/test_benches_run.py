@@ -45,12 +45,18 @@ def test_observe() -> None:
 
 
 def test_background() -> None:
-    figures = run("background", "--slices", "1", "--seconds", "0.5", "--rate", "80", "--sessions", "2")
+    figures = run("background", "--slices", "1", "--seconds", "0.5", "--rate", "80", "--busy-sessions", "2")
     wanted = "idle_p50_ms idle_p99_ms busy_p50_ms busy_p99_ms p50_ratio p99_ratio queue_depth_start queue_depth_end"
     assert figures.keys() >= set(wanted.split())
     assert figures["busy_events"] == 40
     assert figures["compressions"] >= 1
     assert figures["consolidated_memories"] >= 1
+
+
+def test_background_with_live_sessions() -> None:
+    figures = run("background", "--sessions", "2", "--events", "10", "--seconds", "1")
+    assert figures.keys() >= {"observe_p50_ms", "queue_depth_end", "rss_growth", "over_time"}
+    assert figures["events_per_s"] > 0
 
 
 def test_cold_start() -> None:

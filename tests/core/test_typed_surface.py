@@ -30,7 +30,15 @@ def _real(signature: inspect.Signature) -> list[tuple[str, object]]:
 
 def test_functions_have_the_parameters_the_stub_says() -> None:
     functions = [node for node in STUB.body if isinstance(node, ast.FunctionDef)]
-    named = {"simd_level", "pack_context", "default_cues", "default_nothing", "give_back_memory", "analyze_batch"}
+    named = {
+        "simd_level",
+        "pack_context",
+        "default_cues",
+        "default_nothing",
+        "give_back_memory",
+        "analyze_batch",
+        "extract_sentences",
+    }
     assert {f.name for f in functions} == named
     for function in functions:
         assert _real(inspect.signature(getattr(_core, function.name))) == _parameters(function)

@@ -11,10 +11,16 @@ pub struct Section(memd_core::pack::Section);
 #[pymethods]
 impl Section {
     #[new]
-    #[pyo3(signature = (heading, items, share, reverse = false, divisible = Vec::new()))]
-    fn new(heading: String, items: Vec<String>, share: f64, reverse: bool, divisible: Vec<usize>) -> PyResult<Self> {
+    #[pyo3(signature = (heading, items, share, reverse = false, divisible = None))]
+    fn new(
+        heading: String,
+        items: Vec<String>,
+        share: f64,
+        reverse: bool,
+        divisible: Option<Vec<usize>>,
+    ) -> PyResult<Self> {
         memd_core::pack::Section::new(heading, items, share, reverse)
-            .and_then(|section| section.dividing(divisible))
+            .and_then(|section| section.dividing(divisible.unwrap_or_default()))
             .map(Self)
             .map_err(map_error)
     }
