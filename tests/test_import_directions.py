@@ -16,7 +16,7 @@ PACKAGE = ROOT / "memd"
 
 LAYERS = {
     "domain": {"domain", "limits"},
-    "ports": {"domain", "limits"},
+    "ports": {"ports", "domain", "limits"},
     "tiers": {"tiers", "domain", "ports", "limits"},
     "service": {"service", "tiers", "domain", "ports", "limits"},
     "adapters": {"adapters", "domain", "ports", "limits", "_core"},
