@@ -6,7 +6,6 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from memd_client import Client, Event, F, SourceKind
 
 from tests.daemon import Daemon
 from tests.reliability.size import scaled
-from tests.test_sessions_leave_memories_on_servers import servers, until
+from tests.test_sessions_leave_memories_on_servers import one_or_two, until
 
 KILLS = scaled(8)
 SAID = 4
@@ -26,14 +25,8 @@ LONGEST_S = 0.6
 
 @pytest.fixture(params=["sqlite", "redis and postgres"])
 def daemons(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sequence[Daemon]]:
-    """One, or two sidecars."""
-    with ExitStack() as stack:
-        environment: dict[str, str] = {}
-        names = ["one"]
-        if request.param != "sqlite":
-            environment = stack.enter_context(servers(request.param, request, tmp_path))
-            names.append("other")
-        yield [stack.enter_context(Daemon(tmp_path / name, environment=environment)) for name in names]
+    with one_or_two(request.param, request, tmp_path) as started:
+        yield started
 
 
 def test_killed_in_the_middle(daemons: Sequence[Daemon]) -> None:

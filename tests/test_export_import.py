@@ -136,19 +136,23 @@ def _memd(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def import_killed(daemon: Daemon, exported: bytes, cut: int) -> None:
+    """An import whose daemon is killed when ``cut`` bytes have been sent."""
+
+    def pieces() -> Iterator[bytes]:
+        for at in range(0, cut, 16_384):
+            yield exported[at : min(at + 16_384, cut)]
+        daemon.kill()
+        yield exported[cut:]
+
+    with Client(daemon.address, retry=RetryPolicy(attempts=1)) as client, pytest.raises(errors.Unavailable):
+        client.import_namespace(pieces())
+
+
 def test_an_import_killed_anywhere_is_run_again(source: Daemon, target: Daemon, exported: bytes) -> None:
     points = scaled(5)
     for point in range(points):
-        cut = len(exported) * (point + 1) // (points + 1)
-
-        def pieces(cut: int = cut) -> Iterator[bytes]:
-            for at in range(0, cut, 16_384):
-                yield exported[at : min(at + 16_384, cut)]
-            target.kill()
-            yield exported[cut:]
-
-        with Client(target.address, retry=RetryPolicy(attempts=1)) as client, pytest.raises(errors.Unavailable):
-            client.import_namespace(pieces())
+        import_killed(target, exported, len(exported) * (point + 1) // (points + 1))
         target.start()
         with Client(target.address) as client:
             assert client.verify().ok

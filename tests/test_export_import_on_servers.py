@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from memd_client import Client, Outcome, RetryPolicy, errors
+from memd_client import Client, Outcome
 
 from tests.daemon import Daemon
 from tests.reliability.size import scaled
 from tests.servers.postgres import Launcher
+from tests.test_export_import import import_killed
 
 MEMORIES = 150
 ENTRIES = MEMORIES + 5
@@ -96,16 +97,7 @@ def test_an_import_killed_anywhere_is_run_again(pods: tuple[Daemon, Daemon], exp
     one, two = pods
     points = scaled(3)
     for point in range(points):
-        cut = len(exported) * (point + 1) // (points + 1)
-
-        def pieces(cut: int = cut) -> Iterator[bytes]:
-            for at in range(0, cut, 16_384):
-                yield exported[at : min(at + 16_384, cut)]
-            one.kill()
-            yield exported[cut:]
-
-        with Client(one.address, retry=RetryPolicy(attempts=1)) as client, pytest.raises(errors.Unavailable):
-            client.import_namespace(pieces())
+        import_killed(one, exported, len(exported) * (point + 1) // (points + 1))
         one.start()
     with Client(one.address) as client, Client(two.address) as other:
         client.import_namespace([exported])

@@ -7,7 +7,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from memd_client import Client, Event, ForgetReceipt, Memory, SourceKind
 from tests.daemon import Daemon
 from tests.reliability.size import scaled
 from tests.test_s12_erasure_reaches_the_bytes import wait_until_gone
-from tests.test_sessions_leave_memories_on_servers import servers, until
+from tests.test_sessions_leave_memories_on_servers import one_or_two, until
 
 ROUNDS = scaled(6)
 MEANWHILE_S = 0.6
@@ -27,14 +26,8 @@ LONG = 24
 
 @pytest.fixture(params=["sqlite", "redis and postgres"])
 def daemons(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sequence[Daemon]]:
-    """One, or two sidecars."""
-    with ExitStack() as stack:
-        environment: dict[str, str] = {}
-        names = ["one"]
-        if request.param != "sqlite":
-            environment = stack.enter_context(servers(request.param, request, tmp_path))
-            names.append("other")
-        yield [stack.enter_context(Daemon(tmp_path / name, environment=environment)) for name in names]
+    with one_or_two(request.param, request, tmp_path) as started:
+        yield started
 
 
 def test_forgotten_at_any_moment(daemons: Sequence[Daemon]) -> None:

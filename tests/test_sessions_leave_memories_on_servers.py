@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ class Fleet:
 
 @contextmanager
 def servers(composition: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """What a daemon is to be told of them."""
+    """What a daemon is to be told of them: nothing where the composition has none."""
     environment: dict[str, str] = {}
     with ExitStack() as stack:
         if "postgres" in composition:
@@ -48,17 +48,19 @@ def servers(composition: str, request: pytest.FixtureRequest, tmp_path: Path) ->
         yield environment
 
 
+@contextmanager
+def one_or_two(composition: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sequence[Daemon]]:
+    """One daemon, or two sidecars where the truth is on Postgres."""
+    with ExitStack() as stack:
+        environment = stack.enter_context(servers(composition, request, tmp_path))
+        names = ("one", "other") if "postgres" in composition else ("one",)
+        yield [stack.enter_context(Daemon(tmp_path / name, environment=environment)) for name in names]
+
+
 @pytest.fixture(params=COMPOSITIONS)
 def fleet(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fleet]:
-    with (
-        servers(request.param, request, tmp_path) as environment,
-        Daemon(tmp_path / "one", environment=environment) as one,
-    ):
-        if "postgres" not in request.param:
-            yield Fleet(one, one)
-            return
-        with Daemon(tmp_path / "other", environment=environment) as other:
-            yield Fleet(one, other)
+    with one_or_two(request.param, request, tmp_path) as started:
+        yield Fleet(started[0], started[-1])
 
 
 def until(condition: Callable[[], bool], what: str) -> None:

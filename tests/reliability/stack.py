@@ -44,9 +44,11 @@ def vector(text: str) -> bytes:
 
 
 class HashEmbedder:
-    """Implements ``ports.Embedder`` without a model."""
+    """Implements ``ports.Embedder`` without a model: ``embed`` gives a text's vector."""
 
-    model = MODEL
+    def __init__(self, model: EmbeddingModel = MODEL, embed: Callable[[str], bytes] = vector) -> None:
+        self.model = model
+        self._embed = embed
 
     async def query(
         self,
@@ -59,10 +61,10 @@ class HashEmbedder:
     ) -> T:
         if meanwhile is not None:
             meanwhile()
-        return use(vector(text))
+        return use(self._embed(text))
 
     async def memories(self, texts: Sequence[str]) -> list[tuple[bytes, ...]]:
-        return [(vector(text),) for text in texts]
+        return [(self._embed(text),) for text in texts]
 
     def stats(self) -> EmbedderStats:
         return EmbedderStats(0, 0, 0, 0, 0)

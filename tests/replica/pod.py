@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ from memd.domain.model import Event, EventKind, Memory, Scope, SourceKind, TierN
 from memd.domain.settings import DEFAULT_TIERS
 from memd.domain.visibility import EVERYTHING
 from memd.limits import CONSOLIDATE_GRACE_US, MAX_REDIS_TIMEOUT_S
-from memd.ports import Clock, Embedder, EmbedderStats
+from memd.ports import Clock, Embedder
 from memd.service.consolidation import Consolidator
 from memd.service.forget import ForgetService
 from memd.service.lifecycle import ExpirySweeper
@@ -29,38 +28,11 @@ from memd.tasks import survives
 from memd.tiers.episodic import EpisodicTier
 from memd.tiers.shared import RecentOnce
 from tests.contract.builders import MODEL
-from tests.reliability.stack import vector
+from tests.reliability.stack import HashEmbedder, vector
 from tests.replica.sidecar import Sidecar
 
 T = TypeVar("T")
 ADA = Scope("ns", "ada", "", "s1")
-
-
-class SmallEmbedder:
-    """Implements ``ports.Embedder`` with vectors of MODEL, drawn from the text."""
-
-    model = MODEL
-
-    async def query(
-        self,
-        text: str,
-        use: Callable[[bytes], T],
-        *,
-        meanwhile: Callable[[], None] | None = None,
-        cache: bool = True,
-        behind: bool = False,
-    ) -> T:
-        if meanwhile is not None:
-            meanwhile()
-        return use(_small(text))
-
-    async def memories(self, texts: Sequence[str]) -> list[tuple[bytes, ...]]:
-        return [(_small(text),) for text in texts]
-
-    def stats(self) -> EmbedderStats:
-        return EmbedderStats(0, 0, 0, 0, 0)
-
-    def close(self) -> None: ...
 
 
 def _small(text: str) -> bytes:
@@ -92,7 +64,7 @@ class Pod:
         sessions = RedisSessions(link)
         marks = RedisSessionMarks(sessions)
         marks.spare(CONSOLIDATE_GRACE_US)
-        counter, embedder, memories = TokenCounter(), SmallEmbedder(), sidecar.memories
+        counter, embedder, memories = TokenCounter(), HashEmbedder(MODEL, _small), sidecar.memories
         remember = RememberService(memories, embedder, sidecar.settings, sidecar.policy, clock)
         consolidator = _consolidator(sidecar, marks, remember, embedder, counter, clock, holder)
         tasks, steps = sidecar.postgres.tasks, sidecar.postgres.steps
