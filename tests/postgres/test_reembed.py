@@ -13,9 +13,9 @@ import pytest
 
 from memd.adapters.postgres import PostgresSettings, PostgresStores
 from memd.adapters.postgres.reembed import reembed
+from memd.adapters.rows.memory import spoken_text
 from memd.domain.errors import ModelMismatch, StoreBusy
 from memd.domain.model import EmbeddingModel, Reembedded
-from memd.domain.spoken import spoken
 from memd.domain.visibility import forgettable
 from memd.limits import REEMBED_BATCH
 from memd.ports import ForgetPlan, Head, MemoryChange
@@ -58,8 +58,8 @@ async def of_other(stores: PostgresStores, namespace: str = "n") -> set[str]:
     found = set()
     async for batch in stores.changes.snapshot(namespace):
         for one in batch.memories:
-            if one.embeddings == (embedding_of(spoken(one.memory.speaker, one.memory.content)),):
-                found.add(one.memory.memory_id)
+            if one.embeddings == (embedding_of(spoken_text(one.content, one.fields)),):
+                found.add(one.memory_id)
         found |= {"key" for one in batch.procedures if one.embeddings == (embedding_of("when key"),)}
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cache
 from typing import TYPE_CHECKING
 
 from memd.adapters.postgres.connection import Connections
@@ -89,8 +90,9 @@ async def freeze(connection: Connection, model: EmbeddingModel) -> None:
         )
 
 
+@cache
 def stored(model: EmbeddingModel) -> str:
-    """As memd.meta has it."""
+    """As memd.meta has it; asked for by every write."""
     return json.dumps(asdict(model), ensure_ascii=False)
 
 
