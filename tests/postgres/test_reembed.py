@@ -175,9 +175,20 @@ async def test_killed_anywhere_it_goes_on(url: str, open_at: OpenStores) -> None
         await asyncio.to_thread(child.join)
         assert child.exitcode in (0, -signal.SIGALRM)
         kills += child.exitcode == -signal.SIGALRM
+        await assert_clean(url, open_at)
         if child.exitcode == 0:  # it came through: from the start again
             await run(url, MODEL)
     await run(url)
     stores = await open_at(url, model=OTHER)
     assert len(await of_other(stores)) == MEMORIES + 1
     assert not (await stores.memories.verify("n"))[2]
+
+
+async def assert_clean(url: str, open_at: OpenStores) -> None:
+    """Of one of the two models as a whole, and as `Verify` wants it."""
+    stores = await open_at(url, model=None)
+    model = await stores.frozen_model()
+    assert model in (MODEL, OTHER)
+    assert not (await stores.memories.verify("n"))[2]
+    assert len(await of_other(stores)) in ({MEMORIES + 1} if model == OTHER else {0, MEMORIES + 1})
+    await stores.close()

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 FLOAT32_BYTES = 4
 MODEL, SUPERSEDED = "embedding_model", "superseded_model"
 """Keys in memd.meta: what the embeddings are of, and what they were of before."""
+STILL = "LOCK TABLE memd.embedding IN ACCESS SHARE MODE;"
+"""Before the first statement of a snapshot that reads embeddings: the change of model, which gives the table's name to
+another one, waits for its end. Without it rows and model would be those of the snapshot, and the vectors of the new table."""
 
 
 class ModelGuard:
@@ -98,7 +101,7 @@ def stored(model: EmbeddingModel) -> str:
 
 def readable(model: EmbeddingModel) -> str:
     """SQL that is true while the database is of ``model``, looked at once a statement: embeddings read under it are never
-    those of another one, whenever it changes."""
+    those of another one, whenever it changes. A snapshot of several statements must begin with STILL."""
     return f"(SELECT value::json ->> 'digest' FROM memd.meta WHERE key = '{MODEL}') = '{bytes.fromhex(model.digest).hex()}'"
 
 
