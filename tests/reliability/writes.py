@@ -132,6 +132,20 @@ async def end_session(memd: AsyncClient, n: int) -> Case:
     )
 
 
+async def update_session_settings(memd: AsyncClient, n: int) -> Case:
+    session = memd.scoped(session_id=f"own-{n}")
+
+    async def seq() -> int:
+        return (await session.working_memory()).seq
+
+    return Case(
+        lambda c, r: c.scoped(session_id=f"own-{n}").update_session_settings(compress_keep=1 + n % 9, request_id=r),
+        lambda c, r: c.scoped(session_id=f"own-{n}").update_session_settings(compress_keep=99, request_id=r),
+        seq,
+        1,
+    )
+
+
 async def put_procedure(memd: AsyncClient, n: int) -> Case:
     key = f"p{n % 3}"
 
@@ -245,6 +259,7 @@ CASES: Mapping[str, Callable[[AsyncClient, int], Awaitable[Case]]] = {
     "Forget": forget,
     "ClearWorkingMemory": clear_working_memory,
     "EndSession": end_session,
+    "UpdateSessionSettings": update_session_settings,
     "PutProcedure": put_procedure,
     "DeleteProcedure": delete_procedure,
     "ReportOutcome": report_outcome,
