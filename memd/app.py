@@ -233,6 +233,7 @@ def _servicers(
     counter = compression.counter
     recall = RecallService(_tiers(config, parts, counter), RustContextPacker(counter), policy, clock)
     observe = ObserveService(stores.sessions, counter, policy, clock, compression.service.observed, relations.observed)
+    sessions = SessionService(stores.sessions, policy, compression.service.observed)
     remember = RememberService(stores.memories, embedder, stores.settings, policy, clock)
     watch = WatchService(stores.change_log, parts.bell, stores.follower)
     procedures = ProcedureService(stores.procedures, stores.memories, embedder, stores.settings, policy)
@@ -257,7 +258,7 @@ def _servicers(
     )
     return {
         SERVICES["MemoryService"]: MemoryServicer(recall, observe, remember, _forget(parts), watch, metrics),
-        SERVICES["SessionService"]: SessionServicer(SessionService(stores.sessions, policy)),
+        SERVICES["SessionService"]: SessionServicer(sessions),
         SERVICES["ProcedureService"]: ProcedureServicer(procedures),
         SERVICES["CheckpointService"]: CheckpointServicer(
             CheckpointService(stores.tasks, policy), StepService(stores.steps, config.defaults.step_ttl_us)
