@@ -7,6 +7,8 @@ refuses the Remember. What a crash cuts off is done again and comes to the same 
 In a fleet a namespace's job is one daemon's at a time, by a lease. One that was paused for longer than that does no harm:
 a digest says up to which position it tells the session and replaces only the version it was made from, an event's memory is
 stored only where there is none, a mark moves only from where it was read.
+
+Where a model is configured, a step only hands sessions to the ``DigestQueue``; ``ask_model`` works on them beside the steps.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TypeAlias
 
 from memd.domain import ids
@@ -38,8 +41,6 @@ from memd.limits import (
     DIGEST_EVENTS,
     DIGEST_IDLE_US,
     DIGEST_INTERVAL_S,
-    DIGEST_TOKENS,
-    MAX_LINKS,
     NEAR_DUPLICATE_COSINE,
     SECOND_US,
 )
@@ -58,16 +59,13 @@ from memd.ports import (
     SessionMarks,
     SessionStore,
     Summarizer,
-    SummaryRequest,
 )
+from memd.service.digests import DigestMaker, reached, stored
 from memd.service.leases import HeldLeases
-from memd.service.remember import Draft, RememberService
+from memd.service.remember import RememberService
 
 logger = logging.getLogger(__name__)
 
-WRITER = "memd"
-THROUGH = "through_position"
-"""In the metadata of a digest."""
 PROMOTED_IMPORTANCE = 0.7
 _MARKS = frozenset({"explicit_mark"})
 _PROMOTE, _DIGEST = "promote", "digest"
@@ -78,7 +76,8 @@ _Step: TypeAlias = Callable[[MarkedSession, int], Awaitable[int]]
 
 
 class Consolidator:
-    """``promote_once`` and ``digest_once`` each do one bounded step and say how many sessions they went on in."""
+    """``promote_once`` and ``digest_once`` each do one bounded step and say how many sessions were gone on in; with a model
+    ``ask_model`` is to be run as well."""
 
     def __init__(
         self,
@@ -93,19 +92,20 @@ class Consolidator:
         holder: str,
         sessions: SessionStore | None = None,
         settled: Callable[[Scope], bool] = lambda scope: True,
+        model: Summarizer | None = None,
     ) -> None:
         """``sessions``: where events are told whether they were new. ``settled``: whether all is known of a session's events
-        that makes some worth remembering."""
+        that makes some worth remembering. ``model``: what makes digests where ``summarizer`` need not, slow as it may be."""
         self._marks = marks
         self._memories = memories
         self._remember = remember
         self._index = index
         self._embedder = embedder
-        self._summarizer = summarizer
         self._clock = clock
         self._sessions = sessions
         self._settled = settled
         self._leases = HeldLeases(leases, clock, holder)
+        self.digests = DigestMaker(marks, memories, remember, summarizer, model, clock)
         self._after = {_PROMOTE: "", _DIGEST: ""}
         self._turns = {_PROMOTE: asyncio.Lock(), _DIGEST: asyncio.Lock()}
         """Of one job a step at a time: the drain comes beside the regular ones."""
@@ -115,8 +115,22 @@ class Consolidator:
         return await self._round(_PROMOTE, await self.due(_PROMOTE))
 
     async def digest_once(self) -> int:
-        """Sessions that went on, rested, ended or expire get their digest."""
-        return await self._round(_DIGEST, await self.due(_DIGEST))
+        """Sessions that went on, rested, ended or expire get their digest; of the model's those are counted that came since
+        the last step."""
+        return await self._round(_DIGEST, await self.due(_DIGEST)) + self.digests.queue.finished()
+
+    async def ask_model(self) -> None:
+        """The digest of one session that waits for the model, once there is one. Run it again and again, several at once."""
+        session, in_time = await self.digests.queue.next()
+        step = self.digests.ask_model if in_time else self.digests.extract
+        marked = 0
+        try:
+            attempt = partial(self._attempt, _DIGEST, step, session)
+            position = await self._leases.during(session.scope.namespace, _DIGEST, attempt)
+            if position is not None:
+                marked = await self._mark(_DIGEST, [Mark(session, position)])
+        finally:
+            self.digests.queue.done(session, marked)
 
     async def due(self, job: str) -> MarkedPage:
         """Whose turn it is in the next step of "promote" or "digest"."""
@@ -132,7 +146,8 @@ class Consolidator:
 
     async def drain_expired(self) -> int:
         """Promote and digest what has expired until nothing more can be done, in CONSOLIDATE_DRAIN_STEPS steps at most; how
-        many sessions were gone on in. Run it before a sweep: expired sessions may have come of time in which nothing ran."""
+        many sessions were gone on in. Run it before a sweep: expired sessions may have come of time in which nothing ran. The
+        sweep waits for no model: these digests are extracts, but for those that a model is asked for already."""
         after, total = "", 0
         for _ in range(CONSOLIDATE_DRAIN_STEPS):
             page = await self._marks.expired(CONSOLIDATE_SESSIONS, after)
@@ -152,31 +167,36 @@ class Consolidator:
     async def _round(self, job: str, page: MarkedPage) -> int:
         """One step of each session of the page, in its order, going round. After an error of the program the next round
         begins behind the session that had it."""
-        done = await self._turn(job, page.sessions)
+        done = await self._turn(job, page.sessions, ask=job == _DIGEST and self.digests.has_model)
         self._after[job] = page.after
         return done
 
-    async def _turn(self, job: str, sessions: Sequence[MarkedSession]) -> int:
-        """One step of each; what was done is marked, whatever happens to the others."""
+    async def _turn(self, job: str, sessions: Sequence[MarkedSession], *, ask: bool = False) -> int:
+        """One step of each; what was done is marked, whatever happens to the others. ``ask`` the model,
+        as far as it goes."""
         if not sessions:
             return 0
         async with self._turns[job]:
             done: list[Mark] = []
             try:
-                await self._steps(job, sessions, done)
+                await self._steps(job, sessions, done, ask)
             finally:
                 marked = await self._mark(job, done)
         return marked
 
-    async def _steps(self, job: str, sessions: Sequence[MarkedSession], done: list[Mark]) -> None:
-        step = self._promote if job == _PROMOTE else self._digest
+    async def _steps(self, job: str, sessions: Sequence[MarkedSession], done: list[Mark], ask: bool) -> None:
+        step = self._promote if job == _PROMOTE else self.digests.extract
         for session in sessions:
+            if job == _DIGEST and self.digests.queue.has(session):
+                continue
             if not await self._leases.held(session.scope.namespace, job):
                 continue  # another daemon is at it
             self._after[job] = session.key  # by a drain too: those before it come a round later
-            reached = await self._attempt(job, step, session)
-            if reached is not None:
-                done.append(Mark(session, reached))
+            if ask and self.digests.queue.takes(session):
+                continue
+            position = await self._attempt(job, step, session)
+            if position is not None:
+                done.append(Mark(session, position))
 
     async def _mark(self, job: str, done: Sequence[Mark]) -> int:
         if not done:
@@ -210,7 +230,7 @@ class Consolidator:
         revisions = [revision for revision in revisions if revision.was != revision.becomes]
         if revisions and self._sessions is not None:
             await self._sessions.revise(session.scope, revisions)
-        return _reached(session, events)
+        return reached(session, events)
 
     async def _remember_event(self, session: MarkedSession, event: Event, fence: int) -> Event:
         """The event with its novelty, as far as it was compared."""
@@ -233,17 +253,12 @@ class Consolidator:
             event_ids=(event.event_id,),
         )
         try:
-            await self._store(session.scope, memory, 0, fence)
+            await stored(self._remember, session.scope, memory, 0, fence)
         except InvalidArgument:
             pass  # more text than a memory may have: it is told by the digest
         except VersionConflict:
             pass  # another daemon was first
         return event
-
-    async def _store(self, scope: Scope, memory: Memory, version: int, fence: int) -> None:
-        """In the place of ``version``; 0 is none."""
-        draft = Draft(memory, expected_version=version)
-        await self._remember.remember(scope, [draft], agent_private=bool(scope.agent_id), writer=WRITER, fence=fence)
 
     async def _known(self, scope: Scope, event: Event) -> tuple[float, Memory | None]:
         """How near the nearest is of what the user knows now (-1: nothing), and the valid memory of the same owner that says
@@ -262,27 +277,6 @@ class Consolidator:
         nearest = max((hit.relevance for hit in answer.hits), default=-1.0)
         return nearest, next((memory for memory in found if restates(event.content, memory, scope)), None)
 
-    async def _digest(self, session: MarkedSession, fence: int) -> int:
-        earlier = await self._earlier(session)
-        told_through = max(session.digested, _through(earlier)) if earlier else session.digested
-        events = await self._marks.since(session, told_through, CONSOLIDATE_EVENTS)
-        reached = _reached(session, events)
-        told = tuple(event for event in events if not event.ephemeral)
-        if told:
-            request = SummaryRequest(told, DIGEST_TOKENS, earlier.content if earlier else "")
-            summary = await self._summarizer.summarize(request)
-            if summary.text:
-                links = (*(earlier.event_ids if earlier else ()), *(event.event_id for event in told))
-                digest = _digest_of(session, summary.text, links, told, reached)
-                await self._store(session.scope, digest, earlier.version if earlier else 0, fence)
-        return reached
-
-    async def _earlier(self, session: MarkedSession) -> Memory | None:
-        """The digest that there is."""
-        memory_id = ids.digest_id(session.scope, session.create_time)
-        stored = await asyncio.to_thread(self._memories.fetch, session.scope.namespace, [memory_id])
-        return stored[0] if stored else None
-
 
 def worth_remembering(event: Event) -> bool:
     """Whether an event is to outlive its session by itself."""
@@ -295,30 +289,6 @@ def restates(content: str, memory: Memory, scope: Scope) -> bool:
     dates are two things however alike the sentences are."""
     same_owner = (memory.scope.user_id, memory.scope.agent_id) == (scope.user_id, scope.agent_id)
     return same_owner and not memory.pinned and _TELLING.findall(content) == _TELLING.findall(memory.content)
-
-
-def _digest_of(session: MarkedSession, text: str, links: Sequence[str], told: Sequence[Event], reached: int) -> Memory:
-    """It says where it ends: the next one goes on there, whatever the marks say."""
-    return Memory(
-        memory_id=ids.digest_id(session.scope, session.create_time),
-        scope=session.scope,
-        content=text,
-        source=SourceKind.DIGEST,
-        event_time=told[-1].event_time,
-        metadata={THROUGH: reached},
-        event_ids=tuple(dict.fromkeys(links))[-MAX_LINKS:],
-    )
-
-
-def _through(digest: Memory) -> int:
-    """Up to which position the digest tells its session; 0 where somebody took that away."""
-    position = digest.metadata.get(THROUGH)
-    return int(position) if isinstance(position, int | float) else 0
-
-
-def _reached(session: MarkedSession, events: Sequence[Event]) -> int:
-    """Where to go on: after a full page its end, else the end of what there was."""
-    return events[-1].position if len(events) == CONSOLIDATE_EVENTS else session.last_position
 
 
 def _covers(pending: PendingForget, scope: Scope) -> bool:
