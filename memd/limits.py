@@ -156,9 +156,7 @@ SUMMARIZER_RETRY_FIRST_S = 0.5  # doubled with every try; a service's own Retry-
 MAX_SUMMARY_REPLY_BYTES = 1024 * 1024  # of an HTTP reply; a summary has a few kilobytes
 SUMMARIZER_BREAKER_FAILURES = 3  # in a row, then the service is left alone
 SUMMARIZER_BREAKER_S = 60.0  # for this long, and summaries are extracts
-SUMMARIZER_INPUT_TOKENS = (
-    32_000  # of events in one request: what is over it is extracted before it is sent and paid for
-)
+SUMMARIZER_INPUT_TOKENS = 32_000  # of events in one request; more is extracted before it is sent, and paid for
 MAX_SUMMARIZER_CHARGE = 1_000_000_000  # tokens one reply may say it cost: more is no answer of a model
 
 # -- lifecycle

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from memd_client import Client, F, Memory, ProcessStats
+from memd_client import Client, F, Memory
+from memd_client.types import ProcessStats
 
 from tests.daemon import Daemon
 from tests.summarize.model_server import ModelServer
