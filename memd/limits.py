@@ -218,6 +218,11 @@ SHARED_BODY_TRIES = 8  # later outputs of the tool that one is compared with
 DIGESTS_ASKED_AT_ONCE = 4  # digests that a hosted model is asked for side by side: as many as compressions
 DIGEST_QUEUE = 64  # sessions that wait for them; of more the digests are extracts, made at once
 DIGEST_PATIENCE_S = 30.0  # how long a session waits for the model; then its digest is an extract
+PROMOTE_AGAIN_S = 0.05  # between two steps while there is more to promote: others have their turn on the event loop
+DIGEST_AGAIN_S = 0.5  # between two steps while more digests are due; a step of 64 takes about two seconds
+CONSOLIDATE_COUNTED = 256  # sessions in one read when it is counted how many wait
+CONSOLIDATE_COUNTS = 4  # such reads: with more than 1,024 waiting it is said that so many do
+SWEEP_AGAIN_S = 1.0  # between two steps while there is more to sweep: ten times as fast as 200 events/s expire
 DIGEST_REST_S = 60.0  # a namespace that could not store what a model wrote is spared from it, and its cost, for so long
 
 # -- compression of working memory

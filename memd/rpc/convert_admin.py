@@ -9,6 +9,7 @@ from typing import Any, get_args
 from memd_client._proto.v1 import admin_service_pb2 as ads
 
 from memd.domain.errors import InvalidArgument
+from memd.domain.jobs import JobReport
 from memd.domain.model import (
     IndexPlace,
     NamespaceSettings,
@@ -38,7 +39,6 @@ from memd.rpc import checks
 from memd.rpc.convert_common import TO_DURABILITY, TO_TIER, duration, timestamp
 from memd.service.compression import CompressionCounts
 from memd.service.digest_queue import DigestCounts
-from memd.service.jobs import JobReport
 from memd.service.reembed import Reembed
 
 _BOUNDS: Mapping[str, int] = {

@@ -35,6 +35,8 @@ from memd.domain.model import Event, Memory, Scope, SourceKind
 from memd.domain.relations import compared
 from memd.domain.visibility import visible
 from memd.limits import (
+    CONSOLIDATE_COUNTED,
+    CONSOLIDATE_COUNTS,
     CONSOLIDATE_DRAIN_STEPS,
     CONSOLIDATE_EVENTS,
     CONSOLIDATE_SESSIONS,
@@ -107,6 +109,7 @@ class Consolidator:
         self._leases = HeldLeases(leases, clock, holder)
         self.digests = DigestMaker(marks, memories, remember, summarizer, model, clock)
         self._after = {_PROMOTE: "", _DIGEST: ""}
+        self._more = {_PROMOTE: False, _DIGEST: False}
         self._turns = {_PROMOTE: asyncio.Lock(), _DIGEST: asyncio.Lock()}
         """Of one job a step at a time: the drain comes beside the regular ones."""
 
@@ -134,14 +137,27 @@ class Consolidator:
 
     async def due(self, job: str) -> MarkedPage:
         """Whose turn it is in the next step of "promote" or "digest"."""
+        return await self._page(job, CONSOLIDATE_SESSIONS, self._after[job])
+
+    def more(self, job: str) -> bool:
+        """Whether the last step went on in some sessions and left others."""
+        return self._more[job]
+
+    async def waiting(self, job: str) -> int:
+        """How many sessions are to be gone on in, counted up to a bound."""
+        after, count = "", 0
+        for _ in range(CONSOLIDATE_COUNTS):
+            page = await self._page(job, CONSOLIDATE_COUNTED, after)
+            after, count = page.after, count + len(page.sessions)
+            if not after:
+                break
+        return count
+
+    async def _page(self, job: str, limit: int, after: str) -> MarkedPage:
         if job == _PROMOTE:
-            return await self._marks.unpromoted(CONSOLIDATE_SESSIONS, self._after[_PROMOTE])
+            return await self._marks.unpromoted(limit, after)
         return await self._marks.undigested(
-            CONSOLIDATE_SESSIONS,
-            events=DIGEST_EVENTS,
-            idle_us=DIGEST_IDLE_US,
-            expires_us=_EXPIRES_US,
-            after=self._after[_DIGEST],
+            limit, events=DIGEST_EVENTS, idle_us=DIGEST_IDLE_US, expires_us=_EXPIRES_US, after=after
         )
 
     async def drain_expired(self) -> int:
@@ -169,6 +185,7 @@ class Consolidator:
         begins behind the session that had it."""
         done = await self._turn(job, page.sessions, ask=job == _DIGEST and self.digests.has_model)
         self._after[job] = page.after
+        self._more[job] = bool(page.after and done)
         return done
 
     async def _turn(self, job: str, sessions: Sequence[MarkedSession], *, ask: bool = False) -> int:

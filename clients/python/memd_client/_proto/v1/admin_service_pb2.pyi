@@ -125,7 +125,7 @@ class JobStats(google.protobuf.message.Message):
     done: builtins.int
     """Sessions that were gone on in, rows that went, or bytes that were given back."""
     waiting: builtins.int
-    """What the last run left to the next one, of the same."""
+    """What the last run left to the next one, of the same. Of "promote" and "digest" what is due now, counted up to 1,024."""
     last_error: builtins.str
     """Reason of the last failure, as errors have it; empty when the last run did not fail."""
     @property
