@@ -14,6 +14,7 @@ Where a model is configured, a step only hands sessions to the ``DigestQueue``; 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
@@ -50,6 +51,7 @@ from memd.ports import (
     Clock,
     Embedder,
     EventRevision,
+    IndexAnswer,
     Leases,
     Mark,
     MarkedPage,
@@ -254,7 +256,11 @@ class Consolidator:
         memory_id = ids.promoted_id(session.scope, session.create_time, event.event_id)
         if await asyncio.to_thread(self._memories.fetch, session.scope.namespace, [memory_id]):
             return event  # done before a crash, and perhaps corrected by the user since
-        relevance, known = await self._known(session.scope, event)
+        try:
+            windows = tuple((await self._embedder.memories([event.content]))[0])
+        except InvalidArgument:
+            return event  # more text than a memory may have: it is told by the digest
+        relevance, known = await self._known(session.scope, event, windows)
         event = compared(event, relevance)
         if known is not None and known.content == event.content:
             return event
@@ -269,26 +275,25 @@ class Consolidator:
             supersedes=known.memory_id if known is not None else "",
             event_ids=(event.event_id,),
         )
-        try:
-            await stored(self._remember, session.scope, memory, 0, fence)
-        except InvalidArgument:
-            pass  # more text than a memory may have: it is told by the digest
-        except VersionConflict:
-            pass  # another daemon was first
+        with contextlib.suppress(VersionConflict):  # another daemon was first
+            await stored(self._remember, session.scope, memory, 0, fence, windows)
         return event
 
-    async def _known(self, scope: Scope, event: Event) -> tuple[float, Memory | None]:
+    async def _known(self, scope: Scope, event: Event, windows: Sequence[bytes]) -> tuple[float, Memory | None]:
         """How near the nearest is of what the user knows now (-1: nothing), and the valid memory of the same owner that says
-        nearly the same, with the same numbers in it."""
+        nearly the same, with the same numbers in it. ``windows``: the event's embeddings."""
         now_us = self._clock.now_us()
         where: Filter = And((visible(scope, at_us=now_us, now_us=now_us), Not(Compare("eq", "source", "digest"))))
-        options = SearchOptions(limit=1)
-        answer = await self._embedder.query(
-            event.content,
-            lambda embedding: self._index.search(scope.namespace, "memory", "", embedding, where, options),
-            cache=False,
-            behind=True,
-        )
+
+        def search(embedding: bytes) -> IndexAnswer:
+            return self._index.search(scope.namespace, "memory", "", embedding, where, SearchOptions(limit=1))
+
+        if (
+            len(windows) == 1
+        ):  # it is the query's embedding as well; of another model by now, what comes of it is refused
+            answer = await asyncio.to_thread(search, windows[0])
+        else:
+            answer = await self._embedder.query(event.content, search, cache=False, behind=True)
         near = [hit.entry_id for hit in answer.hits if hit.relevance >= NEAR_DUPLICATE_COSINE]
         found = await asyncio.to_thread(self._memories.fetch, scope.namespace, near) if near else []
         nearest = max((hit.relevance for hit in answer.hits), default=-1.0)

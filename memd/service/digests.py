@@ -120,9 +120,16 @@ class _Telling:
         )
 
 
-async def stored(remember: RememberService, scope: Scope, memory: Memory, version: int, fence: int) -> None:
+async def stored(
+    remember: RememberService,
+    scope: Scope,
+    memory: Memory,
+    version: int,
+    fence: int,
+    embeddings: tuple[bytes, ...] | None = None,
+) -> None:
     """Remember what background work made, in the place of ``version`` of it; 0 is none."""
-    draft = Draft(memory, expected_version=version)
+    draft = Draft(memory, expected_version=version, embeddings=embeddings)
     await remember.remember(scope, [draft], agent_private=bool(scope.agent_id), writer=WRITER, fence=fence)
 
 
