@@ -13,6 +13,7 @@ from memd_client.types import ProcessStats
 
 from tests.daemon import Daemon
 from tests.summarize.model_server import ModelServer
+from tests.test_sessions_leave_memories_on_servers import servers
 
 T = TypeVar("T")
 KEY = "key-of-the-test"
@@ -76,6 +77,33 @@ def test_where_nobody_is_it_is_an_extract(tmp_path: Path) -> None:
         (digest,) = until(lambda: digests(memd))
         assert digest.content == "user: the billing database is to move in March"
         assert process(memd).digests == {"made": 1, "model_failures": 1}
+
+
+def runs(memd: Client) -> int:
+    (job,) = [job for job in memd.stats().jobs if job.job == "digest"]
+    return job.runs
+
+
+def test_one_of_two_sidecars_asks(request: pytest.FixtureRequest, tmp_path: Path, model: ModelServer) -> None:
+    model.behaviour = ["held"]
+    with servers("redis and postgres", request, tmp_path) as where:
+        told = {**where, **environment(model.url)}
+        with (
+            Daemon(tmp_path / "one", environment=told) as one,
+            Daemon(tmp_path / "other", environment=told) as other,
+            Client(one.address, user_id="u") as a,
+            Client(other.address, user_id="u") as b,
+        ):
+            said_and_ended(a)
+            until(lambda: model.requests)
+            looked = [runs(memd) + 2 for memd in (a, b)]
+            until(lambda: all(runs(memd) >= least for memd, least in zip((a, b), looked, strict=True)))
+            assert len(model.requests) == 1, "the lease is held while the model is asked"
+            assert digests(b) == []
+            model.release.set()
+            (digest,) = until(lambda: digests(b))
+            assert (digest.content, digest.version) == (model.text, 1)
+            assert a.verify().ok
 
 
 def test_killed_while_the_model_is_asked(tmp_path: Path, model: ModelServer) -> None:
