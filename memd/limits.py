@@ -279,6 +279,7 @@ REEMBED_CATCH_UP_BATCHES = 2  # of what was written meanwhile, between two attem
 REEMBED_PROGRESS_S = 0.5  # between two messages about how far it is
 REEMBED_HELD_ROWS = 8  # texts that may be embedded while all writes wait for the change of model: 0.1 s; doubled a try
 MAX_REEMBED_HELD_ROWS = 512  # the same when writes come faster than they can be embedded twice: some seconds
+REEMBED_LOCK_PAUSE_S = 20.0  # after a reader (an export) was in the way of the change for 2 s, while everybody waited
 REEMBED_BATCH = 64  # texts embedded between two commits: what a killed run loses
 EMBED_WINDOW_OVERLAP_PIECES = 64  # word pieces two neighbouring windows share: a long sentence lies whole in one
 MEMORY_CACHE_ENTRIES = 8_192  # memories read lately, some 2 KB each with what Python adds

@@ -20,42 +20,23 @@ from memd.domain.model import (
     VerifyReport,
 )
 from memd.domain.settings import TierSettings
-from memd.limits import (
-    MAX_CHECKPOINT_HISTORY,
-    MAX_COMPRESS_AT,
-    MAX_COMPRESS_KEEP,
-    MAX_COMPRESS_TO,
-    MAX_RETENTION_COUNT,
-    MAX_SUMMARY_SHARE,
-    MAX_TIER_ITEMS,
-    MAX_TIER_TOKENS,
-    MAX_WORKING_ITEMS,
-    MIN_COMPRESS_AT,
-    MIN_COMPRESS_TO,
-    MIN_SUMMARY_SHARE,
-)
+from memd.limits import MAX_CHECKPOINT_HISTORY, MAX_RETENTION_COUNT, MAX_TIER_ITEMS
 from memd.ports import SummarizerCounts
 from memd.rpc import checks
 from memd.rpc.convert_common import TO_DURABILITY, TO_TIER, duration, timestamp
+from memd.rpc.convert_session import SETTING_COUNTS, SETTING_RATIOS
 from memd.service.compression import CompressionCounts
 from memd.service.digest_queue import DigestCounts
 from memd.service.reembed import Reembed
 
 _BOUNDS: Mapping[str, int] = {
-    "working_max_items": MAX_WORKING_ITEMS,
-    "working_max_tokens": MAX_TIER_TOKENS,
+    **SETTING_COUNTS,
     "episodic_max_items": MAX_TIER_ITEMS,
     "checkpoint_history": MAX_CHECKPOINT_HISTORY,
-    "compress_keep": MAX_COMPRESS_KEEP,
     "retention_max_count": MAX_RETENTION_COUNT,
 }
 _TTLS = ("episodic_ttl", "retention_max_age")
 _FLAGS = ("compress", "retention_keep_if_pinned")
-_RATIOS: Mapping[str, tuple[float, float]] = {
-    "compress_at": (MIN_COMPRESS_AT, MAX_COMPRESS_AT),
-    "compress_to": (MIN_COMPRESS_TO, MAX_COMPRESS_TO),
-    "summary_share": (MIN_SUMMARY_SHARE, MAX_SUMMARY_SHARE),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +102,7 @@ def new_settings(message: ads.NamespaceSettings) -> tuple[NamespaceSettings, fro
             given[name] = checks.whole(value, f"settings.{name}", 1, most)
         else:
             reset.add(name)
-    for name, (least, highest) in _RATIOS.items():
+    for name, (least, highest) in SETTING_RATIOS.items():
         if message.HasField(name):  # type: ignore[arg-type]
             ratio = getattr(message, name)
             if ratio:
