@@ -224,7 +224,8 @@ async def test_an_export_and_a_replica_that_began_before_the_switch_have_the_old
     await until(watcher, WAITS_ALONE, switching)
     exported = [one for batch in [batch async for batch in export] for one in batch if isinstance(one, PortableMemory)]
     followed = [one for batch in [batch async for batch in replica] for one in batch.memories]
-    for found in ({one.memory.content: one.embeddings for one in some} for some in (exported, followed)):
+    told = {one.memory.content: one.embeddings for one in exported}
+    for found in (told, {one.content: one.embeddings for one in followed}):
         assert len(found) == len(TEXTS)
         for text, (window,) in found.items():
             assert struct.unpack("<4f", window) == pytest.approx(struct.unpack("<4f", unit(text, MODEL)), abs=2e-3)
