@@ -85,6 +85,7 @@ def state(client: Client) -> Any:
         client.load_checkpoint("t").state,
         client.get_procedure("k"),
         [event.content for event in client.episodes()],
+        client.working_memory().settings,
         client.namespace_settings(),
     )
 
@@ -123,6 +124,7 @@ NUMBERS: Refused = {
     "importance of an event": ("events[0].importance", lambda c: c.observe("x", importance=NAN)),
     "min_relevance": ("min_relevance", lambda c: c.recall("x", min_relevance=NAN)),
     "vector_weight": ("ranking.vector_weight", lambda c: c.recall("x", vector_weight=NAN)),
+    "compress_at of a session": ("settings.compress_at", lambda c: c.update_session_settings(compress_at=NAN)),
     "trim_ratio": ("ranking.trim_ratio", lambda c: c.recall("x", trim_ratio=NAN)),
     "metadata": ("memories[0].metadata.*", lambda c: c.remember("x", metadata={"k": NAN})),
     "metadata, infinite": ("memories[0].metadata.*", lambda c: c.remember("x", metadata={"k": [1.0, float("inf")]})),
@@ -136,6 +138,22 @@ TIMES: Refused = {
     "settings, a century": ("settings.episodic_ttl", lambda c: c.update_namespace_settings(episodic_ttl=CENTURY)),
 }
 COUNTS: Refused = {
+    "items of a session": (
+        "settings.working_max_items",
+        lambda c: c.update_session_settings(working_max_items=limits.MAX_WORKING_ITEMS + 1),
+    ),
+    "tokens of a session": (
+        "settings.working_max_tokens",
+        lambda c: c.update_session_settings(working_max_tokens=limits.MAX_TIER_TOKENS + 1),
+    ),
+    "kept items of a session": (
+        "settings.compress_keep",
+        lambda c: c.update_session_settings(compress_keep=limits.MAX_COMPRESS_KEEP + 1),
+    ),
+    "threshold of a session": ("settings.compress_at", lambda c: c.update_session_settings(compress_at=1.1)),
+    "summary of a session": ("settings.compress_to", lambda c: c.update_session_settings(compress_to=-0.1)),
+    "summaries of a session": ("settings.summary_share", lambda c: c.update_session_settings(summary_share=0.9)),
+    "no settings of a session": ("settings", lambda c: c.update_session_settings()),
     "limit": ("limit", lambda c: c.recall("x", limit=10_000_000)),
     "page size": ("page_size", lambda c: c.list_page(page_size=10_000_000)),
     "episodes": ("max_episodes", lambda c: c.recall("x", max_episodes=10_000_000)),

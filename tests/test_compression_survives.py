@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from memd_client import Client, Event, EventKind
+from memd_client import Client, Event, EventKind, SessionSettings
 
 from tests.daemon import Daemon
 from tests.reliability.size import scaled
@@ -71,6 +71,40 @@ def test_a_long_session(daemon: Daemon) -> None:
         assert stats.compression["tokens_after"] < stats.compression["tokens_before"]
         memd.forget(everything=True)
         assert memd.working_memory().items == ()
+
+
+def test_sessions_with_numbers_of_their_own(daemon: Daemon) -> None:
+    """A smaller one is compressed where its neighbour is not, after a kill as before; a larger one is let be."""
+    with Client(daemon.address, **TALK) as memd:
+        smaller, larger = memd.scoped(session_id="smaller"), memd.scoped(session_id="larger")
+        smaller.update_session_settings(working_max_items=8, compress_keep=3)
+        larger.update_session_settings(working_max_items=100)
+        for one in (larger, memd, smaller):
+            one.observe(said(1, 12))
+        assert len(compressed(smaller)) == 4
+        check_whole(smaller, 12)
+        assert summaries(memd.working_memory().items) == []
+        larger.observe(said(13, 30))
+        memd.observe(said(13, 30))
+        compressed(memd)
+    daemon.kill()
+    daemon.start()
+    with Client(daemon.address, **TALK) as memd:
+        smaller, larger = memd.scoped(session_id="smaller"), memd.scoped(session_id="larger")
+        assert (
+            smaller.working_memory().settings.compress_keep,
+            larger.working_memory().settings.working_max_items,
+        ) == (
+            3,
+            100,
+        )
+        larger.observe(said(43, 1))
+        smaller.observe(said(13, 30))
+        compressed(smaller)
+        assert len(larger.working_memory().items) == 43
+        check_whole(larger, 43)
+        smaller.forget(everything=True)
+        assert smaller.working_memory().settings == SessionSettings()
 
 
 @pytest.fixture(params=["sqlite", "redis and postgres"])

@@ -75,6 +75,7 @@ KINDS: dict[str, Send] = {
     "ListEpisodes": lambda c, n: c.episodes_page(page_size=1_000),
     "ListSessions": lambda c, n: c.sessions_page(),
     "EndSession": lambda c, n: c.end_session(),
+    "UpdateSessionSettings": lambda c, n: c.update_session_settings(compress_keep=1 + n % 9),
     "PutProcedure": lambda c, n: c.put_procedure("moor", f"tie it {n} times", trigger=LONG),
     "GetProcedure": lambda c, n: c.get_procedure("splice"),
     "ListProcedures": lambda c, n: c.list_procedures_page(),

@@ -41,6 +41,7 @@ COMMANDS: Mapping[str, str] = {
     "reembed": "memd.cli.reembed",
     "lifecycle": "memd.cli.lifecycle",
     "namespace": "memd.cli.namespace",
+    "session": "memd.cli.session",
 }
 
 

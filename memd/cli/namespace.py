@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from memd_client import Client, NamespaceSettings
@@ -13,24 +14,22 @@ from memd.cli.flags import BULK_TIMEOUT_S
 from memd.cli.output import plain, print_fields, print_json
 from memd.cli.values import retention, span
 
-SETTINGS = (
+WORKING_MEMORY = (
     "working_max_items",
     "working_max_tokens",
-    "episodic_max_items",
-    "checkpoint_history",
-    "index",
     "compress",
     "compress_at",
     "compress_keep",
     "compress_to",
     "summary_share",
 )
+SETTINGS = (*WORKING_MEMORY, "episodic_max_items", "checkpoint_history", "index")
 """Flags that are the client's arguments as they are."""
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the settings of a namespace, or change some of them."""
-    changes: dict[str, Any] = {name: getattr(args, name) for name in SETTINGS if getattr(args, name) is not None}
+    changes = given(args, SETTINGS)
     if args.episodic_ttl is not None:
         changes["episodic_ttl"] = span(args.episodic_ttl)
     changes |= retention(args)
@@ -44,6 +43,11 @@ def run(args: argparse.Namespace) -> int:
     else:
         print_fields({name.replace("_", " "): value for name, value in shown.items()})
     return 0
+
+
+def given(args: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
+    """The flags of these names that are there."""
+    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 
 
 def _set(client: Client, args: argparse.Namespace, changes: dict[str, Any]) -> NamespaceSettings:

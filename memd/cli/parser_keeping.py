@@ -185,28 +185,46 @@ def _namespace(add: Add) -> None:
     parser.add_argument(
         "--confirm-retention", action="store_true", help="though more than half of the memories are deleted"
     )
-    parser.add_argument(
-        "--working-max-items", action=Count, type=int, metavar="N", help="working memory: items of a session"
-    )
-    parser.add_argument(
-        "--working-max-tokens", action=Count, type=int, metavar="N", help="working memory: tokens of a session"
-    )
+    _working_memory(parser)
     parser.add_argument("--episodic-max-items", action=Count, type=int, metavar="N", help="episodes of a session")
     parser.add_argument("--episodic-ttl", metavar="DURATION", help="how long a session lives after its last event")
     parser.add_argument(
         "--checkpoint-history", action=Count, type=int, metavar="N", help="kept versions of a checkpoint"
     )
     parser.add_argument("--index", metavar="PLACE", help="where memories are searched: memory or pgvector")
-    parser.add_argument(
-        "--compress", action=argparse.BooleanOptionalAction, help="whether working memory is compressed"
-    )
-    parser.add_argument("--compress-at", type=float, metavar="SHARE", help="over which part of the working tokens")
-    parser.add_argument(
-        "--compress-keep", action=Count, type=int, metavar="N", help="newest items that stay word for word"
-    )
-    parser.add_argument("--compress-to", type=float, metavar="SHARE", help="length of a summary")
-    parser.add_argument("--summary-share", type=float, metavar="SHARE", help="of the working tokens, all summaries")
     add_json(parser)
 
 
-COMMANDS = (_model, _verify, _transfer, _backup, _reembed, _lifecycle, _namespace)
+def _working_memory(parser: Parser) -> None:
+    """What a namespace and a session can set."""
+    group = parser.add_argument_group("working memory")
+    group.add_argument("--working-max-items", action=Count, type=int, metavar="N", help="items of a session")
+    group.add_argument("--working-max-tokens", action=Count, type=int, metavar="N", help="tokens of a session")
+    group.add_argument("--compress", action=argparse.BooleanOptionalAction, help="whether it is compressed")
+    group.add_argument("--compress-at", type=float, metavar="SHARE", help="over which part of the working tokens")
+    group.add_argument(
+        "--compress-keep", action=Count, type=int, metavar="N", help="newest items that stay word for word"
+    )
+    group.add_argument("--compress-to", type=float, metavar="SHARE", help="length of a summary")
+    group.add_argument("--summary-share", type=float, metavar="SHARE", help="of the working tokens, all summaries")
+
+
+def _session(add: Add) -> None:
+    parser = add(
+        "session",
+        "the settings of a session",
+        "Print what a session does otherwise than its namespace, or set some of it, for as long as the session lives; 0\n"
+        "goes back to the namespace's, --reset with everything that is not given. Setting opens a session that is not\n"
+        "there. Needs --session.",
+        "  memd session show --user ada --session s1\n"
+        "  memd session set --user ada --session s1 --working-max-tokens 32000 --compress-keep 10\n"
+        "  memd session set --user ada --session s1 --reset",
+        operands=" ACTION",
+    )
+    parser.add_argument("action", choices=["show", "set"], help="show, or set")
+    _working_memory(parser)
+    parser.add_argument("--reset", action="store_true", help="what is not given goes back to the namespace's")
+    add_json(parser)
+
+
+COMMANDS = (_model, _verify, _transfer, _backup, _reembed, _lifecycle, _namespace, _session)

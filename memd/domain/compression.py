@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from memd.domain.model import Event, EventKind, WorkingSet
+from memd.domain.session_settings import SessionSettings
 from memd.limits import (
     DEFAULT_COMPRESS_AT,
     DEFAULT_COMPRESS_KEEP,
     DEFAULT_COMPRESS_TO,
     DEFAULT_SUMMARY_SHARE,
+    MAX_EVENTS_PER_OBSERVE,
     MIN_SUMMARY_TOKENS,
+    WORKING_HOLD,
 )
 
 
@@ -31,6 +35,24 @@ class CompressionPolicy:
     @property
     def threshold_tokens(self) -> int:
         return int(self.at * self.max_tokens)
+
+    @property
+    def held(self) -> tuple[int, int]:
+        """Items and tokens that working memory may have: what waits for its summary must not be dropped for waiting."""
+        items = max(WORKING_HOLD * self.max_items, self.max_items + MAX_EVENTS_PER_OBSERVE)
+        return items, WORKING_HOLD * self.max_tokens
+
+    def overridden(self, settings: SessionSettings) -> CompressionPolicy:
+        """With the numbers that a session has of its own."""
+        own: dict[str, Any] = {
+            "max_items": settings.working_max_items,
+            "max_tokens": settings.working_max_tokens,
+            "at": settings.compress_at,
+            "keep": settings.compress_keep,
+            "to": settings.compress_to,
+            "summary_share": settings.summary_share,
+        }
+        return replace(self, **{name: value for name, value in own.items() if value is not None})
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from memd.domain.learning import Demotion
+from memd.domain.session_settings import NO_OVERRIDES, SessionSettings
 
 T = TypeVar("T")
 Metadata: TypeAlias = Mapping[str, Any]
@@ -185,6 +186,7 @@ class WorkingSet:
     create_time: int = field(default=0, compare=False)
     erased: int = field(default=0, compare=False)
     """How often a Forget took events out of the session."""
+    settings: SessionSettings = NO_OVERRIDES
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +198,7 @@ class Session:
     end_time: int | None
     event_count: int
     seq: int
+    settings: SessionSettings = NO_OVERRIDES
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +300,13 @@ class Written(Generic[T]):
     seq: int
     durability: Durability
     replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Appended(Written[tuple[ObservedEvent, ...]]):
+    """What an append returns: what became of each event, and the settings of the session. A stored reply has none."""
+
+    settings: SessionSettings = NO_OVERRIDES
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,7 @@ from memd.ports.replicas import (
 from memd.ports.sessions import (
     Erasure,
     EventRevision,
+    LiveSession,
     Mark,
     MarkedPage,
     MarkedSession,
@@ -113,6 +114,7 @@ __all__ = [
     "IndexSource",
     "IndexState",
     "Leases",
+    "LiveSession",
     "Mark",
     "MarkedPage",
     "MarkedSession",

@@ -8,9 +8,9 @@ from typing import Protocol
 
 from memd.domain.compression import CompressionPolicy
 from memd.domain.model import (
+    Appended,
     Event,
     EventKind,
-    ObservedEvent,
     Page,
     RequestKey,
     Scope,
@@ -19,11 +19,13 @@ from memd.domain.model import (
     WorkingSet,
     Written,
 )
+from memd.domain.session_settings import NO_OVERRIDES, SessionSettings, SettingsChange
 
 
 @dataclass(frozen=True, slots=True)
 class SessionPolicy:
-    """Caps of one session, from settings. Counts are items, ``working_max_tokens`` tokens."""
+    """Caps of the sessions of a namespace, from settings. Counts are items, ``working_max_tokens`` tokens. A store that holds
+    a session's own settings goes by ``of_session``."""
 
     working_max_items: int
     working_max_tokens: int
@@ -31,6 +33,38 @@ class SessionPolicy:
     ttl_us: int
     compression: CompressionPolicy | None = None
     """None: what is over the working caps leaves working memory as it is. Else the caps leave room for it to wait."""
+    switched_off: CompressionPolicy | None = None
+    """Where ``compression`` is None: that of a session that switches it on."""
+
+    @classmethod
+    def of(cls, limits: CompressionPolicy, *, compressed: bool, episodic_max_items: int, ttl_us: int) -> SessionPolicy:
+        items, tokens = limits.held if compressed else (limits.max_items, limits.max_tokens)
+        on, off = (limits, None) if compressed else (None, limits)
+        return cls(items, tokens, episodic_max_items, ttl_us, on, off)
+
+    @property
+    def limits(self) -> CompressionPolicy:
+        """The numbers themselves, whether sessions are compressed or not."""
+        whatever = self.compression or self.switched_off
+        return whatever or CompressionPolicy(self.working_max_items, self.working_max_tokens)
+
+    def of_session(self, settings: SessionSettings) -> SessionPolicy:
+        """What holds in a session that has these settings of its own."""
+        if settings is NO_OVERRIDES:
+            return self
+        compressed = self.compression is not None if settings.compress is None else settings.compress
+        return SessionPolicy.of(
+            self.limits.overridden(settings),
+            compressed=compressed,
+            episodic_max_items=self.episodic_max_items,
+            ttl_us=self.ttl_us,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSession:
+    scope: Scope
+    settings: SessionSettings = NO_OVERRIDES
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +89,8 @@ class SessionStore(Protocol):
 
     async def append(
         self, scope: Scope, events: Sequence[Event], policy: SessionPolicy, request: RequestKey | None
-    ) -> Written[tuple[ObservedEvent, ...]]:
-        """Append in order, all or none; open or reopen the session, refresh its TTL, trim to the caps.
+    ) -> Appended:
+        """Append in order, all or none; open or reopen the session, refresh its TTL, trim to the session's caps.
 
         An ``event_id`` the session already holds is not stored again. An event equal to the one directly before it in
         kind, role, tool_call_id and content is merged: count and last_seen grow. Each result tells which.
@@ -77,6 +111,12 @@ class SessionStore(Protocol):
         as it was read (count and last_seen aside), and one whose ``body_event_id`` is new and no episode of the session.
         The session's TTL is not refreshed. How many were changed."""
 
+    async def configure(
+        self, scope: Scope, change: SettingsChange, policy: SessionPolicy, request: RequestKey | None
+    ) -> Written[Session]:
+        """Change the session's own settings, for as long as it lives. One that is not there is opened, without events; of one
+        that is there neither TTL nor end change. Every other method that takes a policy goes by these settings too."""
+
     async def clear_working(self, scope: Scope, request: RequestKey | None) -> Written[int]:
         """How many items left working memory, summaries among them. Summaries and ephemeral events are deleted, the
         others stay episodes."""
@@ -92,7 +132,7 @@ class SessionStore(Protocol):
     async def sessions(self, scope: Scope, *, size: int, cursor: str) -> Page[Session]:
         """Sessions of namespace, user and agent, most recently active first."""
 
-    async def live(self, size: int, cursor: str) -> Page[Scope]:
+    async def live(self, size: int, cursor: str) -> Page[LiveSession]:
         """Sessions of every namespace, for background work: those that may have more than one item in working memory. About
         ``size``, in an order of the store's own, some perhaps twice; what is there from the first page to the last is on
         one."""

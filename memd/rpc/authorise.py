@@ -29,6 +29,7 @@ _RIGHTS: Mapping[str, Mapping[str, Right]] = {
         "ListEpisodes": Right.READ,
         "ListSessions": Right.READ,
         "EndSession": Right.WRITE,
+        "UpdateSessionSettings": Right.WRITE,
     },
     "ProcedureService": {
         "PutProcedure": Right.WRITE,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, get_args
 
 from memd_client._proto.v1 import admin_service_pb2 as ads
 
 from memd.domain.errors import InvalidArgument
+from memd.domain.jobs import JobReport
 from memd.domain.model import (
     IndexPlace,
     NamespaceSettings,
@@ -19,42 +20,23 @@ from memd.domain.model import (
     VerifyReport,
 )
 from memd.domain.settings import TierSettings
-from memd.limits import (
-    MAX_CHECKPOINT_HISTORY,
-    MAX_COMPRESS_AT,
-    MAX_COMPRESS_KEEP,
-    MAX_COMPRESS_TO,
-    MAX_RETENTION_COUNT,
-    MAX_SUMMARY_SHARE,
-    MAX_TIER_ITEMS,
-    MAX_TIER_TOKENS,
-    MAX_WORKING_ITEMS,
-    MIN_COMPRESS_AT,
-    MIN_COMPRESS_TO,
-    MIN_SUMMARY_SHARE,
-)
+from memd.limits import MAX_CHECKPOINT_HISTORY, MAX_RETENTION_COUNT, MAX_TIER_ITEMS
 from memd.ports import SummarizerCounts
 from memd.rpc import checks
 from memd.rpc.convert_common import TO_DURABILITY, TO_TIER, duration, timestamp
+from memd.rpc.convert_session import SETTING_COUNTS, SETTING_RATIOS
 from memd.service.compression import CompressionCounts
-from memd.service.jobs import JobReport
+from memd.service.digest_queue import DigestCounts
 from memd.service.reembed import Reembed
 
 _BOUNDS: Mapping[str, int] = {
-    "working_max_items": MAX_WORKING_ITEMS,
-    "working_max_tokens": MAX_TIER_TOKENS,
+    **SETTING_COUNTS,
     "episodic_max_items": MAX_TIER_ITEMS,
     "checkpoint_history": MAX_CHECKPOINT_HISTORY,
-    "compress_keep": MAX_COMPRESS_KEEP,
     "retention_max_count": MAX_RETENTION_COUNT,
 }
 _TTLS = ("episodic_ttl", "retention_max_age")
 _FLAGS = ("compress", "retention_keep_if_pinned")
-_RATIOS: Mapping[str, tuple[float, float]] = {
-    "compress_at": (MIN_COMPRESS_AT, MAX_COMPRESS_AT),
-    "compress_to": (MIN_COMPRESS_TO, MAX_COMPRESS_TO),
-    "summary_share": (MIN_SUMMARY_SHARE, MAX_SUMMARY_SHARE),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +47,30 @@ class CompressionStats:
 
     def figures(self) -> Mapping[str, int]:
         """By the names of the wire."""
-        counts, model = self.counts, self.model
-        return {
-            "queue_depth": self.queue_depth,
-            **asdict(counts),
-            "model_summaries": model.made,
-            "model_failures": model.failed,
-            "model_skipped": model.skipped,
-            "model_tokens_in": model.tokens_in,
-            "model_tokens_out": model.tokens_out,
-        }
+        return {"queue_depth": self.queue_depth, **asdict(self.counts), **_model_figures(self.model)}
+
+
+@dataclass(frozen=True, slots=True)
+class DigestStats:
+    """Of the digests of sessions. ``queue_depth``: sessions that wait for the model, or that it is asked for."""
+
+    queue_depth: int = 0
+    counts: DigestCounts = field(default_factory=DigestCounts)
+    model: SummarizerCounts = field(default_factory=SummarizerCounts)
+
+    def figures(self) -> Mapping[str, int]:
+        """By the names of the wire."""
+        return {"queue_depth": self.queue_depth, **asdict(self.counts), **_model_figures(self.model)}
+
+
+def _model_figures(model: SummarizerCounts) -> Mapping[str, int]:
+    return {
+        "model_summaries": model.made,
+        "model_failures": model.failed,
+        "model_skipped": model.skipped,
+        "model_tokens_in": model.tokens_in,
+        "model_tokens_out": model.tokens_out,
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +87,7 @@ class ProcessStats:
     namespaces_loaded: int
     simd: str
     compression: CompressionStats
+    digests: DigestStats
 
 
 def new_settings(message: ads.NamespaceSettings) -> tuple[NamespaceSettings, frozenset[str]]:
@@ -105,7 +102,7 @@ def new_settings(message: ads.NamespaceSettings) -> tuple[NamespaceSettings, fro
             given[name] = checks.whole(value, f"settings.{name}", 1, most)
         else:
             reset.add(name)
-    for name, (least, highest) in _RATIOS.items():
+    for name, (least, highest) in SETTING_RATIOS.items():
         if message.HasField(name):  # type: ignore[arg-type]
             ratio = getattr(message, name)
             if ratio:
@@ -230,6 +227,7 @@ def process_stats(value: ProcessStats) -> ads.ProcessStats:
         namespaces_loaded=value.namespaces_loaded,
         simd=value.simd,
         compression=ads.CompressionStats(**value.compression.figures()),
+        digests=ads.DigestStats(**value.digests.figures()),
     )
 
 

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 
 from memd_client._proto.v1 import common_pb2 as pb
 from memd_client._proto.v1 import memory_service_pb2 as ms
 from memd_client._proto.v1 import session_service_pb2 as ss
 
 from memd.domain.model import Event, ObservedEvent, Outcome, Session, WorkingSet, Written
-from memd.limits import MAX_EVENT_BYTES, MAX_NAME_BYTES, MAX_RAW_EVENT_BYTES
+from memd.domain.session_settings import NO_OVERRIDES, SESSION_SETTINGS, SessionSettings, SettingsChange
+from memd.limits import (
+    MAX_COMPRESS_AT,
+    MAX_COMPRESS_KEEP,
+    MAX_COMPRESS_TO,
+    MAX_EVENT_BYTES,
+    MAX_NAME_BYTES,
+    MAX_RAW_EVENT_BYTES,
+    MAX_SUMMARY_SHARE,
+    MAX_TIER_TOKENS,
+    MAX_WORKING_ITEMS,
+    MIN_COMPRESS_AT,
+    MIN_COMPRESS_TO,
+    MIN_SUMMARY_SHARE,
+)
 from memd.rpc import checks
 from memd.rpc.convert_common import (
     EVENT_KINDS,
@@ -24,6 +39,17 @@ from memd.rpc.convert_common import (
     timestamp,
 )
 
+SETTING_COUNTS: Mapping[str, int] = {
+    "working_max_items": MAX_WORKING_ITEMS,
+    "working_max_tokens": MAX_TIER_TOKENS,
+    "compress_keep": MAX_COMPRESS_KEEP,
+}
+"""The most of what a session and a namespace can set."""
+SETTING_RATIOS: Mapping[str, tuple[float, float]] = {
+    "compress_at": (MIN_COMPRESS_AT, MAX_COMPRESS_AT),
+    "compress_to": (MIN_COMPRESS_TO, MAX_COMPRESS_TO),
+    "summary_share": (MIN_SUMMARY_SHARE, MAX_SUMMARY_SHARE),
+}
 UNSET_IMPORTANCE = -1.0
 EXTRACT: Mapping[int, bool | None] = {
     ms.ObserveRequest.OVERFLOW_UNSPECIFIED: None,
@@ -124,7 +150,9 @@ def observed(written: Written[tuple[ObservedEvent, ...]]) -> ms.ObserveResponse:
 
 
 def working(value: WorkingSet) -> ss.GetWorkingMemoryResponse:
-    return ss.GetWorkingMemoryResponse(items=map(event, value.items), tokens=value.tokens, seq=value.seq)
+    return ss.GetWorkingMemoryResponse(
+        items=map(event, value.items), tokens=value.tokens, seq=value.seq, settings=settings(value.settings)
+    )
 
 
 def session(value: Session) -> ss.Session:
@@ -136,4 +164,28 @@ def session(value: Session) -> ss.Session:
         end_time=optional_timestamp(value.end_time),
         event_count=value.event_count,
         seq=value.seq,
+        settings=settings(value.settings),
     )
+
+
+def settings(value: SessionSettings) -> ss.SessionSettings | None:
+    return None if value is NO_OVERRIDES else ss.SessionSettings(**asdict(value))
+
+
+def settings_change(message: ss.SessionSettings) -> SettingsChange:
+    """The fields that are set; None for a number that is 0."""
+    return {
+        name: getattr(message, name) if name == "compress" else _setting(name, getattr(message, name))
+        for name in SESSION_SETTINGS
+        if message.HasField(name)  # type: ignore[arg-type]
+    }
+
+
+def _setting(name: str, value: float) -> float | None:
+    path = f"settings.{name}"
+    if not value:
+        return None
+    if name in SETTING_COUNTS:
+        return checks.whole(int(value), path, 1, SETTING_COUNTS[name])
+    least, most = SETTING_RATIOS[name]
+    return checks.ratio(value, path, least=least, most=most)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from memd_client._proto.v1 import session_service_pb2 as ss
 
+from memd.domain.errors import InvalidArgument
 from memd.rpc import checks, convert_session, pages
 from memd.rpc.calls import Call
 from memd.rpc.convert_common import EVENT_KINDS, receipt
@@ -48,3 +49,16 @@ class SessionServicer:
         scope = call.session(request.scope)
         written = await self._sessions.end(scope, call.request_key(request, scope))
         return ss.EndSessionResponse(session=convert_session.session(written.value), receipt=receipt(written))
+
+    async def UpdateSessionSettings(
+        self, request: ss.UpdateSessionSettingsRequest, call: Call
+    ) -> ss.UpdateSessionSettingsResponse:
+        scope = call.session(request.scope)
+        change = convert_session.settings_change(request.settings)
+        if not change and not request.reset:
+            raise InvalidArgument("settings must have at least one field set, or reset be true", field="settings")
+        key = call.request_key(request, scope)
+        written = await self._sessions.update_settings(scope, change, reset=request.reset, request=key)
+        return ss.UpdateSessionSettingsResponse(
+            session=convert_session.session(written.value), receipt=receipt(written)
+        )

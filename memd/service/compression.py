@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from memd.domain.compression import Compression, CompressionPolicy, new_summary, parts, plan
 from memd.domain.model import ObservedEvent, Scope, WorkingSet
+from memd.domain.session_settings import NO_OVERRIDES, SessionSettings
 from memd.limits import COMPRESSION_QUEUE, COMPRESSION_WATCHED
 from memd.ports import Clock, SessionPolicy, SessionStore, Summarizer, Summary, SummaryRequest
 
@@ -71,19 +72,28 @@ class CompressionService:
     def queue_depth(self) -> int:
         return len(self._waiting)
 
-    def observed(self, scope: Scope, observed: Sequence[ObservedEvent], policy: SessionPolicy) -> None:
-        """Events were appended. Never waits, never fails."""
-        limits = policy.compression
-        if limits is None or not self._over(scope, observed, limits) or scope in self._waiting:
+    def observed(
+        self,
+        scope: Scope,
+        observed: Sequence[ObservedEvent],
+        policy: SessionPolicy,
+        settings: SessionSettings = NO_OVERRIDES,
+    ) -> None:
+        """Events were appended, or the session's ``settings`` were changed. ``policy`` is the namespace's. Never waits, never
+        fails."""
+        limits = policy.of_session(settings).compression
+        if limits is None or not self._over(scope, observed, limits):
             return
-        if scope in self._running:
+        if scope in self._waiting:
+            self._waiting[scope] = policy  # the namespace's may have changed since
+        elif scope in self._running:
             self._again.add(scope)
         else:
             self._wait(scope, policy)
 
-    def found(self, scope: Scope, policy: SessionPolicy) -> None:
+    def found(self, scope: Scope, policy: SessionPolicy, settings: SessionSettings = NO_OVERRIDES) -> None:
         """There is such a session: it is looked at, unless it is known to be within its limits."""
-        limits = policy.compression
+        limits = policy.of_session(settings).compression
         if limits is None or scope in self._running or scope in self._waiting:
             return
         if self._over(scope, (), limits):
@@ -109,21 +119,22 @@ class CompressionService:
         """Compress one session, once there is one that waits. Run it again and again, several side by side."""
         await self._ready.acquire()
         scope, policy = self._waiting.popitem(last=False)
-        assert policy.compression is not None
         self._running.add(scope)
         self._growth.pop(scope, None)  # unless this comes to its end, the next Observe is a look
         try:
-            self._note(scope, await self._settled(scope, policy, policy.compression))
+            self._note(scope, await self._settled(scope, policy))
         finally:
             self._running.discard(scope)
             self._again.discard(scope)
 
-    async def _settled(self, scope: Scope, policy: SessionPolicy, limits: CompressionPolicy) -> WorkingSet:
-        """Compress as long as there is something to compress: every time it is less. The working set then."""
+    async def _settled(self, scope: Scope, policy: SessionPolicy) -> WorkingSet:
+        """Compress as long as there is something to compress, by the settings the session has at each look: every time it is
+        less. The working set then."""
         while True:
             self._again.discard(scope)
             working = await self._sessions.working(scope, policy)
-            todo = plan(working, limits)
+            limits = policy.of_session(working.settings).compression
+            todo = plan(working, limits) if limits is not None else None
             if todo is not None:
                 await self._compress(scope, working, todo)
             elif scope not in self._again:

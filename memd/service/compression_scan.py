@@ -34,8 +34,8 @@ class CompressionScan:
             return 0
         page = await self._sessions.live(COMPRESSION_SCAN_SESSIONS, self._cursor)
         policies = self._policies()
-        for scope in page.items:
-            self._compression.found(scope, await policies.policy(scope.namespace))
+        for one in page.items:
+            self._compression.found(one.scope, await policies.policy(one.scope.namespace), one.settings)
         self._cursor = page.next_cursor
         if not self._cursor:
             self._next_round_s = self._clock.monotonic_s() + COMPRESSION_SCAN_PAUSE_S

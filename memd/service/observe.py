@@ -11,7 +11,8 @@ from memd.domain import importance
 from memd.domain.errors import InvalidArgument
 from memd.domain.extract import head_and_tail, is_tool_output, of_tool_output
 from memd.domain.ids import event_id
-from memd.domain.model import Event, ObservedEvent, RequestKey, Scope, Written
+from memd.domain.model import Appended, Event, ObservedEvent, RequestKey, Scope
+from memd.domain.session_settings import SessionSettings
 from memd.limits import EVENT_EXTRACT_BYTES, MAX_EVENT_BYTES, TOOL_OUTPUT_BYTES
 from memd.ports import Clock, SessionPolicy, SessionStore, TokenCounter
 from memd.service.policy import PolicySource
@@ -32,7 +33,7 @@ class ObserveService:
         counter: TokenCounter,
         settings: PolicySource,
         clock: Clock,
-        told: Callable[[Scope, Sequence[ObservedEvent], SessionPolicy], None] | None = None,
+        told: Callable[[Scope, Sequence[ObservedEvent], SessionPolicy, SessionSettings], None] | None = None,
         relate: Callable[[Scope, Sequence[Event], Sequence[ObservedEvent], SessionPolicy], None] | None = None,
     ) -> None:
         self._sessions = sessions
@@ -50,7 +51,7 @@ class ObserveService:
         extract: bool = False,
         keep_whole: bool = False,
         request: RequestKey | None = None,
-    ) -> Written[tuple[ObservedEvent, ...]]:
+    ) -> Appended:
         """Append ``events`` in order, all or none. From the caller may be unset: event_id "", importance UNSCORED,
         event_time 0. A tool's output over TOOL_OUTPUT_BYTES becomes an extract unless ``keep_whole``. Other content over
         MAX_EVENT_BYTES is InvalidArgument, or with ``extract`` becomes one too."""
@@ -58,7 +59,7 @@ class ObserveService:
         policy = self._settings.known_policy(scope.namespace) or await self._settings.policy(scope.namespace)
         written = await self._sessions.append(scope, ready, policy, request)
         if self._told is not None:
-            self._told(scope, written.value, policy)
+            self._told(scope, written.value, policy, written.settings)
         if self._relate is not None:
             self._relate(scope, ready, written.value, policy)
         return _with_extracted(written, ready)
@@ -105,9 +106,7 @@ def _short(content: str) -> bool:
     return len(content) <= TOOL_OUTPUT_BYTES // 4  # a character has at most four bytes
 
 
-def _with_extracted(
-    written: Written[tuple[ObservedEvent, ...]], ready: Sequence[Event]
-) -> Written[tuple[ObservedEvent, ...]]:
+def _with_extracted(written: Appended, ready: Sequence[Event]) -> Appended:
     """Told of each event whether it was cut. A repeated request is cut as the first one was."""
     if not any(event.original_bytes for event in ready):
         return written

@@ -5,7 +5,7 @@ from __future__ import annotations
 from memd.domain.compression import CompressionPolicy
 from memd.domain.model import NamespaceSettings, TierName
 from memd.domain.settings import DaemonDefaults, TierSettings
-from memd.limits import MAX_EVENTS_PER_OBSERVE, MAX_NAMESPACES_LOADED, WORKING_HOLD
+from memd.limits import MAX_NAMESPACES_LOADED
 from memd.ports import SessionPolicy, SettingsStore
 
 
@@ -60,29 +60,18 @@ class PolicySource:
         ttl_us = overrides.episodic_ttl_us or episodic.ttl_us
         if ttl_us is None:
             raise ValueError("the episodic tier has no ttl; check_defaults refuses that")
-        items = overrides.working_max_items or working.max_items
-        tokens = overrides.working_max_tokens or working.max_tokens
-        compression = self._compression(overrides, items, tokens)
-        if compression is not None:  # what waits for its summary must not be dropped for waiting
-            items = max(WORKING_HOLD * items, items + MAX_EVENTS_PER_OBSERVE)
-            tokens = WORKING_HOLD * tokens
-        return SessionPolicy(
-            working_max_items=items,
-            working_max_tokens=tokens,
-            episodic_max_items=overrides.episodic_max_items or episodic.max_items,
-            ttl_us=ttl_us,
-            compression=compression,
-        )
-
-    def _compression(self, overrides: NamespaceSettings, items: int, tokens: int) -> CompressionPolicy | None:
         ours = self._defaults.compression
-        if not (ours.enabled if overrides.compress is None else overrides.compress):
-            return None
-        return CompressionPolicy(
-            max_items=items,
-            max_tokens=tokens,
+        limits = CompressionPolicy(
+            max_items=overrides.working_max_items or working.max_items,
+            max_tokens=overrides.working_max_tokens or working.max_tokens,
             at=overrides.compress_at or ours.at,
             keep=overrides.compress_keep or ours.keep,
             to=overrides.compress_to or ours.to,
             summary_share=overrides.summary_share or ours.summary_share,
+        )
+        return SessionPolicy.of(
+            limits,
+            compressed=ours.enabled if overrides.compress is None else overrides.compress,
+            episodic_max_items=overrides.episodic_max_items or episodic.max_items,
+            ttl_us=ttl_us,
         )

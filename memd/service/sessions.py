@@ -2,21 +2,54 @@
 
 from __future__ import annotations
 
-from memd.domain.model import Event, EventKind, Page, RequestKey, Scope, Session, WorkingSet, Written
-from memd.ports import SessionStore
+from collections.abc import Callable, Sequence
+
+from memd.domain.model import (
+    Event,
+    EventKind,
+    ObservedEvent,
+    Page,
+    RequestKey,
+    Scope,
+    Session,
+    WorkingSet,
+    Written,
+)
+from memd.domain.session_settings import SESSION_SETTINGS, SessionSettings, SettingsChange
+from memd.ports import SessionPolicy, SessionStore
 from memd.service.policy import PolicySource
 
 
 class SessionService:
     """Every scope has a session_id, except in ``list``."""
 
-    def __init__(self, sessions: SessionStore, settings: PolicySource) -> None:
+    def __init__(
+        self,
+        sessions: SessionStore,
+        settings: PolicySource,
+        changed: Callable[[Scope, Sequence[ObservedEvent], SessionPolicy, SessionSettings], None] | None = None,
+    ) -> None:
+        """``changed`` hears of settings that were changed, with no events, as it does of events that were observed."""
         self._sessions = sessions
         self._settings = settings
+        self._changed = changed
 
     async def working(self, scope: Scope) -> WorkingSet:
         """Empty for an unknown session."""
         return await self._sessions.working(scope, await self._settings.policy(scope.namespace))
+
+    async def update_settings(
+        self, scope: Scope, change: SettingsChange, *, reset: bool = False, request: RequestKey | None = None
+    ) -> Written[Session]:
+        """``reset``: what ``change`` does not name goes back to the namespace's. A session that is not there is opened: its
+        settings hold from its first event on."""
+        if reset:
+            change = {**dict.fromkeys(SESSION_SETTINGS), **change}
+        policy = await self._settings.policy(scope.namespace)
+        written = await self._sessions.configure(scope, change, policy, request)
+        if self._changed is not None:
+            self._changed(scope, (), policy, written.value.settings)
+        return written
 
     async def clear(self, scope: Scope, request: RequestKey | None = None) -> Written[int]:
         """How many items left working memory."""

@@ -34,6 +34,7 @@ CLIENT_COMMANDS: dict[str, list[str]] = {
     "verify": [],
     "lifecycle": ["run"],
     "namespace": ["show"],
+    "session": ["show", "--session", "s"],
 }
 
 
@@ -103,6 +104,10 @@ def test_no_daemon_is_one_plain_line(name: str, capsys: pytest.CaptureFixture[st
         (["lifecycle", "run", "retention", "--dry-run", "--max-age", "90 days"], "duration"),
         (["namespace", "set"], "at least one"),
         (["namespace", "show", "--max-count", "3"], "show takes none"),
+        (["session", "show"], "--session"),
+        (["session", "set", "--session", "s"], "at least one"),
+        (["session", "show", "--session", "s", "--reset"], "show takes none"),
+        (["session", "set", "--session", "s", "--compress-keep", "-1"], "--compress-keep is 0 or more"),
         (["model", "install", "--precision", "fp7"], "fp7"),
     ],
 )

@@ -93,6 +93,21 @@ def test_observe_and_recall_a_session(memd: Run) -> None:
     assert "Book me a trip to Lyon, please" in shown
 
 
+def test_a_session_has_settings_of_its_own(memd: Run) -> None:
+    shown = memd("session", "show", "--session", "s1")
+    assert (shown.stdout, "namespace's settings hold" in shown.stderr) == ("", True)
+    done = memd("session", "set", "--session", "s1", "--working-max-tokens", "32000", "--no-compress")
+    assert done.stdout == "working max tokens  32000\ncompress            False\n"
+    memd("session", "set", "--session", "s1", "--compress-keep", "7", "--working-max-tokens", "0")
+    settings = _json(memd("session", "show", "--session", "s1", "--json"))
+    assert {name: value for name, value in settings.items() if value is not None} == {
+        "compress": False,
+        "compress_keep": 7,
+    }
+    memd("session", "set", "--session", "s1", "--compress-at", "2", code=1)
+    assert not any(_json(memd("session", "set", "--session", "s1", "--reset", "--json")).values())
+
+
 def test_forget_prints_a_receipt(memd: Run) -> None:
     memd("remember", "tea", "--tag", "t")
     assert "would be deleted" in memd("forget", "--tag", "t", "--dry-run").stdout

@@ -41,6 +41,7 @@ EVERY_CALL: list[Call[Any]] = [
     sessions.episodes_page(ADA),
     sessions.sessions_page(ADA),
     sessions.end_session(ADA),
+    sessions.update_session_settings(ADA),
     procedures.put_procedure(ADA, "k", "do it"),
     procedures.get_procedure(ADA, "k"),
     procedures.list_procedures_page(ADA),

@@ -23,6 +23,7 @@ from memd_client import (
     NewMemory,
     OfferReason,
     Outcome,
+    SessionSettings,
     SourceKind,
     Tier,
     TierState,
@@ -379,6 +380,41 @@ def test_namespace_settings(served: Daemon) -> None:
         assert memd.namespace_settings().working_max_items in (None, 0)
 
 
+def test_session_settings(memd: Client) -> None:
+    assert memd.working_memory().settings == SessionSettings()
+    opened = memd.update_session_settings(working_max_tokens=500, compress=False, request_id="first")
+    assert (opened.event_count, opened.settings) == (0, SessionSettings(working_max_tokens=500, compress=False))
+    memd.observe("hello")
+    own = SessionSettings(working_max_tokens=500, compress=False, compress_at=0.123456789, compress_keep=3)
+    changed = memd.update_session_settings(compress_at=0.123456789, compress_keep=3)
+    assert changed.settings == memd.working_memory().settings == own
+    assert [session.settings for session in memd.sessions()] == [own]
+    again = memd.update_session_settings(working_max_tokens=500, compress=False, request_id="first")
+    assert again == opened
+    assert again.receipt is not None
+    assert again.receipt.replayed
+    assert memd.working_memory().settings == own
+    less = memd.update_session_settings(working_max_tokens=0, compress_keep=0)
+    assert less.settings == SessionSettings(compress=False, compress_at=0.123456789)
+    assert memd.update_session_settings(working_max_items=7, reset=True).settings == SessionSettings(7)
+    assert memd.end_session().settings == SessionSettings(7)
+    assert memd.update_session_settings(reset=True).settings == SessionSettings()
+    assert memd.scoped(session_id="s2").working_memory().settings == SessionSettings()
+
+
+def test_session_settings_out_of_bounds_name_the_field(memd: Client) -> None:
+    with pytest.raises(errors.InvalidArgument) as caught:
+        memd.update_session_settings(compress_at=2.0)
+    assert caught.value.field == "settings.compress_at"
+    with pytest.raises(errors.InvalidArgument) as caught:
+        memd.update_session_settings()
+    assert caught.value.field == "settings"
+    with pytest.raises(errors.InvalidArgument) as caught:
+        memd.scoped(session_id="").update_session_settings(compress_keep=3)
+    assert caught.value.field == "scope.session_id"
+    assert list(memd.sessions()) == [], "a refused change opens nothing"
+
+
 def test_refusals_name_the_field(memd: Client) -> None:
     with pytest.raises(errors.InvalidArgument) as caught:
         memd.remember("")
@@ -395,6 +431,8 @@ async def test_the_async_client_is_the_same(served: Daemon) -> None:
     async with AsyncClient(served.address, user_id="async", session_id="s1") as memd:
         await asyncio.gather(*(memd.remember(f"fact {i}") for i in range(10)))
         await memd.observe("hello")
+        await memd.update_session_settings(compress_keep=3)
+        assert (await memd.working_memory()).settings.compress_keep == 3
         assert len([m async for m in memd.list(page_size=4)]) == 10
         assert [e.content async for e in memd.episodes()] == ["hello"]
         assert (await memd.recall("fact 3")).memories

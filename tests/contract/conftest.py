@@ -14,7 +14,7 @@ import pytest
 from memd.adapters.postgres import PostgresSettings, PostgresStores
 from memd.adapters.redis import RedisCheckpoints, RedisLink, RedisSessionMarks, RedisSessions, RedisSettings
 from memd.adapters.replica import ReplicatedTransfers
-from memd.adapters.rows.memory import index_row
+from memd.adapters.rows.memory import replica_index_row
 from memd.adapters.rows.procedure import procedure_index_row
 from memd.adapters.sqlite import SqliteStores
 from memd.domain.model import Durability, Memory, Procedure
@@ -185,7 +185,7 @@ class Served(Stores):
         rows: list[IndexRow] = []
         async for batch in self._stores.changes.snapshot(namespace):
             if kind == "memory":
-                rows += [index_row(one.memory, b"".join(one.embeddings)) for one in batch.memories]
+                rows += [replica_index_row(one) for one in batch.memories]
             else:
                 rows += [_procedure_row(one) for one in batch.procedures]
         return rows

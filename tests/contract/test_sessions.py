@@ -347,7 +347,7 @@ class TestLive:
         cursor = ""
         while True:
             page = await stores.sessions.live(size, cursor)
-            found |= {(one.namespace, one.session_id) for one in page.items}
+            found |= {(one.scope.namespace, one.scope.session_id) for one in page.items}
             cursor = page.next_cursor
             if not cursor:
                 return found

@@ -35,6 +35,11 @@ async def _events(memd: AsyncClient) -> int:
     return sum([event.count async for event in memd.episodes()])
 
 
+def _turn(n: int, several: int) -> int:
+    """Which of several things the n-th request is about: each kind comes to all of them, however many kinds there are."""
+    return n // len(CASES) % several
+
+
 async def observe(memd: AsyncClient, n: int) -> Case:
     two = [Event(f"first {n}"), Event(f"second {n}")]
     return Case(
@@ -46,7 +51,7 @@ async def observe(memd: AsyncClient, n: int) -> Case:
 
 
 async def remember(memd: AsyncClient, n: int) -> Case:
-    memory_id = f"m{n % 5}"
+    memory_id = f"m{_turn(n, 5)}"
     return Case(
         lambda c, r: c.remember(f"content {n}", memory_id=memory_id, request_id=r),
         lambda c, r: c.remember(f"another {n}", memory_id=memory_id, request_id=r),
@@ -56,7 +61,7 @@ async def remember(memd: AsyncClient, n: int) -> Case:
 
 
 async def update(memd: AsyncClient, n: int) -> Case:
-    memory_id = f"u{n % 5}"
+    memory_id = f"u{_turn(n, 5)}"
     await memd.remember("to be changed", memory_id=memory_id)
     return Case(
         lambda c, r: c.update(memory_id, content=f"changed {n}", request_id=r),
@@ -88,7 +93,7 @@ async def forget(memd: AsyncClient, n: int) -> Case:
     async def left() -> int:
         return len([memory async for memory in user.list()]) + await _events(user)
 
-    if n % 2:
+    if _turn(n, 2):
         return Case(
             lambda c, r: c.scoped(user_id=f"forgotten-{n}").forget(ids, request_id=r),
             lambda c, r: c.scoped(user_id=f"forgotten-{n}").forget("another", request_id=r),
@@ -132,8 +137,22 @@ async def end_session(memd: AsyncClient, n: int) -> Case:
     )
 
 
+async def update_session_settings(memd: AsyncClient, n: int) -> Case:
+    session = memd.scoped(session_id=f"own-{n}")
+
+    async def seq() -> int:
+        return (await session.working_memory()).seq
+
+    return Case(
+        lambda c, r: c.scoped(session_id=f"own-{n}").update_session_settings(compress_keep=1 + n % 9, request_id=r),
+        lambda c, r: c.scoped(session_id=f"own-{n}").update_session_settings(compress_keep=99, request_id=r),
+        seq,
+        1,
+    )
+
+
 async def put_procedure(memd: AsyncClient, n: int) -> Case:
-    key = f"p{n % 3}"
+    key = f"p{_turn(n, 3)}"
 
     async def version() -> int:
         try:
@@ -181,7 +200,7 @@ async def report_outcome(memd: AsyncClient, n: int) -> Case:
 
 
 async def save_checkpoint(memd: AsyncClient, n: int) -> Case:
-    task = f"t{n % 3}"
+    task = f"t{_turn(n, 3)}"
 
     async def version() -> int:
         try:
@@ -245,6 +264,7 @@ CASES: Mapping[str, Callable[[AsyncClient, int], Awaitable[Case]]] = {
     "Forget": forget,
     "ClearWorkingMemory": clear_working_memory,
     "EndSession": end_session,
+    "UpdateSessionSettings": update_session_settings,
     "PutProcedure": put_procedure,
     "DeleteProcedure": delete_procedure,
     "ReportOutcome": report_outcome,

@@ -91,6 +91,7 @@ class Client(ClientBase):
     sessions = _pages(session.sessions_page)
     sessions_page = _method(session.sessions_page)
     end_session = _method(session.end_session)
+    update_session_settings = _method(session.update_session_settings)
 
     put_procedure = _method(procedures.put_procedure)
     get_procedure = _method(procedures.get_procedure)

@@ -206,7 +206,12 @@ def forgotten(m: memory_pb.ForgetResponse) -> t.ForgetReceipt:
 
 def working_memory(m: session_pb.GetWorkingMemoryResponse) -> t.WorkingMemory:
     """A session's working memory."""
-    return t.WorkingMemory(tuple(map(event, m.items)), m.tokens, m.seq)
+    return t.WorkingMemory(tuple(map(event, m.items)), m.tokens, m.seq, session_settings(m.settings))
+
+
+def session_settings(m: session_pb.SessionSettings) -> t.SessionSettings:
+    """What a session has of its own."""
+    return t.SessionSettings(**{field.name: value for field, value in m.ListFields()})
 
 
 def session(m: session_pb.Session, written: t.WriteReceipt | None = None) -> t.Session:
@@ -219,6 +224,7 @@ def session(m: session_pb.Session, written: t.WriteReceipt | None = None) -> t.S
         end_time=moment(m.end_time) if m.HasField("end_time") else None,
         event_count=m.event_count,
         seq=m.seq,
+        settings=session_settings(m.settings),
         receipt=written,
     )
 
@@ -279,6 +285,7 @@ def _process_stats(m: admin_pb.ProcessStats) -> t.ProcessStats:
         namespaces_loaded=m.namespaces_loaded,
         simd=m.simd,
         compression={field.name: value for field, value in m.compression.ListFields()},
+        digests={field.name: value for field, value in m.digests.ListFields()},
     )
 
 

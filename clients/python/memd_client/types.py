@@ -328,12 +328,26 @@ class ForgetReceipt:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """Settings of a session that override its namespace's; None is the namespace's."""
+
+    working_max_items: int | None = None
+    working_max_tokens: int | None = None
+    compress: bool | None = None
+    compress_at: float | None = None
+    compress_keep: int | None = None
+    compress_to: float | None = None
+    summary_share: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class WorkingMemory:
     """What a session works with now, oldest first."""
 
     items: tuple[Event, ...]
     tokens: int
     seq: int
+    settings: SessionSettings = SessionSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,6 +361,7 @@ class Session:
     end_time: datetime | None
     event_count: int
     seq: int
+    settings: SessionSettings = SessionSettings()
     receipt: WriteReceipt | None = field(default=None, compare=False, repr=False)
 
 
@@ -428,6 +443,8 @@ class ProcessStats:
     simd: str
     compression: Mapping[str, int] = field(default_factory=dict)
     """Counters since the start, by the names of ``CompressionStats`` in the contract."""
+    digests: Mapping[str, int] = field(default_factory=dict)
+    """The same of ``DigestStats``."""
 
 
 @dataclass(frozen=True, slots=True)

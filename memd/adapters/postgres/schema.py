@@ -35,6 +35,7 @@ MIGRATIONS = (
     "0011_session_erased.sql",
     "0012_reembed.sql",
     "0013_tombstones.sql",
+    "0014_session_settings.sql",
 )
 APP, KEEPER = "memd_app", "memd_keeper"
 SETTING = "memd.namespace"

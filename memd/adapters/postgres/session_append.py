@@ -24,8 +24,8 @@ _COUNTED = "UPDATE memd.session SET episodes = $2, stale_ephemeral = $3 WHERE pk
 
 async def append(
     tx: Transaction, scope: Scope, events: Sequence[Event], policy: SessionPolicy
-) -> tuple[int, tuple[ObservedEvent, ...]]:
-    """The session's change number, and what became of each event. The caller holds the session's mutex."""
+) -> tuple[Head, tuple[ObservedEvent, ...]]:
+    """The session as it is now, and what became of each event. The caller holds the session's mutex."""
     head = await find_head(tx, scope) or await new_head(tx, scope, policy.ttl_us)
     plan = _Plan(head, await held_events(tx, head, [event.event_id for event in events]), tx.now_us)
     observed = tuple(plan.add(event) for event in events)
@@ -36,7 +36,7 @@ async def append(
     head.end_time = None
     await save_head(tx, head, plan.changes)
     await _trim(tx, head, policy)
-    return head.seq, observed
+    return head, observed
 
 
 class _Plan:

@@ -8,6 +8,7 @@ from typing import Any
 
 from memd.adapters.postgres.text import stored_text
 from memd.adapters.postgres.transaction import Transaction
+from memd.adapters.rows.session import decode_settings, encode_settings
 from memd.adapters.rows.session_head import Head, Last
 from memd.domain.errors import LimitExceeded
 from memd.domain.model import Event, ObservedEvent, Scope
@@ -17,7 +18,7 @@ EXACT = "s.namespace = $1 AND s.user_id = $2 AND s.agent_id = $3 AND s.session_i
 # FOR UPDATE, since the sweep takes no mutex.
 _LOAD = (
     "SELECT s.pk, s.create_time, s.update_time, s.expire_time, s.end_time, s.last_position, s.working_from, s.seq,"
-    " s.episodes, s.stale_ephemeral, s.last_digest, l.event_id, l.count, l.importance, l.tokens,"
+    " s.settings, s.episodes, s.stale_ephemeral, s.last_digest, l.event_id, l.count, l.importance, l.tokens,"
     " ARRAY(SELECT e.position FROM memd.event e WHERE e.session_pk = s.pk AND e.position >= s.working_from"
     " ORDER BY e.position),"
     " ARRAY(SELECT e.tokens FROM memd.event e WHERE e.session_pk = s.pk AND e.position >= s.working_from"
@@ -49,6 +50,11 @@ _SAVE = (
     " last_seen, importance, content, body) SELECT $1, session.pk, e.* FROM session, unnest($19::bigint[], $20::text[],"
     " $21::text[], $22::boolean[], $23::integer[], $24::integer[], $25::bigint[], $26::float8[], $27::text[],"
     " $28::text[]) e) SELECT pk FROM session"
+)
+# A session that was opened for them has nothing yet to be consolidated, which the columns' defaults do not know.
+_SAVE_SETTINGS = (
+    "UPDATE memd.session SET settings = $2, unpromoted = last_position > promoted, undigested = last_position > digested"
+    " WHERE pk = $1"
 )
 _COLUMNS = 10
 """Of an event in _SAVE."""
@@ -102,9 +108,12 @@ async def find_head(tx: Transaction, scope: Scope) -> Head | None:
 
 
 def _head(scope: Scope, found: Sequence[Any]) -> Head:
-    *numbers, episodes, stale, digest, event_id, count, importance, tokens, positions, sizes, ephemeral = found
+    *numbers, settings, episodes, stale, digest, event_id, count, importance, tokens, positions, sizes, ephemeral = (
+        found
+    )
     pk, create, update, expire, end, last_position, working_from, seq = numbers
     head = Head(pk, scope, create, update, expire, end, last_position, working_from, seq, episodes)
+    head.settings = decode_settings(settings)
     head.stale_ephemeral = stale
     head.working.extend(zip(positions, sizes, strict=True))
     head.working_tokens = sum(sizes)
@@ -142,6 +151,11 @@ async def save_head(tx: Transaction, head: Head, changes: Changes | None = None)
     found = await tx.row(_SAVE, *_session_row(head), count, last_seen, position, *columns)
     assert found is not None
     head.pk = found[0]
+
+
+async def save_settings(tx: Transaction, head: Head) -> None:
+    """Few sessions have any: they are no part of what every append writes."""
+    await tx.execute(_SAVE_SETTINGS, head.pk, encode_settings(head.settings))
 
 
 def _session_row(head: Head) -> tuple[Any, ...]:

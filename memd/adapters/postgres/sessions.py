@@ -15,17 +15,26 @@ from memd.adapters.postgres.gate import mutex_key
 from memd.adapters.postgres.revising import revise
 from memd.adapters.postgres.session_append import append, delete_stale_ephemeral
 from memd.adapters.postgres.session_forget import count_events, take_events
-from memd.adapters.postgres.session_heads import EXACT, find_head, save_head, scoped
+from memd.adapters.postgres.session_heads import EXACT, find_head, new_head, save_head, save_settings, scoped
 from memd.adapters.postgres.summaries import SUMMARIES, put_summaries, remove_summaries, summarized
 from memd.adapters.postgres.text import loaded_text
 from memd.adapters.postgres.transaction import Reader, Transaction
 from memd.adapters.rows.cursors import decode_cursor, encode_cursor
-from memd.adapters.rows.session import EVENT_COLUMNS, SESSION_COLUMNS, decode_event, decode_session
+from memd.adapters.rows.session import (
+    EVENT_COLUMNS,
+    SESSION_COLUMNS,
+    decode_event,
+    decode_session,
+    decode_session_reply,
+    decode_settings,
+    session_reply,
+)
 from memd.adapters.rows.session_head import recent, working_set
 from memd.adapters.rows.summary import decode_summary, summary_row, unchanged, with_summaries
 from memd.domain.errors import NotFound
 from memd.domain.grace import Grace
 from memd.domain.model import (
+    Appended,
     Event,
     EventKind,
     ObservedEvent,
@@ -37,19 +46,20 @@ from memd.domain.model import (
     WorkingSet,
     Written,
 )
+from memd.domain.session_settings import NO_OVERRIDES, SessionSettings, SettingsChange
 from memd.limits import HOUR_US
-from memd.ports import EventRevision, SessionPolicy
+from memd.ports import EventRevision, LiveSession, SessionPolicy
 
 STORE = "sessions"
 _LIVE = f"{EXACT} AND s.expire_time > $5"
 _EVENT = "e.position, e.event_id, e.kind, e.ephemeral, e.tokens, e.count, e.last_seen, e.content, e.body"
-# Newest first: up to $6 of the working set, then up to $7 episodes before it.
+# Newest first: the working set, which is within the caps of its last append, then up to $6 episodes before it.
 _RECENT = (
-    f"SELECT s.seq, s.create_time, s.erased, {SUMMARIES}, w.* FROM memd.session s"
+    f"SELECT s.seq, s.settings, s.create_time, s.erased, {SUMMARIES}, w.* FROM memd.session s"
     f" LEFT JOIN LATERAL ((SELECT true, {_EVENT} FROM memd.event e WHERE e.session_pk = s.pk"
-    " AND e.position >= s.working_from ORDER BY e.position DESC LIMIT $6)"
+    " AND e.position >= s.working_from)"
     f" UNION ALL (SELECT false, {_EVENT} FROM memd.event e WHERE e.session_pk = s.pk AND e.position < s.working_from"
-    f" AND NOT e.ephemeral ORDER BY e.position DESC LIMIT $7)) w (working, {EVENT_COLUMNS}) ON true WHERE {_LIVE}"
+    f" AND NOT e.ephemeral ORDER BY e.position DESC LIMIT $6)) w (working, {EVENT_COLUMNS}) ON true WHERE {_LIVE}"
     " ORDER BY w.position DESC"
 )
 # $6: the cap of episodes, less one; $7: below this position; $8: of these kinds, or of all. Where the cap begins is found
@@ -66,8 +76,8 @@ _SESSIONS = (
     " AND expire_time > $4 AND (update_time, pk) < ($5, $6) ORDER BY update_time DESC, pk DESC LIMIT $7"
 )
 _WITH_ITEMS = (
-    "SELECT pk, namespace, user_id, agent_id, session_id FROM memd.session WHERE pk > $1 AND NOT dead AND expire_time > $2"
-    " AND working_from < last_position ORDER BY pk LIMIT $3"
+    "SELECT pk, settings, namespace, user_id, agent_id, session_id FROM memd.session WHERE pk > $1 AND NOT dead"
+    " AND expire_time > $2 AND working_from < last_position ORDER BY pk LIMIT $3"
 )
 _COUNT = (
     "SELECT count(*), coalesce(sum((SELECT count(*) FROM memd.event e WHERE e.session_pk = s.pk)), 0)::bigint"
@@ -92,9 +102,9 @@ _SWEEP_SESSIONS = (
     " AND NOT EXISTS (SELECT FROM memd.event e WHERE e.session_pk = s.pk) LIMIT $1 FOR UPDATE SKIP LOCKED)"
     " DELETE FROM memd.session WHERE pk IN (SELECT pk FROM due)"
 )
-_Session: TypeAlias = tuple[int, int, int, list[tuple[Any, ...]]]
-"""Change number, creation, how often it was erased from, summaries; _NO_SESSION where there is none."""
-_NO_SESSION: _Session = (0, 0, 0, [])
+_Session: TypeAlias = tuple[int, SessionSettings, int, int, list[tuple[Any, ...]]]
+"""Change number, settings, creation, how often it was erased from, summaries; _NO_SESSION where there is none."""
+_NO_SESSION: _Session = (0, NO_OVERRIDES, 0, 0, [])
 _END = 1 << 62
 """Beyond every position and time."""
 
@@ -109,18 +119,18 @@ class PostgresSessions:
 
     async def append(
         self, scope: Scope, events: Sequence[Event], policy: SessionPolicy, request: RequestKey | None
-    ) -> Written[tuple[ObservedEvent, ...]]:
-        async def operation(tx: Transaction) -> Written[tuple[ObservedEvent, ...]]:
+    ) -> Appended:
+        async def operation(tx: Transaction) -> Appended:
             if tx.known is not None:
                 seq, known = tx.known.reply
                 again = tuple(ObservedEvent(*one) for one in known)
-                return Written(again, seq, tx.durability, replayed=tx.replayed)
-            seq, observed = await append(tx, scope, events, policy)
+                return Appended(again, seq, tx.durability, replayed=tx.replayed)
+            head, observed = await append(tx, scope, events, policy)
             numbers = [(one.event_id, one.merged, one.importance, one.tokens, one.position) for one in observed]
-            await tx.seal((seq, numbers))
-            return Written(observed, seq, tx.durability)
+            await tx.seal((head.seq, numbers))
+            return Appended(observed, head.seq, tx.durability, settings=head.settings)
 
-        written: Written[tuple[ObservedEvent, ...]] = await self._write(scope, operation, request)
+        written: Appended = await self._write(scope, operation, request)
         return written
 
     async def _write(self, scope: Scope, operation: Callable[[Transaction], Any], request: RequestKey | None) -> Any:
@@ -128,27 +138,29 @@ class PostgresSessions:
         return await self._database.write(scope.namespace, operation, store=STORE, request=request, mutex=key)
 
     async def working(self, scope: Scope, policy: SessionPolicy) -> WorkingSet:
-        session, items, _ = await self._recent(scope, policy.working_max_items, 0)
-        return _with_summaries(working_set(session[0], items, policy), session)
+        session, items, _ = await self._recent(scope, 0)
+        return _with_summaries(working_set(session[0], items, policy, session[1]), session)
 
     async def recent(self, scope: Scope, policy: SessionPolicy, limit: int) -> tuple[WorkingSet, tuple[Event, ...]]:
         # Caps may have been lowered since the last append: what they push out of the working set is recent.
-        session, items, older = await self._recent(scope, policy.working_max_items + limit, limit)
-        working, episodes = recent(session[0], items, older, policy, limit)
+        session, items, older = await self._recent(scope, limit)
+        working, episodes = recent(session[0], items, older, policy, session[1], limit)
         return _with_summaries(working, session), episodes
 
-    async def _recent(self, scope: Scope, working: int, older: int) -> tuple[_Session, list[Event], list[Event]]:
-        """The session, newest events of the working set, newest episodes before it."""
+    async def _recent(self, scope: Scope, older: int) -> tuple[_Session, list[Event], list[Event]]:
+        """The session, its working set, newest first, and the newest ``older`` episodes before it."""
 
         async def operation(reader: Reader) -> list[tuple[Any, ...]]:
-            return await reader.rows(_RECENT, *_exact(scope), reader.now_us, working, older)
+            return await reader.rows(_RECENT, *_exact(scope), reader.now_us, older)
 
         found = await self._database.read(scope.namespace, operation)
-        events = [row[4:] for row in found if row[4] is not None]
+        events = [row[5:] for row in found if row[5] is not None]
         working_events = [_event(row[1:]) for row in events if row[0]]
         older_events = [_event(row[1:]) for row in events if not row[0]]
-        session = (found[0][0], found[0][1], found[0][2], found[0][3]) if found else _NO_SESSION
-        return session, working_events, older_events
+        if not found:
+            return _NO_SESSION, [], []
+        seq, settings, create_time, erased, summaries, *_ = found[0]
+        return (seq, decode_settings(settings), create_time, erased, summaries), working_events, older_events
 
     async def compress(self, scope: Scope, seen: WorkingSet, summaries: Sequence[Event], through: int) -> bool:
         async def operation(tx: Transaction) -> bool:
@@ -181,6 +193,25 @@ class PostgresSessions:
 
         changed: int = await self._write(scope, operation, None)
         return changed
+
+    async def configure(
+        self, scope: Scope, change: SettingsChange, policy: SessionPolicy, request: RequestKey | None
+    ) -> Written[Session]:
+        async def operation(tx: Transaction) -> Written[Session]:
+            if tx.known is not None:
+                again = decode_session_reply(scope, tx.known.reply)
+                return Written(again, again.seq, tx.durability, replayed=tx.replayed)
+            head = await find_head(tx, scope) or await new_head(tx, scope, policy.ttl_us)
+            head.settings = head.settings.changed(change)
+            head.seq += 1
+            await save_head(tx, head)
+            await save_settings(tx, head)
+            configured = head.session()
+            await tx.seal(session_reply(configured))
+            return Written(configured, configured.seq, tx.durability)
+
+        written: Written[Session] = await self._write(scope, operation, request)
+        return written
 
     async def clear_working(self, scope: Scope, request: RequestKey | None) -> Written[int]:
         async def operation(tx: Transaction) -> Written[int]:
@@ -226,21 +257,20 @@ class PostgresSessions:
         items = tuple(decode_session(row[1:]) for row in found[:size])
         return Page(items, encode_cursor(items[-1].update_time, found[size - 1][0]) if len(found) > size else "")
 
-    async def live(self, size: int, cursor: str) -> Page[Scope]:
+    async def live(self, size: int, cursor: str) -> Page[LiveSession]:
         (after,) = decode_cursor(cursor, int) or (0,)
 
-        async def operation(reader: Reader) -> Page[Scope]:
+        async def operation(reader: Reader) -> Page[LiveSession]:
             found = await reader.rows(_WITH_ITEMS, after, reader.now_us, size)
-            return Page(
-                tuple(Scope(*one[1:]) for one in found), encode_cursor(found[-1][0]) if len(found) == size else ""
-            )
+            items = tuple(LiveSession(Scope(*one[2:]), decode_settings(one[1])) for one in found)
+            return Page(items, encode_cursor(found[-1][0]) if len(found) == size else "")
 
         return await self._database.read_all(operation)
 
     async def end(self, scope: Scope, request: RequestKey | None) -> Written[Session]:
         async def operation(tx: Transaction) -> Written[Session]:
             if tx.known is not None:
-                again = Session(scope, *tx.known.reply)
+                again = decode_session_reply(scope, tx.known.reply)
                 return Written(again, again.seq, tx.durability, replayed=tx.replayed)
             head = await find_head(tx, scope)
             if head is None:
@@ -253,7 +283,7 @@ class PostgresSessions:
                 await delete_stale_ephemeral(tx, head)
                 await save_head(tx, head)
             ended = head.session()
-            await tx.seal(_numbers(ended))
+            await tx.seal(session_reply(ended))
             return Written(ended, ended.seq, tx.durability)
 
         written: Written[Session] = await self._write(scope, operation, request)
@@ -321,7 +351,7 @@ def _exact(scope: Scope) -> tuple[str, str, str, str]:
 
 
 def _with_summaries(working: WorkingSet, session: _Session) -> WorkingSet:
-    _, create_time, erased, rows = session
+    _, _, create_time, erased, rows = session
     summaries = [decode_summary((*row[:-1], loaded_text(row[-1]))) for row in rows]
     return with_summaries(working, summaries, create_time, erased)
 
@@ -329,9 +359,3 @@ def _with_summaries(working: WorkingSet, session: _Session) -> WorkingSet:
 def _event(row: Sequence[Any]) -> Event:
     *columns, content, body = row
     return decode_event((*columns, loaded_text(content), body))
-
-
-def _numbers(session: Session) -> tuple[int | None, ...]:
-    """What a repeated ``end`` answers."""
-    times = session.create_time, session.update_time, session.expire_time, session.end_time
-    return *times, session.event_count, session.seq

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from memd.adapters.redis import keys, scripts
 from memd.adapters.redis.link import RedisLink
 from memd.adapters.redis.schedule import NO_LIMIT, Schedule
+from memd.adapters.rows.session import decode_settings
 from memd.domain.errors import LimitExceeded
 from memd.domain.model import Scope
+from memd.domain.session_settings import SessionSettings
 from memd.limits import MAX_SESSIONS_PER_USER, REDIS_BATCH, REDIS_INDEX_GRACE_US
 
 
@@ -29,9 +31,10 @@ class Numbers:
     end: int | None
     last_position: int
     seq: int
+    settings: SessionSettings
 
 
-_FIELDS = ("create", "update", "expire", "end", "last", "seq")
+_FIELDS = ("create", "update", "expire", "end", "last", "seq", "settings")
 
 
 class SessionIndex:
@@ -86,8 +89,9 @@ class SessionIndex:
             if values[2] is None:
                 gone.append(scope)
             elif int(values[2]) > now_us:
-                create, update, expire, end, last, seq = (int(value or 0) for value in values)
-                found.append(Numbers(scope, create, update, expire, end or None, last, seq))
+                create, update, expire, end, last, seq = (int(value or 0) for value in values[:-1])
+                own = decode_settings(values[-1])
+                found.append(Numbers(scope, create, update, expire, end or None, last, seq, own))
         await self.drop(gone)
         return found
 

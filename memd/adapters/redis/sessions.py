@@ -22,10 +22,13 @@ from memd.adapters.redis.settings import RedisSettings
 from memd.adapters.redis.work_index import WorkIndex
 from memd.adapters.rows.compact import encode
 from memd.adapters.rows.cursors import decode_cursor, encode_cursor
+from memd.adapters.rows.session import decode_session_reply, decode_settings
+from memd.adapters.rows.session_head import recent, working_set
 from memd.adapters.rows.summary import decode_summary, last_position, summary_row, with_summaries
 from memd.domain.errors import NotFound, StoreBusy
 from memd.domain.grace import Grace
 from memd.domain.model import (
+    Appended,
     Event,
     EventKind,
     ObservedEvent,
@@ -37,8 +40,16 @@ from memd.domain.model import (
     WorkingSet,
     Written,
 )
-from memd.limits import REDIS_BATCH, REDIS_GRACE_US, REDIS_REGISTRATION_US, REDIS_WAITING_US
-from memd.ports import Clock, EventRevision, SessionPolicy
+from memd.domain.session_settings import SettingsChange
+from memd.limits import (
+    MAX_EVENTS_PER_OBSERVE,
+    REDIS_BATCH,
+    REDIS_GRACE_US,
+    REDIS_REGISTRATION_US,
+    REDIS_WAITING_US,
+    WORKING_HOLD,
+)
+from memd.ports import Clock, EventRevision, LiveSession, SessionPolicy
 
 _NOTHING = WorkingSet((), 0, 0)
 _REGISTRATIONS = 2
@@ -69,25 +80,55 @@ class RedisSessions:
 
     async def append(
         self, scope: Scope, events: Sequence[Event], policy: SessionPolicy, request: RequestKey | None
-    ) -> Written[tuple[ObservedEvent, ...]]:
+    ) -> Appended:
         return await self.link.finished(self._append(scope, events, policy, request))
 
     async def _append(
         self, scope: Scope, events: Sequence[Event], policy: SessionPolicy, request: RequestKey | None
-    ) -> Written[tuple[ObservedEvent, ...]]:
+    ) -> Appended:
         caps = policy.working_max_items, policy.working_max_tokens, policy.episodic_max_items
+        limits, compressed = policy.limits, int(policy.compression is not None)
+        own = limits.max_items, limits.max_tokens, compressed, WORKING_HOLD, MAX_EVENTS_PER_OBSERVE
         tail = [argument for event in events for argument in event_arguments(event)]
-        names, kept_us = keys.append_keys(scope, request), self._kept_us()
-        registered: str | int = ""
+        args = *caps, _body_digest(request), int(self.grace.length_us > 0), *own, *tail
+        reply = await self._opening(scripts.APPEND, scope, policy, request, args)
+        (seq, observed, *settings), replayed = outcome(reply)
+        self._note(scope)
+        durability, own_settings = await self.link.persistence(), decode_settings(settings[0] if settings else None)
+        return Appended(tuple(map(_observed, observed)), seq, durability, replayed, own_settings)
+
+    async def configure(
+        self, scope: Scope, change: SettingsChange, policy: SessionPolicy, request: RequestKey | None
+    ) -> Written[Session]:
+        return await self.link.finished(self._configure(scope, change, policy, request))
+
+    async def _configure(
+        self, scope: Scope, change: SettingsChange, policy: SessionPolicy, request: RequestKey | None
+    ) -> Written[Session]:
+        pairs = [word for name, value in change.items() for word in (name, "" if value is None else encode(value))]
+        args = _body_digest(request), int(self.grace.length_us > 0), *pairs
+        numbers, replayed = outcome(await self._opening(scripts.CONFIGURE, scope, policy, request, args))
+        configured = _replied(scope, numbers)
+        return await self._written(configured, configured.seq, replayed)
+
+    async def _opening(
+        self,
+        script: scripts.Script,
+        scope: Scope,
+        policy: SessionPolicy,
+        request: RequestKey | None,
+        args: Sequence[Any],
+    ) -> list[Any]:
+        """The reply of a script that opens a session where there is none: then it is registered first."""
+        names, kept_us, registered = keys.append_keys(scope, request), self._kept_us(), ""
         for _ in range(_REGISTRATIONS + 1):
             times = registered, policy.ttl_us, kept_us, REDIS_REGISTRATION_US
-            args = self.link.now(), *times, *caps, _body_digest(request), int(self.grace.length_us > 0), *tail
-            reply = await self.link.run(scripts.APPEND, names, *args, repeatable=request is not None)
+            reply: list[Any] = await self.link.run(
+                script, names, self.link.now(), *times, *args, repeatable=request is not None
+            )
             if reply[0] != b"UNREGISTERED":
-                (seq, observed), replayed = outcome(reply)
-                self._note(scope)
-                return await self._written(tuple(map(_observed, observed)), seq, replayed)
-            registered = await self.index.register(scope, policy.ttl_us)
+                return reply
+            registered = str(await self.index.register(scope, policy.ttl_us))
         raise StoreBusy("the clocks of the Redis cluster's nodes are more than ten minutes apart")
 
     async def compress(self, scope: Scope, seen: WorkingSet, summaries: Sequence[Event], through: int) -> bool:
@@ -125,7 +166,8 @@ class RedisSessions:
             raise NotFound("there is no such session")
         numbers, replayed = outcome(reply)
         self._note(scope)
-        return await self._written(Session(scope, *numbers), numbers[-1], replayed)
+        ended = _replied(scope, numbers)
+        return await self._written(ended, ended.seq, replayed)
 
     def _kept_us(self) -> int:
         """How long keys outlive the session: longer while they may have to wait for somebody who consolidates it."""
@@ -146,24 +188,24 @@ class RedisSessions:
     # -- reads
 
     async def working(self, scope: Scope, policy: SessionPolicy) -> WorkingSet:
-        reply = await self._recent(scope, policy.working_max_items, 0)
-        return _with_summaries(_working_set(reply[0], decode_events(reply[1]), policy), reply) if reply else _NOTHING
+        reply = await self._recent(scope, 0)
+        if not reply:
+            return _NOTHING
+        working = working_set(reply[0], decode_events(reply[1]), policy, decode_settings(reply[6]))
+        return _with_summaries(working, reply)
 
     async def recent(self, scope: Scope, policy: SessionPolicy, limit: int) -> tuple[WorkingSet, tuple[Event, ...]]:
         # Caps may have been lowered since the last append: what they push out of the working set is recent.
-        reply = await self._recent(scope, policy.working_max_items + limit, limit)
+        reply = await self._recent(scope, limit)
         if not reply:
             return _NOTHING, ()
-        items = decode_events(reply[1])
-        working = _working_set(reply[0], items, policy)
-        left_out = items[len(working.items) :]  # newest first, as the older episodes after them
-        older = [event for event in left_out if not event.ephemeral] + decode_events(reply[2])
-        room = policy.episodic_max_items - sum(not event.ephemeral for event in working.items)
-        return _with_summaries(working, reply), tuple(reversed(older[: max(0, min(limit, room))]))
+        items, older = decode_events(reply[1]), decode_events(reply[2])
+        working, episodes = recent(reply[0], items, older, policy, decode_settings(reply[6]), limit)
+        return _with_summaries(working, reply), episodes
 
-    async def _recent(self, scope: Scope, items: int, older: int) -> list[Any] | None:
+    async def _recent(self, scope: Scope, older: int) -> list[Any] | None:
         names = keys.session_keys(scope)
-        reply: list[Any] | None = await self.link.run(scripts.RECENT, names, self.link.now(), items, older)
+        reply: list[Any] | None = await self.link.run(scripts.RECENT, names, self.link.now(), older)
         return reply
 
     async def episodes(
@@ -196,13 +238,14 @@ class RedisSessions:
         more = len(after) > size
         return Page(items, encode_cursor(items[-1].update_time, items[-1].scope.session_id) if more else "")
 
-    async def live(self, size: int, cursor: str) -> Page[Scope]:
+    async def live(self, size: int, cursor: str) -> Page[LiveSession]:
         """By the schedule of the sweep, which has every session; of how many items is not known here."""
         after, found = await self.link.command("ZSCAN", keys.DUE_SESSIONS, cursor or "0", "COUNT", size)
         names = {name: None for name, _ in found}
         live = await self.index.live([Scope(*keys.split(name.decode())) for name in names])
         more = int(after)
-        return Page(tuple(one.scope for one in live if one.end is None), str(more) if more else "")
+        items = tuple(LiveSession(one.scope, one.settings) for one in live if one.end is None)
+        return Page(items, str(more) if more else "")
 
     async def count(self, scope: Scope, *, all_users: bool) -> Mapping[str, int]:
         sessions = events = 0
@@ -326,19 +369,14 @@ def _observed(stored: list[Any]) -> ObservedEvent:
 
 
 def _session(one: Numbers) -> Session:
-    return Session(one.scope, one.create, one.update, one.expire, one.end, one.last_position, one.seq)
+    numbers = one.create, one.update, one.expire, one.end, one.last_position, one.seq
+    return Session(one.scope, *numbers, one.settings)
 
 
-def _working_set(seq: int, newest_first: list[Event], policy: SessionPolicy) -> WorkingSet:
-    """The newest items that fit, at least one."""
-    taken: list[Event] = []
-    tokens = 0
-    for event in newest_first:
-        if len(taken) >= policy.working_max_items or (taken and tokens + event.tokens > policy.working_max_tokens):
-            break
-        taken.append(event)
-        tokens += event.tokens
-    return WorkingSet(tuple(reversed(taken)), tokens, seq)
+def _replied(scope: Scope, reply: list[Any]) -> Session:
+    """What end.lua and configure.lua tell; no end is 0 there."""
+    create, update, expire, end, *rest = reply
+    return decode_session_reply(scope, (create, update, expire, end or None, *rest))
 
 
 def _with_summaries(working: WorkingSet, reply: list[Any]) -> WorkingSet:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from memd.adapters.rows.compact import encode
 from memd.domain.model import Event, EventKind, Outcome, Scope, Session
+from memd.domain.session_settings import NO_OVERRIDES, SessionSettings
 
 _KINDS = {kind.value: kind for kind in EventKind}
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
@@ -16,7 +18,8 @@ NO_LINKS = ("", "", False)
 
 EVENT_COLUMNS = "position, event_id, kind, ephemeral, tokens, count, last_seen, content, body"
 SESSION_COLUMNS = (
-    "namespace, user_id, agent_id, session_id, create_time, update_time, expire_time, end_time, last_position, seq"
+    "namespace, user_id, agent_id, session_id, create_time, update_time, expire_time, end_time, last_position, seq,"
+    " settings"
 )
 
 
@@ -81,6 +84,27 @@ def decode_event(row: Sequence[Any]) -> Event:
 
 def decode_session(row: Sequence[Any]) -> Session:
     """From SESSION_COLUMNS."""
-    namespace, user_id, agent_id, session_id, create, update, expire, end, last_position, seq = row
-    scope = Scope(namespace, user_id, agent_id, session_id)
-    return Session(scope, create, update, expire, end, last_position, seq)
+    return decode_session_reply(Scope(*row[:4]), row[4:])
+
+
+def session_reply(session: Session) -> tuple[int | str | None, ...]:
+    """What the record of a request keeps of a session."""
+    times = session.create_time, session.update_time, session.expire_time, session.end_time
+    return *times, session.event_count, session.seq, encode_settings(session.settings)
+
+
+def decode_session_reply(scope: Scope, reply: Sequence[Any]) -> Session:
+    """From ``session_reply``; records of earlier versions end before the settings."""
+    create, update, expire, end, last_position, seq, *settings = reply
+    own = decode_settings(settings[0]) if settings else NO_OVERRIDES
+    return Session(scope, create, update, expire, end, last_position, seq, own)
+
+
+def encode_settings(settings: SessionSettings) -> str | None:
+    """A JSON object of what is overridden; None where nothing is."""
+    own = {name: value for name, value in asdict(settings).items() if value is not None}
+    return encode(own) if own else None
+
+
+def decode_settings(stored: str | bytes | None) -> SessionSettings:
+    return SessionSettings(**json.loads(stored)) if stored else NO_OVERRIDES

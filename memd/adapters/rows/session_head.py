@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from memd.domain.model import Event, Scope, Session, WorkingSet
+from memd.domain.session_settings import NO_OVERRIDES, SessionSettings
 from memd.ports import SessionPolicy
 
 
@@ -43,10 +44,11 @@ class Head:
     last: Last | None = None
     ephemeral: deque[int] = field(default_factory=deque)
     stale_ephemeral: int = 0
+    settings: SessionSettings = NO_OVERRIDES
 
     def trim_working(self, policy: SessionPolicy) -> None:
-        """Let go of the oldest items until the caps hold; the newest always stays."""
-        working = self.working
+        """Let go of the oldest items until the session's caps hold; the newest always stays."""
+        working, policy = self.working, policy.of_session(self.settings)
         while len(working) > 1 and (
             len(working) > policy.working_max_items or self.working_tokens > policy.working_max_tokens
         ):
@@ -112,6 +114,7 @@ class Head:
             self.end_time,
             self.last_position,
             self.seq,
+            self.settings,
         )
 
 
@@ -126,8 +129,11 @@ def event_digest(event: Event) -> bytes:
     return hashlib.blake2b(f"{parts}\0{event.content}".encode(), digest_size=16).digest()
 
 
-def working_set(seq: int, newest_first: Sequence[Event], policy: SessionPolicy) -> WorkingSet:
+def working_set(
+    seq: int, newest_first: Sequence[Event], policy: SessionPolicy, settings: SessionSettings
+) -> WorkingSet:
     """The newest items that fit, at least one."""
+    policy = policy.of_session(settings)
     taken: list[Event] = []
     tokens = 0
     for event in newest_first:
@@ -135,15 +141,20 @@ def working_set(seq: int, newest_first: Sequence[Event], policy: SessionPolicy) 
             break
         taken.append(event)
         tokens += event.tokens
-    return WorkingSet(tuple(reversed(taken)), tokens, seq)
+    return WorkingSet(tuple(reversed(taken)), tokens, seq, settings=settings)
 
 
 def recent(
-    seq: int, newest_first: Sequence[Event], older: Sequence[Event], policy: SessionPolicy, limit: int
+    seq: int,
+    newest_first: Sequence[Event],
+    older: Sequence[Event],
+    policy: SessionPolicy,
+    settings: SessionSettings,
+    limit: int,
 ) -> tuple[WorkingSet, tuple[Event, ...]]:
     """The working set, and the newest ``limit`` episodes not in it, oldest first. ``newest_first`` is what was in the
     working set at the last append, ``older`` the episodes before that; caps may have been lowered since."""
-    working = working_set(seq, newest_first, policy)
+    working = working_set(seq, newest_first, policy, settings)
     left_out = newest_first[len(working.items) :]
     before = [*(event for event in left_out if not event.ephemeral), *older]
     room = policy.episodic_max_items - sum(not event.ephemeral for event in working.items)

@@ -13,7 +13,7 @@ from memd.adapters.sqlite import requests
 from memd.adapters.sqlite.heads import SAVE_CONFLICT, SAVE_INSERT, Heads
 from memd.adapters.sqlite.transaction import Transaction
 from memd.adapters.sqlite.writer import Job
-from memd.domain.model import Durability, Event, ObservedEvent, RequestKey, Scope, Written
+from memd.domain.model import Appended, Durability, Event, ObservedEvent, RequestKey, Scope
 from memd.limits import TRIM_SLACK
 from memd.ports import SessionPolicy
 
@@ -60,11 +60,11 @@ class AppendBundle:
             job.result = plan.add(job.item, look_first=False)
         plan.write()
 
-    def run_one(self, tx: Transaction, item: Append) -> Written[tuple[ObservedEvent, ...]]:
+    def run_one(self, tx: Transaction, item: Append) -> Appended:
         known = requests.find(tx, STORE, item.request)
         if known is not None:
             seq, observed = known
-            return Written(tuple(ObservedEvent(*one) for one in observed), seq, Durability.SYNCED, replayed=True)
+            return Appended(tuple(ObservedEvent(*one) for one in observed), seq, Durability.SYNCED, replayed=True)
         plan = _Plan(tx, self._heads)
         written = plan.add(item, look_first=True)
         plan.write()
@@ -84,7 +84,7 @@ class _Plan:
         self._names: dict[tuple[int, str], ObservedEvent] = {}
         self._changes = 0
 
-    def add(self, item: Append, *, look_first: bool) -> Written[tuple[ObservedEvent, ...]]:
+    def add(self, item: Append, *, look_first: bool) -> Appended:
         """Without ``look_first`` no event_id is taken to be stored yet: the unique index will tell."""
         head = self._heads.find(self._tx, item.scope)
         if head is None:
@@ -105,7 +105,7 @@ class _Plan:
         if item.request is not None:
             reply = head.seq, [(o.event_id, o.merged, o.importance, o.tokens, o.position) for o in observed]
             self._requests.append(requests.record(STORE, item.request, reply, self._tx.now_us))
-        return Written(observed, head.seq, Durability.SYNCED)
+        return Appended(observed, head.seq, Durability.SYNCED, settings=head.settings)
 
     def _one(self, head: Head, event: Event, digest: bytes, body: str, looked: bool) -> ObservedEvent:
         name = head.pk, event.event_id

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 
-from memd.adapters.rows.session import EVENT_COLUMNS, decode_event
+from memd.adapters.rows.session import EVENT_COLUMNS, decode_event, decode_settings, encode_settings
 from memd.adapters.rows.session_head import Head, Last, event_digest
 from memd.adapters.sqlite.transaction import Transaction
 from memd.domain.errors import LimitExceeded
@@ -18,7 +18,7 @@ from memd.limits import MAX_SESSIONS_PER_USER, SESSION_HEADS
 
 _LIVE = (
     "SELECT s.pk, s.create_time, s.update_time, s.expire_time, s.end_time, s.last_position, s.working_from, s.seq,"
-    " (SELECT count(*) FROM event WHERE session_pk = s.pk AND ephemeral = 0),"
+    " s.settings, (SELECT count(*) FROM event WHERE session_pk = s.pk AND ephemeral = 0),"
     " (SELECT json_group_array(json_array(position, tokens)) FROM (SELECT position, tokens FROM event"
     " WHERE session_pk = s.pk AND position >= s.working_from ORDER BY position))"
     " FROM session s WHERE namespace = ? AND user_id = ? AND agent_id = ? AND session_id = ? AND dead = 0"
@@ -76,6 +76,10 @@ class Heads:
     def save(self, tx: Transaction, head: Head) -> None:
         tx.insert_many(SAVE_INSERT, [head.row()], SAVE_CONFLICT)
 
+    def save_settings(self, tx: Transaction, head: Head) -> None:
+        """Few sessions have any: they are no part of what every append writes."""
+        tx.execute("UPDATE session SET settings = ? WHERE pk = ?", (encode_settings(head.settings), head.pk))
+
     def drop_touched(self) -> None:
         """After a rollback: memory no longer says what the disk says."""
         for scope in self._touched:
@@ -96,8 +100,9 @@ class Heads:
         found = tx.row(_LIVE, (scope.namespace, scope.user_id, scope.agent_id, scope.session_id))
         if found is None:
             return None
-        pk, create, update, expire, end, last_position, working_from, seq, episodes, working = found
+        pk, create, update, expire, end, last_position, working_from, seq, settings, episodes, working = found
         head = Head(pk, scope, create, update, expire, end, last_position, working_from, seq, episodes)
+        head.settings = decode_settings(settings)
         head.working.extend(sorted((position, tokens) for position, tokens in json.loads(working)))
         head.working_tokens = sum(tokens for _, tokens in head.working)
         newest = tx.row(f"SELECT {EVENT_COLUMNS} FROM event WHERE session_pk = ? AND position = ?", (pk, last_position))

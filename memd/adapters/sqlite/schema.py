@@ -25,6 +25,7 @@ MIGRATIONS = (
     "0010_session_erased.sql",
     "0011_tombstones.sql",
     "0012_recalls.sql",
+    "0013_session_settings.sql",
 )
 _MODEL = "embedding_model"
 _SUPERSEDED = "superseded_model"

@@ -8,7 +8,15 @@ from collections.abc import Mapping, Sequence
 import apsw
 
 from memd.adapters.rows.cursors import decode_cursor, encode_cursor
-from memd.adapters.rows.session import EVENT_COLUMNS, SESSION_COLUMNS, decode_event, decode_session
+from memd.adapters.rows.session import (
+    EVENT_COLUMNS,
+    SESSION_COLUMNS,
+    decode_event,
+    decode_session,
+    decode_session_reply,
+    decode_settings,
+    session_reply,
+)
 from memd.adapters.rows.session_head import Head, recent, working_set
 from memd.adapters.rows.summary import SUMMARY_COLUMNS, summary_row, unchanged, with_summaries
 from memd.adapters.sqlite import effects, requests
@@ -24,10 +32,10 @@ from memd.adapters.sqlite.writer import Writer
 from memd.domain.errors import NotFound
 from memd.domain.grace import Grace
 from memd.domain.model import (
+    Appended,
     Durability,
     Event,
     EventKind,
-    ObservedEvent,
     Page,
     RequestKey,
     Scope,
@@ -36,13 +44,15 @@ from memd.domain.model import (
     WorkingSet,
     Written,
 )
-from memd.ports import Clock, EventRevision, SessionPolicy
+from memd.domain.session_settings import SettingsChange
+from memd.ports import Clock, EventRevision, LiveSession, SessionPolicy
 
 _EXACT = "namespace = ? AND user_id = ? AND agent_id = ? AND session_id = ? AND dead = 0 AND expire_time > ?"
 _WORKING = (
     f"SELECT json_group_array({EVENT_JSON}) FROM (SELECT {EVENT_COLUMNS} FROM event"
-    " WHERE session_pk = s.pk AND position >= s.working_from ORDER BY position DESC LIMIT ?)"
+    " WHERE session_pk = s.pk AND position >= s.working_from ORDER BY position DESC LIMIT -1)"
 )
+"""All of it: it is within the caps of its last append, and only the session says what they are now."""
 _RECENT = (
     f"SELECT json_group_array({EVENT_JSON}) FROM (SELECT {EVENT_COLUMNS} FROM event"
     " WHERE session_pk = s.pk AND position < s.working_from AND ephemeral = 0 ORDER BY position DESC LIMIT ?)"
@@ -56,7 +66,7 @@ _UNSUMMARIZE = "DELETE FROM working_summary WHERE session_pk = ?"
 # Position of the oldest episode within the cap; no row while there are fewer.
 _FLOOR = "SELECT position FROM event WHERE session_pk = ? AND ephemeral = 0 ORDER BY position DESC LIMIT 1 OFFSET ?"
 _WITH_ITEMS = (
-    "SELECT pk, namespace, user_id, agent_id, session_id FROM session WHERE pk > ? AND dead = 0 AND expire_time > ?"
+    "SELECT pk, settings, namespace, user_id, agent_id, session_id FROM session WHERE pk > ? AND dead = 0 AND expire_time > ?"
     " AND working_from < last_position ORDER BY pk LIMIT ?"
 )
 # What nobody has consolidated yet waits for it, but not for ever.
@@ -76,33 +86,34 @@ class SqliteSessions:
 
     async def append(
         self, scope: Scope, events: Sequence[Event], policy: SessionPolicy, request: RequestKey | None
-    ) -> Written[tuple[ObservedEvent, ...]]:
+    ) -> Appended:
         item: Append = prepare(scope, events, policy, request, self._clock.now_us())
-        written: Written[tuple[ObservedEvent, ...]] = await self._writer.submit_bundled(self._bundle, item)
+        written: Appended = await self._writer.submit_bundled(self._bundle, item)
         return written
 
     async def working(self, scope: Scope, policy: SessionPolicy) -> WorkingSet:
-        bindings = (policy.working_max_items, *_exact(scope, self._clock.now_us()))
-        sql = f"SELECT seq, create_time, erased, ({_SUMMARIES}), ({_WORKING}) FROM session s WHERE {_EXACT}"
+        bindings = _exact(scope, self._clock.now_us())
+        sql = f"SELECT seq, settings, create_time, erased, ({_SUMMARIES}), ({_WORKING}) FROM session s WHERE {_EXACT}"
         found = await self._reads.run(lambda connection: row(connection, sql, bindings))
         if not found:
             return WorkingSet((), 0, 0)
-        working = working_set(found[0], decode_events(found[4]), policy)
-        return with_summaries(working, decode_summaries(found[3]), found[1], found[2])
+        seq, settings, create_time, erased, summaries, items = found
+        working = working_set(seq, decode_events(items), policy, decode_settings(settings))
+        return with_summaries(working, decode_summaries(summaries), create_time, erased)
 
     async def recent(self, scope: Scope, policy: SessionPolicy, limit: int) -> tuple[WorkingSet, tuple[Event, ...]]:
         # Caps may have been lowered since the last append: what they push out of the working set is recent.
-        bindings = (policy.working_max_items + limit, limit, *_exact(scope, self._clock.now_us()))
-        sql = (
-            f"SELECT seq, create_time, erased, ({_SUMMARIES}), ({_WORKING}), ({_RECENT}) FROM session s WHERE {_EXACT}"
-        )
+        bindings = (limit, *_exact(scope, self._clock.now_us()))
+        columns = f"seq, settings, create_time, erased, ({_SUMMARIES}), ({_WORKING}), ({_RECENT})"
+        sql = f"SELECT {columns} FROM session s WHERE {_EXACT}"
         # on the event loop: an indexed read within the caps takes some ten microseconds, a thread's turn over a hundred
         found = self._reads.blocking(lambda connection: row(connection, sql, bindings))
         if not found:
             return WorkingSet((), 0, 0), ()
-        items = decode_events(found[4])
-        working, older = recent(found[0], items, decode_events(found[5]), policy, limit)
-        return with_summaries(working, decode_summaries(found[3]), found[1], found[2]), older
+        seq, settings, create_time, erased, summaries, items, before = found
+        own = decode_settings(settings)
+        working, older = recent(seq, decode_events(items), decode_events(before), policy, own, limit)
+        return with_summaries(working, decode_summaries(summaries), create_time, erased), older
 
     async def compress(self, scope: Scope, seen: WorkingSet, summaries: Sequence[Event], through: int) -> bool:
         return await self._writer.submit(lambda tx: self._compress(tx, scope, seen, summaries, through))
@@ -138,6 +149,27 @@ class SqliteSessions:
             self._heads.save(tx, head)
             tx.erases_later = True
         return changed
+
+    async def configure(
+        self, scope: Scope, change: SettingsChange, policy: SessionPolicy, request: RequestKey | None
+    ) -> Written[Session]:
+        return await self._writer.submit(lambda tx: self._configure(tx, scope, change, policy, request))
+
+    def _configure(
+        self, tx: Transaction, scope: Scope, change: SettingsChange, policy: SessionPolicy, request: RequestKey | None
+    ) -> Written[Session]:
+        known = requests.find(tx, STORE, request)
+        if known is not None:
+            again = decode_session_reply(scope, known)
+            return Written(again, again.seq, Durability.SYNCED, replayed=True)
+        head = self._heads.find(tx, scope) or self._heads.open(tx, scope, policy.ttl_us)
+        head.settings = head.settings.changed(change)
+        head.seq += 1
+        self._heads.save(tx, head)
+        self._heads.save_settings(tx, head)
+        configured = head.session()
+        requests.save(tx, STORE, request, session_reply(configured))
+        return Written(configured, configured.seq, Durability.SYNCED)
 
     async def clear_working(self, scope: Scope, request: RequestKey | None) -> Written[int]:
         return await self._writer.submit(lambda tx: self._clear(tx, scope, request))
@@ -185,11 +217,12 @@ class SqliteSessions:
         items = tuple(decode_session(one[1:]) for one in found[:size])
         return Page(items, encode_cursor(items[-1].update_time, found[size - 1][0]) if len(found) > size else "")
 
-    async def live(self, size: int, cursor: str) -> Page[Scope]:
+    async def live(self, size: int, cursor: str) -> Page[LiveSession]:
         (after,) = decode_cursor(cursor, int) or (0,)
         bindings = after, self._clock.now_us(), size
         found = await self._reads.run(lambda connection: rows(connection, _WITH_ITEMS, bindings))
-        return Page(tuple(Scope(*one[1:]) for one in found), encode_cursor(found[-1][0]) if len(found) == size else "")
+        items = tuple(LiveSession(Scope(*one[2:]), decode_settings(one[1])) for one in found)
+        return Page(items, encode_cursor(found[-1][0]) if len(found) == size else "")
 
     async def end(self, scope: Scope, request: RequestKey | None) -> Written[Session]:
         return await self._writer.submit(lambda tx: self._end(tx, scope, request))
@@ -197,7 +230,8 @@ class SqliteSessions:
     def _end(self, tx: Transaction, scope: Scope, request: RequestKey | None) -> Written[Session]:
         known = requests.find(tx, STORE, request)
         if known is not None:
-            return Written(Session(scope, *known), known[-1], Durability.SYNCED, replayed=True)
+            again = decode_session_reply(scope, known)
+            return Written(again, again.seq, Durability.SYNCED, replayed=True)
         head = self._heads.find(tx, scope)
         if head is None:
             raise NotFound("there is no such session")
@@ -207,15 +241,7 @@ class SqliteSessions:
             self._empty(tx, head)
             self._heads.save(tx, head)
         ended = head.session()
-        numbers = (
-            ended.create_time,
-            ended.update_time,
-            ended.expire_time,
-            ended.end_time,
-            ended.event_count,
-            ended.seq,
-        )
-        requests.save(tx, STORE, request, numbers)
+        requests.save(tx, STORE, request, session_reply(ended))
         return Written(ended, ended.seq, Durability.SYNCED)
 
     async def forget(self, scope: Scope, *, all_users: bool, receipt_id: str) -> Mapping[str, int]:

@@ -61,6 +61,42 @@ def sessions_page(
     return _call("ListSessions", request, page, timeout_s)
 
 
+def update_session_settings(
+    scope: t.Scope,
+    *,
+    working_max_items: int | None = None,
+    working_max_tokens: int | None = None,
+    compress: bool | None = None,
+    compress_at: float | None = None,
+    compress_keep: int | None = None,
+    compress_to: float | None = None,
+    summary_share: float | None = None,
+    reset: bool = False,
+    request_id: str = "",
+    timeout_s: float | None = None,
+) -> Call[t.Session]:
+    """Replace the given settings of the client's session, which override its namespace's for as long as the session lives; 0
+    goes back to the namespace's. ``reset``: so does what is not given. They hold from the next event on; a session that is
+    not there is opened. ``working_memory().settings`` and ``sessions()`` tell what is set."""
+    request = pb.UpdateSessionSettingsRequest(
+        scope=wire.scope(scope),
+        settings=pb.SessionSettings(
+            working_max_items=working_max_items,
+            working_max_tokens=working_max_tokens,
+            compress=compress,
+            compress_at=compress_at,
+            compress_keep=compress_keep,
+            compress_to=compress_to,
+            summary_share=summary_share,
+        ),
+        reset=reset,
+        request_id=new_request_id(request_id),
+    )
+    return _call(
+        "UpdateSessionSettings", request, lambda m: parse.session(m.session, parse.receipt(m.receipt)), timeout_s
+    )
+
+
 def end_session(scope: t.Scope, *, request_id: str = "", timeout_s: float | None = None) -> Call[t.Session]:
     """Mark the client's session ended; a later ``observe`` opens it again. NotFound when there is none."""
     request = pb.EndSessionRequest(scope=wire.scope(scope), request_id=new_request_id(request_id))

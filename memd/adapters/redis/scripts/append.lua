@@ -1,28 +1,30 @@
 -- KEYS: the session's three, the three of the life before it, the request's record where there is one.
 -- ARGV: now, time of registration or '', ttl_us, grace_us, window_us, working items, working tokens, episodes,
--- body digest, '1' to keep an expired life that was not consolidated, then ten for each event.
--- A session that is not there is opened only within ``window_us`` of its registration in the indexes: they may hold what
--- does not exist, never miss what does.
+-- body digest, '1' to keep an expired life that was not consolidated, of what the working caps are made for a session with
+-- settings of its own five, then ten for each event.
+-- Those five: the namespace's items and tokens, '1' where it compresses; how many times as much may wait for its summary, and
+-- how many items there is room for at least.
 local TRIM_AT_ONCE = 256 -- episodes deleted by one append, when a cap was lowered a lot: the server must not stand still
 local now, ttl = clock(ARGV[1]), tonumber(ARGV[3])
 local max_items, max_tokens, max_episodes = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local known = replay(KEYS[7], ARGV[9], now)
 if known then return known end
 
+local function own_caps(settings)
+  local own = overrides(settings)
+  local items, tokens = tonumber(own.working_max_items or ARGV[11]), tonumber(own.working_max_tokens or ARGV[12])
+  local compressed = ARGV[13] == '1'
+  if own.compress then compressed = own.compress == 'true' end
+  if not compressed then return items, tokens end
+  return math.max(items * ARGV[14], items + ARGV[15]), tokens * ARGV[14]
+end
+
 local session, buried = load_session(now), false
 if not session then
-  if ARGV[2] == '' or now - ARGV[2] > tonumber(ARGV[5]) then return {'UNREGISTERED'} end
-  buried = ARGV[10] == '1' and waits(1)
-  if buried then
-    redis.call('UNLINK', KEYS[4], KEYS[5], KEYS[6])
-    for i = 1, 3 do
-      if redis.call('EXISTS', KEYS[i]) == 1 then redis.call('RENAME', KEYS[i], KEYS[i + 3]) end
-    end
-  else
-    redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3])
-  end
-  session = {create = now, last = 0, from = 1, seq = 0, first = 1, ordinal = 0, low = 1, digest = '', work = {}}
+  session, buried = open_session(now, ARGV[2], ARGV[5], ARGV[10])
+  if not session then return {'UNREGISTERED'} end
 end
+if session.settings ~= '' then max_items, max_tokens = own_caps(session.settings) end
 
 local held = 0
 for _, item in ipairs(session.work) do held = held + item[2] end
@@ -53,7 +55,7 @@ local function store(id, digest, kind, ephemeral, tokens, count, seen, event_tim
 end
 
 local observed, changed = {}, false
-for i = 11, #ARGV, 10 do
+for i = 16, #ARGV, 10 do
   local id, digest, kind, ephemeral, tokens, count = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5]
   local seen, event_time, importance, body = ARGV[i + 6], ARGV[i + 7], ARGV[i + 8], ARGV[i + 9]
   if event_time == '0' then event_time = int(now) end
@@ -95,6 +97,6 @@ session.update, session.expire, session.ended = now, now + ttl, ''
 save_session(session)
 if buried then redis.call('HSET', KEYS[1], 'old', 1) end
 expire({KEYS[1], KEYS[2], KEYS[3]}, ttl, tonumber(ARGV[4]))
-local reply = {session.seq, observed}
+local reply = {session.seq, observed, session.settings}
 remember(KEYS[7], ARGV[9], now, reply)
 return {'OK', reply}

@@ -10,6 +10,7 @@ if session.ended == '' then
   empty_working(session)
   save_session(session)
 end
-local reply = {session.create, session.update, session.expire, tonumber(session.ended), session.last, session.seq}
+local reply = {session.create, session.update, session.expire, tonumber(session.ended), session.last, session.seq,
+  session.settings}
 remember(KEYS[4], ARGV[2], now, reply)
 return {'OK', reply}

@@ -52,10 +52,18 @@ local function drop_event(position)
   return found[3] == '0'
 end
 
+-- Whether the life has something that was not consolidated; when it expires.
+local function waits(at)
+  local got = redis.call('HMGET', KEYS[at], 'last', 'promoted', 'digested', 'expire')
+  if not got[1] then return false, 0 end
+  local last = tonumber(got[1])
+  return tonumber(got[2] or 0) < last or tonumber(got[3] or 0) < last, tonumber(got[4])
+end
+
 -- The live session, or nil. ``work`` is its working set, oldest first: {position, tokens, ephemeral}.
 local function load_session(now)
   local got = redis.call('HMGET', KEYS[1], 'create', 'expire', 'last', 'from', 'seq', 'first', 'ordinal', 'low', 'digest',
-    'work', 'end', 'update')
+    'work', 'end', 'update', 'settings')
   if not got[2] or tonumber(got[2]) <= now then return nil end
   local work = {}
   for position, tokens, ephemeral in string.gmatch(got[10], '(%d+) (%d+) (%d);') do
@@ -63,7 +71,32 @@ local function load_session(now)
   end
   return {create = tonumber(got[1]), expire = tonumber(got[2]), last = tonumber(got[3]), from = tonumber(got[4]),
     seq = tonumber(got[5]), first = tonumber(got[6]), ordinal = tonumber(got[7]), low = tonumber(got[8]),
-    digest = got[9], work = work, ended = got[11], update = tonumber(got[12])}
+    digest = got[9], work = work, ended = got[11], update = tonumber(got[12]), settings = got[13] or ''}
+end
+
+-- A new one, where it was registered within ``window_us``: the indexes may hold what does not exist, never miss what does.
+-- Of append and configure alone: KEYS[4] to KEYS[6] are of the life before it. nil when it must be registered first; whether
+-- the expired life was kept for whoever consolidates it.
+local function open_session(now, registered, window_us, keep)
+  if registered == '' or now - registered > tonumber(window_us) then return nil end
+  local buried = keep == '1' and waits(1)
+  if buried then
+    redis.call('UNLINK', KEYS[4], KEYS[5], KEYS[6])
+    for i = 1, 3 do
+      if redis.call('EXISTS', KEYS[i]) == 1 then redis.call('RENAME', KEYS[i], KEYS[i + 3]) end
+    end
+  else
+    redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3])
+  end
+  return {create = now, last = 0, from = 1, seq = 0, first = 1, ordinal = 0, low = 1, digest = '', work = {},
+    settings = ''}, buried
+end
+
+-- What a session does otherwise than its namespace: a JSON object of numbers and flags, as memd wrote it, by name, as text.
+local function overrides(settings)
+  local own = {}
+  for name, value in string.gmatch(settings, '"([%w_]+)":([^,}]+)') do own[name] = value end
+  return own
 end
 
 local function save_session(session)
@@ -99,12 +132,4 @@ local function life(created)
     if redis.call('HGET', KEYS[at], 'create') == created then return at end
   end
   return nil
-end
-
--- Whether the life has something that was not consolidated; when it expires.
-local function waits(at)
-  local got = redis.call('HMGET', KEYS[at], 'last', 'promoted', 'digested', 'expire')
-  if not got[1] then return false, 0 end
-  local last = tonumber(got[1])
-  return tonumber(got[2] or 0) < last or tonumber(got[3] or 0) < last, tonumber(got[4])
 end

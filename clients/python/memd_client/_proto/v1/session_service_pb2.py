@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from memd_client._proto.v1 import common_pb2 as memd_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dmemd/v1/session_service.proto\x12\x07memd.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14memd/v1/common.proto\"8\n\x17GetWorkingMemoryRequest\x12\x1d\n\x05scope\x18\x01 \x01(\x0b\x32\x0e.memd.v1.Scope\"V\n\x18GetWorkingMemoryResponse\x12\x1d\n\x05items\x18\x01 \x03(\x0b\x32\x0e.memd.v1.Event\x12\x0e\n\x06tokens\x18\x02 \x01(\r\x12\x0b\n\x03seq\x18\x03 \x01(\x04\"N\n\x19\x43learWorkingMemoryRequest\x12\x1d\n\x05scope\x18\x01 \x01(\x0b\x32\x0e.memd.v1.Scope\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"U\n\x1a\x43learWorkingMemoryResponse\x12\x0f\n\x07\x63leared\x18\x01 \x01(\r\x12&\n\x07receipt\x18\x02 \x01(\x0b\x32\x15.memd.v1.WriteReceipt\"~\n\x13ListEpisodesRequest\x12\x1d\n\x05scope\x18\x01 \x01(\x0b\x32\x0e.memd.v1.Scope\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\x12!\n\x05kinds\x18\x04 \x03(\x0e\x32\x12.memd.v1.EventKind\"Q\n\x14ListEpisodesResponse\x12 \n\x08\x65pisodes\x18\x01 \x03(\x0b\x32\x0e.memd.v1.Event\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"[\n\x13ListSessionsRequest\x12\x1d\n\x05scope\x18\x01 \x01(\x0b\x32\x0e.memd.v1.Scope\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"S\n\x14ListSessionsResponse\x12\"\n\x08sessions\x18\x01 \x03(\x0b\x32\x10.memd.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8b\x02\n\x07Session\x12\x1d\n\x05scope\x18\x01 \x01(\x0b\x32\x0e.memd.v1.Scope\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x65vent_count\x18\x06 \x01(\r\x12\x0b\n\x03seq\x18\x07 \x01(\x04\"F\n\x11\x45ndSessionRequest\x12\x1d\n\x05scope\x18\x01 \x01(\x0b\x32\x0e.memd.v1.Scope\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"_\n\x12\x45ndSessionResponse\x12!\n\x07session\x18\x01 \x01(\x0b\x32\x10.memd.v1.Session\x12&\n\x07receipt\x18\x02 \x01(\x0b\x32\x15.memd.v1.WriteReceipt2\xa9\x03\n\x0eSessionService\x12W\n\x10GetWorkingMemory\x12 .memd.v1.GetWorkingMemoryRequest\x1a!.memd.v1.GetWorkingMemoryResponse\x12]\n\x12\x43learWorkingMemory\x12\".memd.v1.ClearWorkingMemoryRequest\x1a#.memd.v1.ClearWorkingMemoryResponse\x12K\n\x0cListEpisodes\x12\x1c.memd.v1.ListEpisodesRequest\x1a\x1d.memd.v1.ListEpisodesResponse\x12K\n\x0cListSessions\x12\x1c.memd.v1.ListSessionsRequest\x1a\x1d.memd.v1.ListSessionsResponse\x12\x45\n\nEndSession\x12\x1a.memd.v1.EndSessionRequest\x1a\x1b.memd.v1.EndSessionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dmemd/v1/session_service.proto\x12\x07memd.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14memd/v1/common.proto\"8\n\x17GetWorkingMemoryRequest\x12\x1d\n\x05scope\x18\x01 \x01(\x0b\x32\x0e.memd.v1.Scope\"\x82\x01\n\x18GetWorkingMemoryResponse\x12\x1d\n\x05items\x18\x01 \x03(\x0b\x32\x0e.memd.v1.Event\x12\x0e\n\x06tokens\x18\x02 \x01(\r\x12\x0b\n\x03seq\x18\x03 \x01(\x04\x12*\n\x08settings\x18\x04 \x01(\x0b\x32\x18.memd.v1.SessionSettings\"N\n\x19\x43learWorkingMemoryRequest\x12\x1d\n\x05scope\x18\x01 \x01(\x0b\x32\x0e.memd.v1.Scope\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"U\n\x1a\x43learWorkingMemoryResponse\x12\x0f\n\x07\x63leared\x18\x01 \x01(\r\x12&\n\x07receipt\x18\x02 \x01(\x0b\x32\x15.memd.v1.WriteReceipt\"~\n\x13ListEpisodesRequest\x12\x1d\n\x05scope\x18\x01 \x01(\x0b\x32\x0e.memd.v1.Scope\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\x12!\n\x05kinds\x18\x04 \x03(\x0e\x32\x12.memd.v1.EventKind\"Q\n\x14ListEpisodesResponse\x12 \n\x08\x65pisodes\x18\x01 \x03(\x0b\x32\x0e.memd.v1.Event\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"[\n\x13ListSessionsRequest\x12\x1d\n\x05scope\x18\x01 \x01(\x0b\x32\x0e.memd.v1.Scope\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"S\n\x14ListSessionsResponse\x12\"\n\x08sessions\x18\x01 \x03(\x0b\x32\x10.memd.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb7\x02\n\x07Session\x12\x1d\n\x05scope\x18\x01 \x01(\x0b\x32\x0e.memd.v1.Scope\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x65vent_count\x18\x06 \x01(\r\x12\x0b\n\x03seq\x18\x07 \x01(\x04\x12*\n\x08settings\x18\x08 \x01(\x0b\x32\x18.memd.v1.SessionSettings\"\xd3\x02\n\x0fSessionSettings\x12\x1e\n\x11working_max_items\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x1f\n\x12working_max_tokens\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x15\n\x08\x63ompress\x18\x03 \x01(\x08H\x02\x88\x01\x01\x12\x18\n\x0b\x63ompress_at\x18\x04 \x01(\x01H\x03\x88\x01\x01\x12\x1a\n\rcompress_keep\x18\x05 \x01(\rH\x04\x88\x01\x01\x12\x18\n\x0b\x63ompress_to\x18\x06 \x01(\x01H\x05\x88\x01\x01\x12\x1a\n\rsummary_share\x18\x07 \x01(\x01H\x06\x88\x01\x01\x42\x14\n\x12_working_max_itemsB\x15\n\x13_working_max_tokensB\x0b\n\t_compressB\x0e\n\x0c_compress_atB\x10\n\x0e_compress_keepB\x0e\n\x0c_compress_toB\x10\n\x0e_summary_share\"\x8c\x01\n\x1cUpdateSessionSettingsRequest\x12\x1d\n\x05scope\x18\x01 \x01(\x0b\x32\x0e.memd.v1.Scope\x12*\n\x08settings\x18\x02 \x01(\x0b\x32\x18.memd.v1.SessionSettings\x12\r\n\x05reset\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"j\n\x1dUpdateSessionSettingsResponse\x12!\n\x07session\x18\x01 \x01(\x0b\x32\x10.memd.v1.Session\x12&\n\x07receipt\x18\x02 \x01(\x0b\x32\x15.memd.v1.WriteReceipt\"F\n\x11\x45ndSessionRequest\x12\x1d\n\x05scope\x18\x01 \x01(\x0b\x32\x0e.memd.v1.Scope\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"_\n\x12\x45ndSessionResponse\x12!\n\x07session\x18\x01 \x01(\x0b\x32\x10.memd.v1.Session\x12&\n\x07receipt\x18\x02 \x01(\x0b\x32\x15.memd.v1.WriteReceipt2\x91\x04\n\x0eSessionService\x12W\n\x10GetWorkingMemory\x12 .memd.v1.GetWorkingMemoryRequest\x1a!.memd.v1.GetWorkingMemoryResponse\x12]\n\x12\x43learWorkingMemory\x12\".memd.v1.ClearWorkingMemoryRequest\x1a#.memd.v1.ClearWorkingMemoryResponse\x12K\n\x0cListEpisodes\x12\x1c.memd.v1.ListEpisodesRequest\x1a\x1d.memd.v1.ListEpisodesResponse\x12K\n\x0cListSessions\x12\x1c.memd.v1.ListSessionsRequest\x1a\x1d.memd.v1.ListSessionsResponse\x12\x45\n\nEndSession\x12\x1a.memd.v1.EndSessionRequest\x1a\x1b.memd.v1.EndSessionResponse\x12\x66\n\x15UpdateSessionSettings\x12%.memd.v1.UpdateSessionSettingsRequest\x1a&.memd.v1.UpdateSessionSettingsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,26 +35,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GETWORKINGMEMORYREQUEST']._serialized_start=97
   _globals['_GETWORKINGMEMORYREQUEST']._serialized_end=153
-  _globals['_GETWORKINGMEMORYRESPONSE']._serialized_start=155
-  _globals['_GETWORKINGMEMORYRESPONSE']._serialized_end=241
-  _globals['_CLEARWORKINGMEMORYREQUEST']._serialized_start=243
-  _globals['_CLEARWORKINGMEMORYREQUEST']._serialized_end=321
-  _globals['_CLEARWORKINGMEMORYRESPONSE']._serialized_start=323
-  _globals['_CLEARWORKINGMEMORYRESPONSE']._serialized_end=408
-  _globals['_LISTEPISODESREQUEST']._serialized_start=410
-  _globals['_LISTEPISODESREQUEST']._serialized_end=536
-  _globals['_LISTEPISODESRESPONSE']._serialized_start=538
-  _globals['_LISTEPISODESRESPONSE']._serialized_end=619
-  _globals['_LISTSESSIONSREQUEST']._serialized_start=621
-  _globals['_LISTSESSIONSREQUEST']._serialized_end=712
-  _globals['_LISTSESSIONSRESPONSE']._serialized_start=714
-  _globals['_LISTSESSIONSRESPONSE']._serialized_end=797
-  _globals['_SESSION']._serialized_start=800
-  _globals['_SESSION']._serialized_end=1067
-  _globals['_ENDSESSIONREQUEST']._serialized_start=1069
-  _globals['_ENDSESSIONREQUEST']._serialized_end=1139
-  _globals['_ENDSESSIONRESPONSE']._serialized_start=1141
-  _globals['_ENDSESSIONRESPONSE']._serialized_end=1236
-  _globals['_SESSIONSERVICE']._serialized_start=1239
-  _globals['_SESSIONSERVICE']._serialized_end=1664
+  _globals['_GETWORKINGMEMORYRESPONSE']._serialized_start=156
+  _globals['_GETWORKINGMEMORYRESPONSE']._serialized_end=286
+  _globals['_CLEARWORKINGMEMORYREQUEST']._serialized_start=288
+  _globals['_CLEARWORKINGMEMORYREQUEST']._serialized_end=366
+  _globals['_CLEARWORKINGMEMORYRESPONSE']._serialized_start=368
+  _globals['_CLEARWORKINGMEMORYRESPONSE']._serialized_end=453
+  _globals['_LISTEPISODESREQUEST']._serialized_start=455
+  _globals['_LISTEPISODESREQUEST']._serialized_end=581
+  _globals['_LISTEPISODESRESPONSE']._serialized_start=583
+  _globals['_LISTEPISODESRESPONSE']._serialized_end=664
+  _globals['_LISTSESSIONSREQUEST']._serialized_start=666
+  _globals['_LISTSESSIONSREQUEST']._serialized_end=757
+  _globals['_LISTSESSIONSRESPONSE']._serialized_start=759
+  _globals['_LISTSESSIONSRESPONSE']._serialized_end=842
+  _globals['_SESSION']._serialized_start=845
+  _globals['_SESSION']._serialized_end=1156
+  _globals['_SESSIONSETTINGS']._serialized_start=1159
+  _globals['_SESSIONSETTINGS']._serialized_end=1498
+  _globals['_UPDATESESSIONSETTINGSREQUEST']._serialized_start=1501
+  _globals['_UPDATESESSIONSETTINGSREQUEST']._serialized_end=1641
+  _globals['_UPDATESESSIONSETTINGSRESPONSE']._serialized_start=1643
+  _globals['_UPDATESESSIONSETTINGSRESPONSE']._serialized_end=1749
+  _globals['_ENDSESSIONREQUEST']._serialized_start=1751
+  _globals['_ENDSESSIONREQUEST']._serialized_end=1821
+  _globals['_ENDSESSIONRESPONSE']._serialized_start=1823
+  _globals['_ENDSESSIONRESPONSE']._serialized_end=1918
+  _globals['_SESSIONSERVICE']._serialized_start=1921
+  _globals['_SESSIONSERVICE']._serialized_end=2450
 # @@protoc_insertion_point(module_scope)

@@ -40,20 +40,27 @@ class GetWorkingMemoryResponse(google.protobuf.message.Message):
     ITEMS_FIELD_NUMBER: builtins.int
     TOKENS_FIELD_NUMBER: builtins.int
     SEQ_FIELD_NUMBER: builtins.int
+    SETTINGS_FIELD_NUMBER: builtins.int
     tokens: builtins.int
     """Sum of the items' tokens."""
     seq: builtins.int
     """The session's change number."""
     @property
     def items(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[memd_client._proto.v1.common_pb2.Event]: ...
+    @property
+    def settings(self) -> global___SessionSettings:
+        """What the session has of its own; unset where that is nothing."""
+
     def __init__(
         self,
         *,
         items: collections.abc.Iterable[memd_client._proto.v1.common_pb2.Event] | None = ...,
         tokens: builtins.int = ...,
         seq: builtins.int = ...,
+        settings: global___SessionSettings | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["items", b"items", "seq", b"seq", "tokens", b"tokens"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["settings", b"settings"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["items", b"items", "seq", b"seq", "settings", b"settings", "tokens", b"tokens"]) -> None: ...
 
 global___GetWorkingMemoryResponse = GetWorkingMemoryResponse
 
@@ -207,6 +214,7 @@ class Session(google.protobuf.message.Message):
     END_TIME_FIELD_NUMBER: builtins.int
     EVENT_COUNT_FIELD_NUMBER: builtins.int
     SEQ_FIELD_NUMBER: builtins.int
+    SETTINGS_FIELD_NUMBER: builtins.int
     event_count: builtins.int
     seq: builtins.int
     @property
@@ -225,6 +233,10 @@ class Session(google.protobuf.message.Message):
     def end_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """Set when ended."""
 
+    @property
+    def settings(self) -> global___SessionSettings:
+        """What the session has of its own; unset where that is nothing."""
+
     def __init__(
         self,
         *,
@@ -235,11 +247,126 @@ class Session(google.protobuf.message.Message):
         end_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         event_count: builtins.int = ...,
         seq: builtins.int = ...,
+        settings: global___SessionSettings | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "end_time", b"end_time", "expire_time", b"expire_time", "scope", b"scope", "update_time", b"update_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "end_time", b"end_time", "event_count", b"event_count", "expire_time", b"expire_time", "scope", b"scope", "seq", b"seq", "update_time", b"update_time"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "end_time", b"end_time", "expire_time", b"expire_time", "scope", b"scope", "settings", b"settings", "update_time", b"update_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "end_time", b"end_time", "event_count", b"event_count", "expire_time", b"expire_time", "scope", b"scope", "seq", b"seq", "settings", b"settings", "update_time", b"update_time"]) -> None: ...
 
 global___Session = Session
+
+@typing.final
+class SessionSettings(google.protobuf.message.Message):
+    """How the working memory of one session is kept, overriding NamespaceSettings field by field. Unset: the namespace's, as it is
+    whenever it is used.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    WORKING_MAX_ITEMS_FIELD_NUMBER: builtins.int
+    WORKING_MAX_TOKENS_FIELD_NUMBER: builtins.int
+    COMPRESS_FIELD_NUMBER: builtins.int
+    COMPRESS_AT_FIELD_NUMBER: builtins.int
+    COMPRESS_KEEP_FIELD_NUMBER: builtins.int
+    COMPRESS_TO_FIELD_NUMBER: builtins.int
+    SUMMARY_SHARE_FIELD_NUMBER: builtins.int
+    working_max_items: builtins.int
+    """Items that may be in working memory before it is compressed: 1..MAX_WORKING_ITEMS."""
+    working_max_tokens: builtins.int
+    """Token budget: 1..MAX_TIER_TOKENS."""
+    compress: builtins.bool
+    """Whether working memory is compressed; else what is over the bounds just leaves it."""
+    compress_at: builtins.float
+    """Over which part of working_max_tokens: 0.1..1."""
+    compress_keep: builtins.int
+    """How many of the newest items stay word for word: 1..MAX_COMPRESS_KEEP."""
+    compress_to: builtins.float
+    """Length of a summary as a part of what it replaces: 0.02..0.5."""
+    summary_share: builtins.float
+    """Part of working_max_tokens that all summaries of the session may take; over it they become one: 0.02..0.5."""
+    def __init__(
+        self,
+        *,
+        working_max_items: builtins.int | None = ...,
+        working_max_tokens: builtins.int | None = ...,
+        compress: builtins.bool | None = ...,
+        compress_at: builtins.float | None = ...,
+        compress_keep: builtins.int | None = ...,
+        compress_to: builtins.float | None = ...,
+        summary_share: builtins.float | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_compress", b"_compress", "_compress_at", b"_compress_at", "_compress_keep", b"_compress_keep", "_compress_to", b"_compress_to", "_summary_share", b"_summary_share", "_working_max_items", b"_working_max_items", "_working_max_tokens", b"_working_max_tokens", "compress", b"compress", "compress_at", b"compress_at", "compress_keep", b"compress_keep", "compress_to", b"compress_to", "summary_share", b"summary_share", "working_max_items", b"working_max_items", "working_max_tokens", b"working_max_tokens"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_compress", b"_compress", "_compress_at", b"_compress_at", "_compress_keep", b"_compress_keep", "_compress_to", b"_compress_to", "_summary_share", b"_summary_share", "_working_max_items", b"_working_max_items", "_working_max_tokens", b"_working_max_tokens", "compress", b"compress", "compress_at", b"compress_at", "compress_keep", b"compress_keep", "compress_to", b"compress_to", "summary_share", b"summary_share", "working_max_items", b"working_max_items", "working_max_tokens", b"working_max_tokens"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_compress", b"_compress"]) -> typing.Literal["compress"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_compress_at", b"_compress_at"]) -> typing.Literal["compress_at"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_compress_keep", b"_compress_keep"]) -> typing.Literal["compress_keep"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_compress_to", b"_compress_to"]) -> typing.Literal["compress_to"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_summary_share", b"_summary_share"]) -> typing.Literal["summary_share"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_working_max_items", b"_working_max_items"]) -> typing.Literal["working_max_items"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_working_max_tokens", b"_working_max_tokens"]) -> typing.Literal["working_max_tokens"] | None: ...
+
+global___SessionSettings = SessionSettings
+
+@typing.final
+class UpdateSessionSettingsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SCOPE_FIELD_NUMBER: builtins.int
+    SETTINGS_FIELD_NUMBER: builtins.int
+    RESET_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    reset: builtins.bool
+    """Fields that are not set go back to the namespace's as well. INVALID_ARGUMENT for a request that neither sets a field nor
+    resets.
+    """
+    request_id: builtins.str
+    @property
+    def scope(self) -> memd_client._proto.v1.common_pb2.Scope:
+        """session_id required."""
+
+    @property
+    def settings(self) -> global___SessionSettings:
+        """Fields that are set replace the stored ones; numbers that are 0 go back to the namespace's."""
+
+    def __init__(
+        self,
+        *,
+        scope: memd_client._proto.v1.common_pb2.Scope | None = ...,
+        settings: global___SessionSettings | None = ...,
+        reset: builtins.bool = ...,
+        request_id: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["scope", b"scope", "settings", b"settings"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["request_id", b"request_id", "reset", b"reset", "scope", b"scope", "settings", b"settings"]) -> None: ...
+
+global___UpdateSessionSettingsRequest = UpdateSessionSettingsRequest
+
+@typing.final
+class UpdateSessionSettingsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: builtins.int
+    RECEIPT_FIELD_NUMBER: builtins.int
+    @property
+    def session(self) -> global___Session: ...
+    @property
+    def receipt(self) -> memd_client._proto.v1.common_pb2.WriteReceipt: ...
+    def __init__(
+        self,
+        *,
+        session: global___Session | None = ...,
+        receipt: memd_client._proto.v1.common_pb2.WriteReceipt | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["receipt", b"receipt", "session", b"session"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["receipt", b"receipt", "session", b"session"]) -> None: ...
+
+global___UpdateSessionSettingsResponse = UpdateSessionSettingsResponse
 
 @typing.final
 class EndSessionRequest(google.protobuf.message.Message):

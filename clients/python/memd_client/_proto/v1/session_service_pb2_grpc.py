@@ -60,6 +60,11 @@ class SessionServiceStub(object):
                 request_serializer=memd_dot_v1_dot_session__service__pb2.EndSessionRequest.SerializeToString,
                 response_deserializer=memd_dot_v1_dot_session__service__pb2.EndSessionResponse.FromString,
                 _registered_method=True)
+        self.UpdateSessionSettings = channel.unary_unary(
+                '/memd.v1.SessionService/UpdateSessionSettings',
+                request_serializer=memd_dot_v1_dot_session__service__pb2.UpdateSessionSettingsRequest.SerializeToString,
+                response_deserializer=memd_dot_v1_dot_session__service__pb2.UpdateSessionSettingsResponse.FromString,
+                _registered_method=True)
 
 
 class SessionServiceServicer(object):
@@ -102,6 +107,15 @@ class SessionServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateSessionSettings(self, request, context):
+        """Replaces the named settings of one session, which override its namespace's for as long as it lives. They hold from the
+        next event on; a session that is over a lowered bound already is compressed behind the reply. A session that is not there
+        is opened, so that they hold from its first event; of one that is there neither TTL nor end change.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SessionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -129,6 +143,11 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     servicer.EndSession,
                     request_deserializer=memd_dot_v1_dot_session__service__pb2.EndSessionRequest.FromString,
                     response_serializer=memd_dot_v1_dot_session__service__pb2.EndSessionResponse.SerializeToString,
+            ),
+            'UpdateSessionSettings': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateSessionSettings,
+                    request_deserializer=memd_dot_v1_dot_session__service__pb2.UpdateSessionSettingsRequest.FromString,
+                    response_serializer=memd_dot_v1_dot_session__service__pb2.UpdateSessionSettingsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -267,6 +286,33 @@ class SessionService(object):
             '/memd.v1.SessionService/EndSession',
             memd_dot_v1_dot_session__service__pb2.EndSessionRequest.SerializeToString,
             memd_dot_v1_dot_session__service__pb2.EndSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateSessionSettings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/memd.v1.SessionService/UpdateSessionSettings',
+            memd_dot_v1_dot_session__service__pb2.UpdateSessionSettingsRequest.SerializeToString,
+            memd_dot_v1_dot_session__service__pb2.UpdateSessionSettingsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -53,6 +53,15 @@ class SessionServiceStub:
     later Observe opens it again.
     """
 
+    UpdateSessionSettings: grpc.UnaryUnaryMultiCallable[
+        memd_client._proto.v1.session_service_pb2.UpdateSessionSettingsRequest,
+        memd_client._proto.v1.session_service_pb2.UpdateSessionSettingsResponse,
+    ]
+    """Replaces the named settings of one session, which override its namespace's for as long as it lives. They hold from the
+    next event on; a session that is over a lowered bound already is compressed behind the reply. A session that is not there
+    is opened, so that they hold from its first event; of one that is there neither TTL nor end change.
+    """
+
 class SessionServiceAsyncStub:
     """Working memory and episodes of sessions. Writing goes through MemoryService.Observe."""
 
@@ -86,6 +95,15 @@ class SessionServiceAsyncStub:
     ]
     """Marks a session ended: working memory is cleared, episodes stay until their TTL. Ending it again changes nothing; a
     later Observe opens it again.
+    """
+
+    UpdateSessionSettings: grpc.aio.UnaryUnaryMultiCallable[
+        memd_client._proto.v1.session_service_pb2.UpdateSessionSettingsRequest,
+        memd_client._proto.v1.session_service_pb2.UpdateSessionSettingsResponse,
+    ]
+    """Replaces the named settings of one session, which override its namespace's for as long as it lives. They hold from the
+    next event on; a session that is over a lowered bound already is compressed behind the reply. A session that is not there
+    is opened, so that they hold from its first event; of one that is there neither TTL nor end change.
     """
 
 class SessionServiceServicer(metaclass=abc.ABCMeta):
@@ -131,6 +149,17 @@ class SessionServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[memd_client._proto.v1.session_service_pb2.EndSessionResponse, collections.abc.Awaitable[memd_client._proto.v1.session_service_pb2.EndSessionResponse]]:
         """Marks a session ended: working memory is cleared, episodes stay until their TTL. Ending it again changes nothing; a
         later Observe opens it again.
+        """
+
+    @abc.abstractmethod
+    def UpdateSessionSettings(
+        self,
+        request: memd_client._proto.v1.session_service_pb2.UpdateSessionSettingsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[memd_client._proto.v1.session_service_pb2.UpdateSessionSettingsResponse, collections.abc.Awaitable[memd_client._proto.v1.session_service_pb2.UpdateSessionSettingsResponse]]:
+        """Replaces the named settings of one session, which override its namespace's for as long as it lives. They hold from the
+        next event on; a session that is over a lowered bound already is compressed behind the reply. A session that is not there
+        is opened, so that they hold from its first event; of one that is there neither TTL nor end change.
         """
 
 def add_SessionServiceServicer_to_server(servicer: SessionServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
