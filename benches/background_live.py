@@ -1,8 +1,8 @@
 """``benches.background --sessions N``: N sessions live at once, events to all of them at a steady rate, for a while.
 
 Whether what is done behind the replies keeps up is seen over time: sessions that wait for compression, sessions whose
-promotion or digest is due (a step takes 64 at most: that many means "or more"), and the daemon's memory. ``--data`` keeps
-what the sessions were filled with, for the next run.
+promotion or digest is due (counted in the daemon's own file), and the daemon's memory. ``--data`` keeps what the sessions
+were filled with, for the next run.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
+import apsw
 from memd_client import AsyncClient
 from memd_client._proto.v1 import common_pb2, memory_service_pb2
 
@@ -25,15 +26,22 @@ from benches.channel import CALL_TIMEOUT_S, memory_service
 from benches.corpus import Corpus
 from benches.daemon import MeasuredDaemon, running, temporary_directory
 from benches.population import USER, user_client
-from benches.report import Figure, Target, median, percentile, progress
+from benches.report import Figure, Target, percentile, progress
+from memd.limits import DIGEST_EVENTS, DIGEST_IDLE_US, SECOND_US
 
 if TYPE_CHECKING:
     from memd_client._proto.v1.memory_service_pb2_grpc import MemoryServiceAsyncStub
 
 TARGETS = (Target("queue_depth_end", "<=", 64), Target("rss_growth", "<=", 1.1))
+_DUE = (
+    "SELECT sum(promoted < last_position), sum(digested < last_position AND"
+    " (last_position - digested >= ? OR update_time <= ?)) FROM session"
+)
 FILL_BATCH = 50
 FILLERS = 8
 SAMPLE_S = 2.0
+Observed: TypeAlias = tuple[float, float]
+"""When an Observe was sent, in seconds since the events began, and how many milliseconds it took."""
 IN_FLIGHT = 64
 """Calls not answered yet over which the next one waits: then the daemon does not keep up with the rate itself."""
 
@@ -99,15 +107,26 @@ async def _fill(stub: MemoryServiceAsyncStub, args: argparse.Namespace) -> None:
 async def _sample(client: AsyncClient, daemon: MeasuredDaemon, begun: float) -> Sample:
     process = (await client.stats()).process
     assert process is not None, "without configured namespaces every caller is admin"
-    memory = daemon.resident()
+    memory, due = daemon.resident(), _due(daemon)
     return Sample(
         second=round(time.perf_counter() - begun, 1),
         compressions_waiting=process.compression.get("queue_depth", 0),
-        promotions_due=(await client.run_lifecycle("promote", dry_run=True)).examined,
-        digests_due=(await client.run_lifecycle("digest", dry_run=True)).examined,
+        promotions_due=due[0],
+        digests_due=due[1],
         rss_mb=memory.rss_mb,
         anon_mb=memory.anon_mb,
     )
+
+
+def _due(daemon: MeasuredDaemon) -> tuple[int, int]:
+    """Sessions with events to be promoted, and sessions whose digest is due."""
+    connection = apsw.Connection(str(daemon.data_dir / "memd.db"), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        rested_us = int(time.time() * SECOND_US) - DIGEST_IDLE_US
+        ((promotions, digests),) = connection.execute(_DUE, (DIGEST_EVENTS, rested_us)).fetchall()
+        return int(promotions or 0), int(digests or 0)
+    finally:
+        connection.close()
 
 
 async def _settled(client: AsyncClient, daemon: MeasuredDaemon) -> float:
@@ -120,9 +139,9 @@ async def _settled(client: AsyncClient, daemon: MeasuredDaemon) -> float:
         await asyncio.sleep(SAMPLE_S)
 
 
-async def _events(stub: MemoryServiceAsyncStub, args: argparse.Namespace) -> list[float]:
-    """Milliseconds of each Observe of one event, begun at the rate whether or not those before are answered."""
-    taken: list[float] = []
+async def _events(stub: MemoryServiceAsyncStub, args: argparse.Namespace) -> list[Observed]:
+    """An Observe of one event each, begun at the rate whether or not those before are answered."""
+    taken: list[Observed] = []
     room = asyncio.Semaphore(IN_FLIGHT)
 
     async def observe(request: memory_service_pb2.ObserveRequest) -> None:
@@ -131,7 +150,7 @@ async def _events(stub: MemoryServiceAsyncStub, args: argparse.Namespace) -> lis
             await stub.Observe(request, timeout=CALL_TIMEOUT_S)
         finally:
             room.release()
-        taken.append((time.perf_counter() - sent) * 1e3)
+        taken.append((sent - begun, (time.perf_counter() - sent) * 1e3))
 
     begun = time.perf_counter()
     async with asyncio.TaskGroup() as group:
@@ -143,7 +162,7 @@ async def _events(stub: MemoryServiceAsyncStub, args: argparse.Namespace) -> lis
     return taken
 
 
-async def _watched(client: AsyncClient, daemon: MeasuredDaemon, events: asyncio.Task[list[float]]) -> list[Sample]:
+async def _watched(client: AsyncClient, daemon: MeasuredDaemon, events: asyncio.Task[list[Observed]]) -> list[Sample]:
     begun = time.perf_counter()
     samples = [await _sample(client, daemon, begun)]
     while not events.done():
@@ -168,8 +187,29 @@ async def _measure(args: argparse.Namespace, daemon: MeasuredDaemon) -> dict[str
         samples = await _watched(client, daemon, events)
         taken = await events
         rate = len(taken) / (time.perf_counter() - begun)
-        latency = {"observe_p50_ms": median(taken), "observe_p99_ms": percentile(taken, 99), "events_per_s": rate}
-        return {**found, **latency, **_figures(samples), "over_time": [asdict(sample) for sample in samples]}
+        return {
+            **found,
+            "events_per_s": rate,
+            **_latencies(taken, samples),
+            **_figures(samples),
+            "over_time": [asdict(sample) for sample in samples],
+        }
+
+
+def _latencies(taken: Sequence[Observed], samples: Sequence[Sample]) -> dict[str, Figure]:
+    """Of all Observes, of those while digests were due before and after, and of those while none was."""
+    found: dict[str, list[float]] = {"observe": [], "no_digests": [], "digests": []}
+    for before, after in itertools.pairwise(samples):
+        within = [ms for second, ms in taken if before.second <= second < after.second]
+        found["observe"] += within
+        if bool(before.digests_due) == bool(after.digests_due):
+            found["digests" if before.digests_due else "no_digests"] += within
+    return {
+        f"{name}_p{percent}_ms": percentile(some, percent)
+        for name, some in found.items()
+        for percent in (50, 99)
+        if some
+    }
 
 
 def _figures(samples: Sequence[Sample]) -> dict[str, Figure]:
@@ -178,8 +218,20 @@ def _figures(samples: Sequence[Sample]) -> dict[str, Figure]:
         "queue_depth_max": max(sample.compressions_waiting for sample in samples),
         "queue_depth_end": samples[-1].compressions_waiting,
         "promotions_due_end": samples[-1].promotions_due,
+        "digests_due_max": max(sample.digests_due for sample in samples),
         "digests_due_end": samples[-1].digests_due,
+        "digests_worked_off_s": _worked_off_s(samples),
         "rss_mb_start": samples[0].rss_mb,
         "rss_mb_max": max(sample.rss_mb for sample in samples),
         "rss_growth": max(sample.rss_mb for sample in last) / last[0].rss_mb,
     }
+
+
+def _worked_off_s(samples: Sequence[Sample]) -> float:
+    """The longest time in which some session's digest was due at each look."""
+    longest, since = 0.0, samples[0].second
+    for sample in samples:
+        if not sample.digests_due:
+            since = sample.second
+        longest = max(longest, sample.second - since)
+    return round(longest, 1)

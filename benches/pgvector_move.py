@@ -25,6 +25,7 @@ from memd.adapters.index_files import IndexFiles
 from memd.adapters.index_routes import RoutedIndex
 from memd.adapters.postgres import PostgresStores, SearchMoves
 from memd.adapters.replica import Follower, ReplicatedMemories
+from memd.adapters.replica.follower import LOADING
 from memd.adapters.sqlite import SqliteStores
 from memd.domain.model import EmbeddingModel, IndexPlace, Memory, NamespaceSettings, NewMemory, Scope
 from memd.domain.visibility import EVERYTHING, visible
@@ -80,6 +81,7 @@ class Sidecar:
         files = IndexFiles(directory, model.model_id, DIMENSIONS)
         index = feed.index = RustNamespaceIndex(local.memories, DIMENSIONS, files=files, memory_bytes=1 << 32)
         follower = Follower(stores.changes, local.replica, clock, max_stale_s=DEFAULT_MAX_STALE_S)
+        stores.memories.landed = follower.landed
         remote = stores.pgvector()
         moves = stores.moves(remote, index, drop_after_us=0)
         routed = RoutedIndex(index, remote, asyncio.get_running_loop(), moves.moved)
@@ -184,7 +186,7 @@ async def measure(
     truth = Truth.of(given.rows, given.queries, VECTORS_ALONE.limit)
     async with Sidecar.open(namespace, stores, model, directory) as sidecar:
         begun = time.perf_counter()
-        if (await sidecar.follower.follow(namespace, 0, LOADED_S)).reason:
+        if (await sidecar.follower.follow(namespace, 0, LOADED_S)).reason == LOADING:
             raise RuntimeError(f"the replica was not loaded within {LOADED_S:.0f} s")
         figures: dict[str, Figure] = {"replica_load_s": time.perf_counter() - begun}
         progress(f"the replica is here after {figures['replica_load_s']:.0f} s")

@@ -22,7 +22,7 @@ from memd.adapters.embed_onnx import OnnxEmbedder
 from memd.adapters.embed_onnx.cache import form_of, model_dir
 from memd.adapters.index import answered
 from memd.adapters.postgres import PostgresSettings, PostgresStores
-from memd.adapters.rows.memory import index_row
+from memd.adapters.rows.memory import replica_index_row
 from memd.domain.model import Memory, NewMemory, Scope
 from memd.domain.spoken import spoken
 from memd.domain.visibility import visible
@@ -64,7 +64,7 @@ async def in_process(stores: PostgresStores, conv: str, dimensions: int) -> _cor
     """What a replica holds of the same rows."""
     core = _core.NamespaceIndex(dimensions)
     async for batch in stores.changes.snapshot(conv):
-        rows = [index_row(one.memory, b"".join(one.embeddings)) for one in batch.memories]
+        rows = [replica_index_row(one) for one in batch.memories]
         core.upsert([_core.IndexEntry(r.entry_id, r.version, r.text, r.embeddings, r.fields) for r in rows], 0)
     return core
 

@@ -9,7 +9,8 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -24,6 +25,7 @@ from memd.adapters.pack import RustContextPacker
 from memd.adapters.postgres import SearchMoves
 from memd.config import Config
 from memd.domain.errors import ConfigError, MemdError, Unavailable
+from memd.domain.jobs import JobReport
 from memd.domain.model import TierName
 from memd.limits import MAX_NAMESPACES_LOADED
 from memd.metrics import Metrics, rss_bytes
@@ -40,13 +42,13 @@ from memd.rpc.session_servicer import SessionServicer
 from memd.service.admin import AdminService
 from memd.service.checkpoints import CheckpointService
 from memd.service.forget import ForgetService
+from memd.service.jobs import JobBoard
 from memd.service.lifecycle import LifecycleService
 from memd.service.observe import ObserveService
 from memd.service.policy import PolicySource
 from memd.service.procedures import ProcedureService
 from memd.service.recall import RecallService
 from memd.service.reembed import ReembedService
-from memd.service.relating import EventRelations
 from memd.service.remember import RememberService
 from memd.service.sessions import SessionService
 from memd.service.steps import StepService
@@ -65,6 +67,8 @@ from memd.tiers.working import WorkingTier
 logger = logging.getLogger(__name__)
 
 EXIT_START_FAILED = 1
+JOBS_WAIT_S = 1.0
+"""Metrics wait so long for a store to say how much is to be done; then they tell what the last runs left."""
 FINISH_INTERVAL_S = 5.0
 """How soon a Forget goes on that the store stopped half way, for example with a full disk."""
 PRELOAD_WAIT_S = 1.0
@@ -106,27 +110,23 @@ async def _run(config: Config, environ: Mapping[str, str]) -> int:
         if model is not None:
             stack.push_async_callback(model.close)
         parts = await stack.enter_async_context(_opened(config, clock, hooks, stop))
-        compression = background.compression(config, parts.stores, model, counter, clock)
-        relations = EventRelations(parts.stores.sessions, counter)
+        behind = background.behind(config, parts.stores, parts.index, parts.embedder, model, counter, clock)
         health = Health()
         await health.set_serving(False)
         metrics = Metrics()
-        consolidator = background.consolidator(config, parts.stores, parts.index, parts.embedder, clock, relations)
-        duplicates = background.merging(config, parts.stores, parts.index, parts.embedder, clock)
-        board = background.jobs(config, parts.stores, consolidator, duplicates, clock)
-        lifecycle = LifecycleService(board)
-        servicers = _servicers(config, parts, compression, relations, lifecycle, metrics, started)
+        servicers = _servicers(config, parts, behind, metrics, started)
         calls = Calls(servicers, authenticate, metrics)
         servers = endpoints.bind(main_server(calls, health, reflect=config.server.reflection), health)
         if endpoints.metrics:
-            gauges = _gauges(parts, compression, calls)
-            stack.callback(metrics.serve(endpoints.metrics.host, endpoints.metrics.port, gauges))
+            gauges = _gauges(parts, behind, calls)
+            jobs = _jobs(behind.board)
+            stack.callback(metrics.serve(endpoints.metrics.host, endpoints.metrics.port, gauges, jobs))
         supervisor = Supervisor()
-        if consolidator is not None:
-            stack.push_async_callback(survives, "give leases back", consolidator.close)
+        if behind.consolidator is not None:
+            stack.push_async_callback(survives, "give leases back", behind.consolidator.close)
         stack.push_async_callback(supervisor.close)
         await _finish_forgets(parts, supervisor)
-        background.start(supervisor, config, parts.stores, parts.moves, compression, relations, board)
+        background.start(supervisor, config, parts.stores, parts.moves, behind)
         supervisor.every("reembed", 0.0, parts.reembed.work)
         background.watch_model(supervisor, parts.stores, stop.on_model_changed)
         stop.on_signals(lambda: _reload(authenticate))
@@ -218,22 +218,16 @@ def _reload(authenticate: Authenticate) -> None:
 
 
 def _servicers(
-    config: Config,
-    parts: _Parts,
-    compression: background.Compression,
-    relations: EventRelations,
-    lifecycle: LifecycleService,
-    metrics: Metrics,
-    started: float,
+    config: Config, parts: _Parts, behind: background.Behind, metrics: Metrics, started: float
 ) -> Mapping[ServiceDescriptor, object]:
     stores, embedder, clock = parts.stores, parts.embedder, parts.clock
     policy = PolicySource(stores.settings, config.defaults)
     if stores.follower is not None:
         stores.follower.settings_changed = policy.invalidate
-    counter = compression.counter
+    counter, compression = behind.compression.counter, behind.compression.service
     recall = RecallService(_tiers(config, parts, counter), RustContextPacker(counter), policy, clock)
-    observe = ObserveService(stores.sessions, counter, policy, clock, compression.service.observed, relations.observed)
-    sessions = SessionService(stores.sessions, policy, compression.service.observed)
+    observe = ObserveService(stores.sessions, counter, policy, clock, compression.observed, behind.relations.observed)
+    sessions = SessionService(stores.sessions, policy, compression.observed)
     remember = RememberService(stores.memories, embedder, stores.settings, policy, clock)
     watch = WatchService(stores.change_log, parts.bell, stores.follower)
     procedures = ProcedureService(stores.procedures, stores.memories, embedder, stores.settings, policy)
@@ -242,7 +236,7 @@ def _servicers(
         model=lambda: embedder.model,
         tiers=config.defaults.tiers,
         uptime_us=lambda: int((perf_counter() - started) * 1e6),
-        process=lambda: _process_stats(parts, compression),
+        process=lambda: _process_stats(parts, behind),
         ports=stores.ports,
         replica=stores.replica,
     )
@@ -265,7 +259,7 @@ def _servicers(
         ),
         SERVICES["AdminService"]: AdminServicer(
             admin,
-            lifecycle,
+            LifecycleService(behind.board),
             _transfers(parts, policy),
             parts.reembed,
             facts,
@@ -333,7 +327,7 @@ async def _preload(stores: Stores, index: RustNamespaceIndex, moves: SearchMoves
 # -- what is told about it
 
 
-def _process_stats(parts: _Parts, compression: background.Compression) -> ProcessStats:
+def _process_stats(parts: _Parts, behind: background.Behind) -> ProcessStats:
     embed, stores = parts.embedder.stats(), parts.stores.local.stats()
     return ProcessStats(
         rss_bytes=rss_bytes(),
@@ -345,15 +339,16 @@ def _process_stats(parts: _Parts, compression: background.Compression) -> Proces
         query_cache_misses=embed.cache_misses,
         namespaces_loaded=parts.index.loaded(),
         simd=_core.simd_level(),
-        compression=compression.stats(),
+        compression=behind.compression.stats(),
+        digests=behind.digest_stats(),
     )
 
 
-def _gauges(parts: _Parts, compression: background.Compression, calls: Calls) -> Callable[[], Mapping[str, float]]:
+def _gauges(parts: _Parts, behind: background.Behind, calls: Calls) -> Callable[[], Mapping[str, float]]:
     loop = asyncio.get_running_loop()
 
     def read() -> Mapping[str, float]:
-        stats = _process_stats(parts, compression)
+        stats = _process_stats(parts, behind)
         return {
             "calls_in_flight": calls.in_flight,
             "tasks": len(asyncio.all_tasks(loop)),
@@ -366,7 +361,22 @@ def _gauges(parts: _Parts, compression: background.Compression, calls: Calls) ->
             "query_cache_entries": parts.embedder.stats().cache_entries,
             "namespaces_loaded": stats.namespaces_loaded,
             **{f"compression_{name}": value for name, value in stats.compression.figures().items()},
+            **{f"digests_{name}": value for name, value in stats.digests.figures().items()},
         }
+
+    return read
+
+
+def _jobs(board: JobBoard) -> Callable[[], Sequence[JobReport]]:
+    loop = asyncio.get_running_loop()
+
+    def read() -> Sequence[JobReport]:
+        asked = asyncio.run_coroutine_threadsafe(board.reports(), loop)
+        try:
+            return asked.result(JOBS_WAIT_S)
+        except (TimeoutError, CancelledError, MemdError):  # a store that is slow or gone, or a stop
+            asked.cancel()
+            return board.known
 
     return read
 

@@ -16,13 +16,14 @@ from memd.limits import (
     COMPRESSION_SCAN_INTERVAL_S,
     COMPRESSIONS_AT_ONCE,
     CONSOLIDATE_GRACE_US,
+    DIGESTS_ASKED_AT_ONCE,
     RECALLS_INTERVAL_S,
     SEARCH_MOVE_INTERVAL_S,
     SWEEP_INTERVAL_S,
     SWEEP_ROWS,
 )
 from memd.ports import Clock, Embedder, NamespaceIndex, SummarizerCounts
-from memd.rpc.convert_admin import CompressionStats
+from memd.rpc.convert_admin import CompressionStats, DigestStats
 from memd.service import lifecycle
 from memd.service.compaction import Compactor
 from memd.service.compression import CompressionService
@@ -72,15 +73,34 @@ def compression(
     return Compression(service, scan, model, counter)
 
 
-def consolidator(
-    config: Config, stores: Stores, index: NamespaceIndex, embedder: Embedder, clock: Clock, relations: EventRelations
-) -> Consolidator | None:
+@dataclass(frozen=True, slots=True)
+class Consolidation:
+    """``model``: what makes the digests where a hosted one is configured."""
+
+    service: Consolidator
+    model: FallbackSummarizer | None
+
+    def stats(self) -> DigestStats:
+        digests = self.service.digests
+        return DigestStats(digests.queue.depth, digests.counts, self.model.counts if self.model else SummarizerCounts())
+
+
+def consolidation(
+    config: Config,
+    stores: Stores,
+    index: NamespaceIndex,
+    embedder: Embedder,
+    clock: Clock,
+    relations: EventRelations,
+    model: FallbackSummarizer | None,
+) -> Consolidation | None:
     """None where it is switched off."""
     if not config.consolidation.enabled:
         return None
     stores.marks.spare(CONSOLIDATE_GRACE_US)
     policy = PolicySource(stores.settings, config.defaults)
-    return Consolidator(
+    digests = model.beside() if model else None
+    consolidator = Consolidator(
         stores.marks,
         stores.memories,
         RememberService(stores.memories, embedder, stores.settings, policy, clock),
@@ -92,7 +112,9 @@ def consolidator(
         secrets.token_hex(8) if stores.postgres else LOCAL_HOLDER,
         stores.sessions,
         relations.settled,
+        digests,
     )
+    return Consolidation(consolidator, digests)
 
 
 def sweeper(stores: Stores, consolidator: Consolidator | None) -> ExpirySweeper:
@@ -134,23 +156,53 @@ def jobs(
     )
 
 
-def start(
-    supervisor: Supervisor,
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """All of it. ``consolidation`` None: switched off."""
+
+    compression: Compression
+    consolidation: Consolidation | None
+    relations: EventRelations
+    board: JobBoard
+
+    @property
+    def consolidator(self) -> Consolidator | None:
+        return self.consolidation.service if self.consolidation else None
+
+    def digest_stats(self) -> DigestStats:
+        return self.consolidation.stats() if self.consolidation else DigestStats()
+
+
+def behind(
     config: Config,
     stores: Stores,
-    moves: SearchMoves | None,
-    compression: Compression,
-    relations: EventRelations,
-    board: JobBoard,
-) -> None:
+    index: NamespaceIndex,
+    embedder: Embedder,
+    model: FallbackSummarizer | None,
+    counter: _core.TokenCounter,
+    clock: Clock,
+) -> Behind:
+    """``model``: the hosted one, where there is one."""
+    relations = EventRelations(stores.sessions, counter)
+    consolidated = consolidation(config, stores, index, embedder, clock, relations, model)
+    duplicates = merging(config, stores, index, embedder, clock)
+    board = jobs(config, stores, consolidated.service if consolidated else None, duplicates, clock)
+    return Behind(compression(config, stores, model, counter, clock), consolidated, relations, board)
+
+
+def start(supervisor: Supervisor, config: Config, stores: Stores, moves: SearchMoves | None, behind: Behind) -> None:
     """All of it, until the supervisor is closed."""
-    for job in board.jobs.values():
+    compression, consolidation = behind.compression, behind.consolidation
+    for job in behind.board.jobs.values():
         if not job.refusal:
-            supervisor.every(job.name, job.period_s, partial(board.regular, job))
+            supervisor.every(job.name, job.period_s, partial(behind.board.regular, job))
     for _ in range(COMPRESSIONS_AT_ONCE):
         supervisor.every("compress", 0.0, compression.service.work)
+    if consolidation is not None and consolidation.model is not None:
+        for _ in range(DIGESTS_ASKED_AT_ONCE):
+            supervisor.every("ask for digests", 0.0, consolidation.service.ask_model)
     supervisor.every("look for sessions to compress", COMPRESSION_SCAN_INTERVAL_S, compression.scan.run_once)
-    supervisor.every("relate events", 0.0, relations.work)
+    supervisor.every("relate events", 0.0, behind.relations.work)
     supervisor.every("note recalls", RECALLS_INTERVAL_S, stores.local.recalls.flush)
     if moves is not None:
         supervisor.every("move search", SEARCH_MOVE_INTERVAL_S, moves.run_once)

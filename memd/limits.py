@@ -148,7 +148,7 @@ POSTGRES_START_PAUSE_S = 0.25  # between two attempts to reach it
 REPLICA_WAIT_S = 1.0  # a first use of a namespace waits so long for its rows; a larger one is loaded behind the answers
 
 # -- summarizers
-SUMMARIZER_TIMEOUT_S = 20.0  # of one summary, with all tries: nobody waits for it but the next compression
+SUMMARIZER_TIMEOUT_S = 20.0  # of one summary, with all tries: nobody waits for it but its own session
 MIN_SUMMARIZER_TIMEOUT_S = 0.1  # no model is quicker
 MAX_SUMMARIZER_TIMEOUT_S = 300.0  # a large model on one core
 SUMMARIZER_TRIES = 3  # of one summary, against a service that says it is busy
@@ -156,6 +156,8 @@ SUMMARIZER_RETRY_FIRST_S = 0.5  # doubled with every try; a service's own Retry-
 MAX_SUMMARY_REPLY_BYTES = 1024 * 1024  # of an HTTP reply; a summary has a few kilobytes
 SUMMARIZER_BREAKER_FAILURES = 3  # in a row, then the service is left alone
 SUMMARIZER_BREAKER_S = 60.0  # for this long, and summaries are extracts
+SUMMARIZER_INPUT_TOKENS = 32_000  # of events in one request; more is extracted before it is sent, and paid for
+MAX_SUMMARIZER_CHARGE = 1_000_000_000  # tokens one reply may say it cost: more is no answer of a model
 
 # -- lifecycle
 PROMOTE_INTERVAL_S = 0.25  # "remember that" is to be known in every other session within a second
@@ -213,6 +215,15 @@ SAID_TIMES = 3  # that often it is said with emphasis
 SHARED_BODY_CHARS = 1_024  # shorter tool outputs are not worth a reference
 SHARED_BODY_SHARE = 0.25  # of an output, differences from a later one: with more it is another output
 SHARED_BODY_TRIES = 8  # later outputs of the tool that one is compared with
+DIGESTS_ASKED_AT_ONCE = 4  # digests that a hosted model is asked for side by side: as many as compressions
+DIGEST_QUEUE = 64  # sessions that wait for them; of more the digests are extracts, made at once
+DIGEST_PATIENCE_S = 30.0  # how long a session waits for the model; then its digest is an extract
+PROMOTE_AGAIN_S = 0.05  # between two steps while there is more to promote: others have their turn on the event loop
+DIGEST_AGAIN_S = 0.5  # between two steps while more digests are due; a step of 64 takes about two seconds
+CONSOLIDATE_COUNTED = 256  # sessions in one read when it is counted how many wait
+CONSOLIDATE_COUNTS = 4  # such reads: with more than 1,024 waiting it is said that so many do
+SWEEP_AGAIN_S = 1.0  # between two steps while there is more to sweep: ten times as fast as 200 events/s expire
+DIGEST_REST_S = 60.0  # a namespace that could not store what a model wrote is spared from it, and its cost, for so long
 
 # -- compression of working memory
 DEFAULT_COMPRESS_AT = 0.8  # of the working tokens: the summary is there before the budget is full
@@ -268,6 +279,7 @@ REEMBED_CATCH_UP_BATCHES = 2  # of what was written meanwhile, between two attem
 REEMBED_PROGRESS_S = 0.5  # between two messages about how far it is
 REEMBED_HELD_ROWS = 8  # texts that may be embedded while all writes wait for the change of model: 0.1 s; doubled a try
 MAX_REEMBED_HELD_ROWS = 512  # the same when writes come faster than they can be embedded twice: some seconds
+REEMBED_LOCK_PAUSE_S = 20.0  # after a reader (an export) was in the way of the change for 2 s, while everybody waited
 REEMBED_BATCH = 64  # texts embedded between two commits: what a killed run loses
 EMBED_WINDOW_OVERLAP_PIECES = 64  # word pieces two neighbouring windows share: a long sentence lies whole in one
 MEMORY_CACHE_ENTRIES = 8_192  # memories read lately, some 2 KB each with what Python adds

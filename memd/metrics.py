@@ -9,18 +9,22 @@ from __future__ import annotations
 import os
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
+from typing import TypeAlias
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from memd.domain.jobs import JobReport
 from memd.ports import TierAnswer
 
 BUCKETS_S = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.0, 2.5, 10.0, 60.0)
 Gauges = Callable[[], Mapping[str, float]]
 """Names (after ``memd_``) and values of the gauges at this moment; called on the HTTP thread."""
+Jobs = Callable[[], Sequence[JobReport]]
+"""The background jobs at this moment; called on the HTTP thread."""
 
 
 class Latencies:
@@ -70,11 +74,12 @@ class Metrics(Collector):
         yield _counter("memd_tier_answers", "Answers of a tier in Recall", ("tier", "state"), self.tier_answers)
         yield _histogram("memd_tier_seconds", "Latency of a tier in Recall", "tier", self.tier_seconds)
 
-    def serve(self, host: str, port: int, gauges: Gauges) -> Callable[[], None]:
+    def serve(self, host: str, port: int, gauges: Gauges, jobs: Jobs) -> Callable[[], None]:
         """Start the HTTP end point on its own thread; returns what stops it. OSError when the port is taken."""
         registry = CollectorRegistry()
         registry.register(self)
         registry.register(_Gauges(gauges))
+        registry.register(_Jobs(jobs))
         server, thread = start_http_server(port, host, registry)
 
         def stop() -> None:
@@ -106,6 +111,47 @@ class _Gauges(Collector):
     def collect(self) -> Iterable[Metric]:
         for name, value in self._gauges().items():
             yield GaugeMetricFamily(f"memd_{name}", name.replace("_", " "), value=value)
+
+
+class _Jobs(Collector):
+    """Background jobs, by name."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+
+    def collect(self) -> Iterable[Metric]:
+        reports = self._jobs()
+        for name, text, value in _JOB_COUNTERS:
+            counter = CounterMetricFamily(name, text, labels=["job"])
+            yield _of_jobs(counter, reports, value)
+        for name, text, value in _JOB_GAUGES:
+            gauge = GaugeMetricFamily(name, text, labels=["job"])
+            yield _of_jobs(gauge, reports, value)
+
+
+_OfJob: TypeAlias = Callable[[JobReport], float]
+_JOB_COUNTERS: Sequence[tuple[str, str, _OfJob]] = (
+    ("memd_job_runs", "Runs of a background job", lambda job: job.runs),
+    ("memd_job_failures", "Runs that failed", lambda job: job.failures),
+    ("memd_job_done", "Sessions gone on in, rows deleted or bytes given back", lambda job: job.done),
+    ("memd_job_seconds", "Time in runs", lambda job: job.spent_us / 1e6),
+)
+_JOB_GAUGES: Sequence[tuple[str, str, _OfJob]] = (
+    ("memd_job_waiting", "What is to be done, counted up to a bound", lambda job: job.waiting),
+    ("memd_job_failing", "1 when the last run failed", lambda job: bool(job.last_error)),
+    ("memd_job_last_seconds", "Duration of the last run", lambda job: job.last_duration_us / 1e6),
+    (
+        "memd_job_last_time_seconds",
+        "When the last run began, Unix time; 0 before the first",
+        lambda job: (job.last_us or 0) / 1e6,
+    ),
+)
+
+
+def _of_jobs(family: CounterMetricFamily | GaugeMetricFamily, reports: Sequence[JobReport], value: _OfJob) -> Metric:
+    for report in reports:
+        family.add_metric([report.job], value(report))
+    return family
 
 
 def rss_bytes() -> int:

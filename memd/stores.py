@@ -205,6 +205,7 @@ async def opened(
             return
         follower = Follower(postgres.changes, local.replica, clock, max_stale_s=config.replica.max_stale_s)
         stack.push_async_callback(follower.close)
+        postgres.memories.landed = follower.landed
         yield replace(_served(config, local, redis, postgres, follower, data_dir), erasure=erasure)
 
 

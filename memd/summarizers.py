@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from memd import _core
+from memd.adapters.summarize.bounded import BoundedInput
 from memd.adapters.summarize.extractive import ExtractiveSummarizer
-from memd.adapters.summarize.fallback import FallbackSummarizer
+from memd.adapters.summarize.fallback import Breaker, FallbackSummarizer
 from memd.adapters.summarize.protocols import PROTOCOLS
 from memd.config import SummarizerConfig
 from memd.domain.errors import ConfigError
@@ -42,7 +43,9 @@ def hosted(
         key=key,
         timeout_s=config.timeout_s,
     )
-    return FallbackSummarizer(http.HttpSummarizer(settings, counter), ExtractiveSummarizer(counter), clock)
+    extractive = ExtractiveSummarizer(counter)
+    asked = BoundedInput(http.HttpSummarizer(settings, counter), extractive)
+    return FallbackSummarizer(asked, extractive, Breaker(clock))
 
 
 def _prompt(path: str) -> str:

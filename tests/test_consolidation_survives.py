@@ -16,7 +16,7 @@ from tests.daemon import Daemon
 from tests.reliability.size import scaled
 from tests.test_sessions_leave_memories_on_servers import one_or_two, until
 
-KILLS = scaled(8)
+KILLS = scaled(10)
 SAID = 4
 """Events of each session that become memories."""
 LONGEST_S = 0.6

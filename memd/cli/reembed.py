@@ -70,7 +70,7 @@ async def _reembed(postgres: str | None, data_dir: Path, precision: str) -> Reem
     embedder = OnnxEmbedder.load(model_dir(precision))
     try:
         if postgres:
-            return await reembed_postgres(PostgresSettings(postgres), embedder, _say)
+            return await reembed_postgres(PostgresSettings(postgres), embedder, _say, _say_indexes)
         return await reembed(data_dir, embedder, _say)
     finally:
         embedder.close()
@@ -78,3 +78,7 @@ async def _reembed(postgres: str | None, data_dir: Path, precision: str) -> Reem
 
 def _say(done: int, total: int) -> None:
     note(f"{done:,} of {total:,} texts")
+
+
+def _say_indexes(done: int, total: int) -> None:
+    note(f"{done:,} of {total:,} indexes of namespaces that Postgres searches")

@@ -24,18 +24,32 @@ _LOOKED_AT = 4_096
 
 _MARK = re.compile(
     r"\b(?:remember (?:that|this|to|my|i|we)|don'?t forget|keep in mind|note that|important:|for the record"
-    r"|from now on|never again|my name is)\b|\bremember\s*:|^\s*(?:note|important|todo)\s*:",
-    re.IGNORECASE | re.MULTILINE,
+    r"|from now on|never again|my name is)\b|\bremember\s*:",
+    re.IGNORECASE,
 )
+_LABEL = re.compile(r"^\s*(?:note|important|todo)\s*:", re.IGNORECASE | re.MULTILINE)
 _PREFERENCE = re.compile(
     r"\b(?:i|we) (?:always|never|usually|(?:really )?(?:prefer|like|love|hate|dislike|want|need))\b"
     r"|\bmy (?:name|favou?rite)\b",
     re.IGNORECASE,
 )
 _NUMBER = re.compile(r"\d")
-_MARK_HINTS = ("remember", "forget", "in mind", "note", "important", "record", "from now", "never", "todo", "name is")
-_PREFERENCE_HINTS = ("prefer", "like", "love", "hate", "want", "need", "always", "never", "usually", "my name", "favo")
+_MARK_HINTS = (
+    "remember",
+    "t forget",
+    "keep in mind",
+    "note that",
+    "important:",
+    "for the record",
+    "from now on",
+    "never again",
+    "my name is",
+)
 """One of these is part of whatever the pattern finds: a search for a fixed string costs a hundredth of the pattern's."""
+_PREFERENCE_HINT = re.compile(
+    r"[iwm][ey]? (?:always|never|usually|really|prefer|like|love|hate|dislike|want|need|name|favo)"
+)
+"""Found in lower case wherever the pattern is, in a fifth of the time: it begins with a letter, not with a place."""
 
 Scored = tuple[float, tuple[str, ...]]
 
@@ -58,7 +72,7 @@ def score(event: Event) -> Scored:
     if _has_mark(text, lower):
         value += 0.4
         reasons.append("explicit_mark")
-    if kind is EventKind.TURN and any(map(lower.__contains__, _PREFERENCE_HINTS)) and _PREFERENCE.search(text):
+    if kind is EventKind.TURN and _PREFERENCE_HINT.search(lower) and _PREFERENCE.search(text):
         value += 0.2
         reasons.append("preference")
     if _NUMBER.search(text):
@@ -73,4 +87,5 @@ def marked(text: str) -> bool:
 
 
 def _has_mark(text: str, lower: str) -> bool:
-    return any(map(lower.__contains__, _MARK_HINTS)) and _MARK.search(text) is not None
+    hinted = any(map(lower.__contains__, _MARK_HINTS))
+    return (hinted and _MARK.search(text) is not None) or _LABEL.search(text) is not None

@@ -26,9 +26,18 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaMemory:
-    """``embeddings``: float32 little-endian, one bytes a window."""
+    """A row as every store keeps it (``adapters.rows.memory``), to be passed on unread. ``fields`` and ``body`` are JSON;
+    ``embeddings``: float32 little-endian, one bytes a window."""
 
-    memory: Memory
+    memory_id: str
+    user_id: str
+    agent_id: str
+    version: int
+    create_time: int
+    expire_time: int | None
+    fields: str
+    body: str
+    content: str
     embeddings: tuple[bytes, ...]
 
 

@@ -10,6 +10,7 @@ from memd_client._proto.v1 import admin_service_pb2 as ads
 
 from memd.domain.errors import InvalidArgument, PermissionDenied, WrongState
 from memd.domain.identity import Right
+from memd.domain.jobs import JobReport
 from memd.domain.model import EmbeddingModel, PortStats, ReplicaStats, Scope, TierName
 from memd.domain.settings import TierSettings
 from memd.rpc import convert_admin
@@ -17,7 +18,7 @@ from memd.rpc.calls import Call
 from memd.rpc.convert_admin import ProcessStats
 from memd.rpc.convert_common import duration, receipt, timestamp
 from memd.service.admin import AdminService
-from memd.service.jobs import JobReport, WhatIf
+from memd.service.jobs import WhatIf
 from memd.service.lifecycle import LifecycleService
 from memd.service.reembed import ReembedService
 from memd.service.transfer import TransferService

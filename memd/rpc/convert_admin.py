@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, get_args
 
 from memd_client._proto.v1 import admin_service_pb2 as ads
 
 from memd.domain.errors import InvalidArgument
+from memd.domain.jobs import JobReport
 from memd.domain.model import (
     IndexPlace,
     NamespaceSettings,
@@ -25,7 +26,7 @@ from memd.rpc import checks
 from memd.rpc.convert_common import TO_DURABILITY, TO_TIER, duration, timestamp
 from memd.rpc.convert_session import SETTING_COUNTS, SETTING_RATIOS
 from memd.service.compression import CompressionCounts
-from memd.service.jobs import JobReport
+from memd.service.digest_queue import DigestCounts
 from memd.service.reembed import Reembed
 
 _BOUNDS: Mapping[str, int] = {
@@ -46,16 +47,30 @@ class CompressionStats:
 
     def figures(self) -> Mapping[str, int]:
         """By the names of the wire."""
-        counts, model = self.counts, self.model
-        return {
-            "queue_depth": self.queue_depth,
-            **asdict(counts),
-            "model_summaries": model.made,
-            "model_failures": model.failed,
-            "model_skipped": model.skipped,
-            "model_tokens_in": model.tokens_in,
-            "model_tokens_out": model.tokens_out,
-        }
+        return {"queue_depth": self.queue_depth, **asdict(self.counts), **_model_figures(self.model)}
+
+
+@dataclass(frozen=True, slots=True)
+class DigestStats:
+    """Of the digests of sessions. ``queue_depth``: sessions that wait for the model, or that it is asked for."""
+
+    queue_depth: int = 0
+    counts: DigestCounts = field(default_factory=DigestCounts)
+    model: SummarizerCounts = field(default_factory=SummarizerCounts)
+
+    def figures(self) -> Mapping[str, int]:
+        """By the names of the wire."""
+        return {"queue_depth": self.queue_depth, **asdict(self.counts), **_model_figures(self.model)}
+
+
+def _model_figures(model: SummarizerCounts) -> Mapping[str, int]:
+    return {
+        "model_summaries": model.made,
+        "model_failures": model.failed,
+        "model_skipped": model.skipped,
+        "model_tokens_in": model.tokens_in,
+        "model_tokens_out": model.tokens_out,
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +87,7 @@ class ProcessStats:
     namespaces_loaded: int
     simd: str
     compression: CompressionStats
+    digests: DigestStats
 
 
 def new_settings(message: ads.NamespaceSettings) -> tuple[NamespaceSettings, frozenset[str]]:
@@ -211,6 +227,7 @@ def process_stats(value: ProcessStats) -> ads.ProcessStats:
         namespaces_loaded=value.namespaces_loaded,
         simd=value.simd,
         compression=ads.CompressionStats(**value.compression.figures()),
+        digests=ads.DigestStats(**value.digests.figures()),
     )
 
 

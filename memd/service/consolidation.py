@@ -7,14 +7,18 @@ refuses the Remember. What a crash cuts off is done again and comes to the same 
 In a fleet a namespace's job is one daemon's at a time, by a lease. One that was paused for longer than that does no harm:
 a digest says up to which position it tells the session and replaces only the version it was made from, an event's memory is
 stored only where there is none, a mark moves only from where it was read.
+
+Where a model is configured, a step only hands sessions to the ``DigestQueue``; ``ask_model`` works on them beside the steps.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TypeAlias
 
 from memd.domain import ids
@@ -32,14 +36,14 @@ from memd.domain.model import Event, Memory, Scope, SourceKind
 from memd.domain.relations import compared
 from memd.domain.visibility import visible
 from memd.limits import (
+    CONSOLIDATE_COUNTED,
+    CONSOLIDATE_COUNTS,
     CONSOLIDATE_DRAIN_STEPS,
     CONSOLIDATE_EVENTS,
     CONSOLIDATE_SESSIONS,
     DIGEST_EVENTS,
     DIGEST_IDLE_US,
     DIGEST_INTERVAL_S,
-    DIGEST_TOKENS,
-    MAX_LINKS,
     NEAR_DUPLICATE_COSINE,
     SECOND_US,
 )
@@ -47,6 +51,7 @@ from memd.ports import (
     Clock,
     Embedder,
     EventRevision,
+    IndexAnswer,
     Leases,
     Mark,
     MarkedPage,
@@ -58,16 +63,13 @@ from memd.ports import (
     SessionMarks,
     SessionStore,
     Summarizer,
-    SummaryRequest,
 )
+from memd.service.digests import DigestMaker, reached, stored
 from memd.service.leases import HeldLeases
-from memd.service.remember import Draft, RememberService
+from memd.service.remember import RememberService
 
 logger = logging.getLogger(__name__)
 
-WRITER = "memd"
-THROUGH = "through_position"
-"""In the metadata of a digest."""
 PROMOTED_IMPORTANCE = 0.7
 _MARKS = frozenset({"explicit_mark"})
 _PROMOTE, _DIGEST = "promote", "digest"
@@ -78,7 +80,8 @@ _Step: TypeAlias = Callable[[MarkedSession, int], Awaitable[int]]
 
 
 class Consolidator:
-    """``promote_once`` and ``digest_once`` each do one bounded step and say how many sessions they went on in."""
+    """``promote_once`` and ``digest_once`` each do one bounded step and say how many sessions were gone on in; with a model
+    ``ask_model`` is to be run as well."""
 
     def __init__(
         self,
@@ -93,20 +96,22 @@ class Consolidator:
         holder: str,
         sessions: SessionStore | None = None,
         settled: Callable[[Scope], bool] = lambda scope: True,
+        model: Summarizer | None = None,
     ) -> None:
         """``sessions``: where events are told whether they were new. ``settled``: whether all is known of a session's events
-        that makes some worth remembering."""
+        that makes some worth remembering. ``model``: what makes digests where ``summarizer`` need not, slow as it may be."""
         self._marks = marks
         self._memories = memories
         self._remember = remember
         self._index = index
         self._embedder = embedder
-        self._summarizer = summarizer
         self._clock = clock
         self._sessions = sessions
         self._settled = settled
         self._leases = HeldLeases(leases, clock, holder)
+        self.digests = DigestMaker(marks, memories, remember, summarizer, model, clock)
         self._after = {_PROMOTE: "", _DIGEST: ""}
+        self._more = {_PROMOTE: False, _DIGEST: False}
         self._turns = {_PROMOTE: asyncio.Lock(), _DIGEST: asyncio.Lock()}
         """Of one job a step at a time: the drain comes beside the regular ones."""
 
@@ -115,24 +120,52 @@ class Consolidator:
         return await self._round(_PROMOTE, await self.due(_PROMOTE))
 
     async def digest_once(self) -> int:
-        """Sessions that went on, rested, ended or expire get their digest."""
-        return await self._round(_DIGEST, await self.due(_DIGEST))
+        """Sessions that went on, rested, ended or expire get their digest; of the model's those are counted that came since
+        the last step."""
+        return await self._round(_DIGEST, await self.due(_DIGEST)) + self.digests.queue.finished()
+
+    async def ask_model(self) -> None:
+        """The digest of one session that waits for the model, once there is one. Run it again and again, several at once."""
+        session, in_time = await self.digests.queue.next()
+        step = self.digests.ask_model if in_time else self.digests.extract
+        marked = 0
+        try:
+            attempt = partial(self._attempt, _DIGEST, step, session)
+            position = await self._leases.during(session.scope.namespace, _DIGEST, attempt)
+            if position is not None:
+                marked = await self._mark(_DIGEST, [Mark(session, position)])
+        finally:
+            self.digests.queue.done(session, marked)
 
     async def due(self, job: str) -> MarkedPage:
         """Whose turn it is in the next step of "promote" or "digest"."""
+        return await self._page(job, CONSOLIDATE_SESSIONS, self._after[job])
+
+    def more(self, job: str) -> bool:
+        """Whether the last step went on in some sessions and left others."""
+        return self._more[job]
+
+    async def waiting(self, job: str) -> int:
+        """How many sessions are to be gone on in, counted up to a bound."""
+        after, count = "", 0
+        for _ in range(CONSOLIDATE_COUNTS):
+            page = await self._page(job, CONSOLIDATE_COUNTED, after)
+            after, count = page.after, count + len(page.sessions)
+            if not after:
+                break
+        return count
+
+    async def _page(self, job: str, limit: int, after: str) -> MarkedPage:
         if job == _PROMOTE:
-            return await self._marks.unpromoted(CONSOLIDATE_SESSIONS, self._after[_PROMOTE])
+            return await self._marks.unpromoted(limit, after)
         return await self._marks.undigested(
-            CONSOLIDATE_SESSIONS,
-            events=DIGEST_EVENTS,
-            idle_us=DIGEST_IDLE_US,
-            expires_us=_EXPIRES_US,
-            after=self._after[_DIGEST],
+            limit, events=DIGEST_EVENTS, idle_us=DIGEST_IDLE_US, expires_us=_EXPIRES_US, after=after
         )
 
     async def drain_expired(self) -> int:
         """Promote and digest what has expired until nothing more can be done, in CONSOLIDATE_DRAIN_STEPS steps at most; how
-        many sessions were gone on in. Run it before a sweep: expired sessions may have come of time in which nothing ran."""
+        many sessions were gone on in. Run it before a sweep: expired sessions may have come of time in which nothing ran. The
+        sweep waits for no model: these digests are extracts, but for those that a model is asked for already."""
         after, total = "", 0
         for _ in range(CONSOLIDATE_DRAIN_STEPS):
             page = await self._marks.expired(CONSOLIDATE_SESSIONS, after)
@@ -152,31 +185,37 @@ class Consolidator:
     async def _round(self, job: str, page: MarkedPage) -> int:
         """One step of each session of the page, in its order, going round. After an error of the program the next round
         begins behind the session that had it."""
-        done = await self._turn(job, page.sessions)
+        done = await self._turn(job, page.sessions, ask=job == _DIGEST and self.digests.has_model)
         self._after[job] = page.after
+        self._more[job] = bool(page.after and done)
         return done
 
-    async def _turn(self, job: str, sessions: Sequence[MarkedSession]) -> int:
-        """One step of each; what was done is marked, whatever happens to the others."""
+    async def _turn(self, job: str, sessions: Sequence[MarkedSession], *, ask: bool = False) -> int:
+        """One step of each; what was done is marked, whatever happens to the others. ``ask`` the model,
+        as far as it goes."""
         if not sessions:
             return 0
         async with self._turns[job]:
             done: list[Mark] = []
             try:
-                await self._steps(job, sessions, done)
+                await self._steps(job, sessions, done, ask)
             finally:
                 marked = await self._mark(job, done)
         return marked
 
-    async def _steps(self, job: str, sessions: Sequence[MarkedSession], done: list[Mark]) -> None:
-        step = self._promote if job == _PROMOTE else self._digest
+    async def _steps(self, job: str, sessions: Sequence[MarkedSession], done: list[Mark], ask: bool) -> None:
+        step = self._promote if job == _PROMOTE else self.digests.extract
         for session in sessions:
+            if job == _DIGEST and self.digests.queue.has(session):
+                continue
             if not await self._leases.held(session.scope.namespace, job):
                 continue  # another daemon is at it
             self._after[job] = session.key  # by a drain too: those before it come a round later
-            reached = await self._attempt(job, step, session)
-            if reached is not None:
-                done.append(Mark(session, reached))
+            if ask and self.digests.queue.takes(session):
+                continue
+            position = await self._attempt(job, step, session)
+            if position is not None:
+                done.append(Mark(session, position))
 
     async def _mark(self, job: str, done: Sequence[Mark]) -> int:
         if not done:
@@ -210,14 +249,18 @@ class Consolidator:
         revisions = [revision for revision in revisions if revision.was != revision.becomes]
         if revisions and self._sessions is not None:
             await self._sessions.revise(session.scope, revisions)
-        return _reached(session, events)
+        return reached(session, events)
 
     async def _remember_event(self, session: MarkedSession, event: Event, fence: int) -> Event:
         """The event with its novelty, as far as it was compared."""
         memory_id = ids.promoted_id(session.scope, session.create_time, event.event_id)
         if await asyncio.to_thread(self._memories.fetch, session.scope.namespace, [memory_id]):
             return event  # done before a crash, and perhaps corrected by the user since
-        relevance, known = await self._known(session.scope, event)
+        try:
+            windows = tuple((await self._embedder.memories([event.content]))[0])
+        except InvalidArgument:
+            return event  # more text than a memory may have: it is told by the digest
+        relevance, known = await self._known(session.scope, event, windows)
         event = compared(event, relevance)
         if known is not None and known.content == event.content:
             return event
@@ -232,56 +275,29 @@ class Consolidator:
             supersedes=known.memory_id if known is not None else "",
             event_ids=(event.event_id,),
         )
-        try:
-            await self._store(session.scope, memory, 0, fence)
-        except InvalidArgument:
-            pass  # more text than a memory may have: it is told by the digest
-        except VersionConflict:
-            pass  # another daemon was first
+        with contextlib.suppress(VersionConflict):  # another daemon was first
+            await stored(self._remember, session.scope, memory, 0, fence, windows)
         return event
 
-    async def _store(self, scope: Scope, memory: Memory, version: int, fence: int) -> None:
-        """In the place of ``version``; 0 is none."""
-        draft = Draft(memory, expected_version=version)
-        await self._remember.remember(scope, [draft], agent_private=bool(scope.agent_id), writer=WRITER, fence=fence)
-
-    async def _known(self, scope: Scope, event: Event) -> tuple[float, Memory | None]:
+    async def _known(self, scope: Scope, event: Event, windows: Sequence[bytes]) -> tuple[float, Memory | None]:
         """How near the nearest is of what the user knows now (-1: nothing), and the valid memory of the same owner that says
-        nearly the same, with the same numbers in it."""
+        nearly the same, with the same numbers in it. ``windows``: the event's embeddings."""
         now_us = self._clock.now_us()
         where: Filter = And((visible(scope, at_us=now_us, now_us=now_us), Not(Compare("eq", "source", "digest"))))
-        options = SearchOptions(limit=1)
-        answer = await self._embedder.query(
-            event.content,
-            lambda embedding: self._index.search(scope.namespace, "memory", "", embedding, where, options),
-            cache=False,
-            behind=True,
-        )
+
+        def search(embedding: bytes) -> IndexAnswer:
+            return self._index.search(scope.namespace, "memory", "", embedding, where, SearchOptions(limit=1))
+
+        if (
+            len(windows) == 1
+        ):  # it is the query's embedding as well; of another model by now, what comes of it is refused
+            answer = await asyncio.to_thread(search, windows[0])
+        else:
+            answer = await self._embedder.query(event.content, search, cache=False, behind=True)
         near = [hit.entry_id for hit in answer.hits if hit.relevance >= NEAR_DUPLICATE_COSINE]
         found = await asyncio.to_thread(self._memories.fetch, scope.namespace, near) if near else []
         nearest = max((hit.relevance for hit in answer.hits), default=-1.0)
         return nearest, next((memory for memory in found if restates(event.content, memory, scope)), None)
-
-    async def _digest(self, session: MarkedSession, fence: int) -> int:
-        earlier = await self._earlier(session)
-        told_through = max(session.digested, _through(earlier)) if earlier else session.digested
-        events = await self._marks.since(session, told_through, CONSOLIDATE_EVENTS)
-        reached = _reached(session, events)
-        told = tuple(event for event in events if not event.ephemeral)
-        if told:
-            request = SummaryRequest(told, DIGEST_TOKENS, earlier.content if earlier else "")
-            summary = await self._summarizer.summarize(request)
-            if summary.text:
-                links = (*(earlier.event_ids if earlier else ()), *(event.event_id for event in told))
-                digest = _digest_of(session, summary.text, links, told, reached)
-                await self._store(session.scope, digest, earlier.version if earlier else 0, fence)
-        return reached
-
-    async def _earlier(self, session: MarkedSession) -> Memory | None:
-        """The digest that there is."""
-        memory_id = ids.digest_id(session.scope, session.create_time)
-        stored = await asyncio.to_thread(self._memories.fetch, session.scope.namespace, [memory_id])
-        return stored[0] if stored else None
 
 
 def worth_remembering(event: Event) -> bool:
@@ -295,30 +311,6 @@ def restates(content: str, memory: Memory, scope: Scope) -> bool:
     dates are two things however alike the sentences are."""
     same_owner = (memory.scope.user_id, memory.scope.agent_id) == (scope.user_id, scope.agent_id)
     return same_owner and not memory.pinned and _TELLING.findall(content) == _TELLING.findall(memory.content)
-
-
-def _digest_of(session: MarkedSession, text: str, links: Sequence[str], told: Sequence[Event], reached: int) -> Memory:
-    """It says where it ends: the next one goes on there, whatever the marks say."""
-    return Memory(
-        memory_id=ids.digest_id(session.scope, session.create_time),
-        scope=session.scope,
-        content=text,
-        source=SourceKind.DIGEST,
-        event_time=told[-1].event_time,
-        metadata={THROUGH: reached},
-        event_ids=tuple(dict.fromkeys(links))[-MAX_LINKS:],
-    )
-
-
-def _through(digest: Memory) -> int:
-    """Up to which position the digest tells its session; 0 where somebody took that away."""
-    position = digest.metadata.get(THROUGH)
-    return int(position) if isinstance(position, int | float) else 0
-
-
-def _reached(session: MarkedSession, events: Sequence[Event]) -> int:
-    """Where to go on: after a full page its end, else the end of what there was."""
-    return events[-1].position if len(events) == CONSOLIDATE_EVENTS else session.last_position
 
 
 def _covers(pending: PendingForget, scope: Scope) -> bool:

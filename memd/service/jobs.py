@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from memd.domain.errors import MemdError, Unavailable
+from memd.domain.jobs import JobReport
 from memd.domain.model import NamespaceSettings
 from memd.limits import SECOND_US
 from memd.ports import Clock
@@ -15,11 +17,12 @@ from memd.ports import Clock
 @dataclass(frozen=True, slots=True)
 class Ran:
     """``examined``: sessions that were due and rows that were to go; ``changed``: those of them that were gone on in;
-    ``ids``: the first of what a dry run found, where it names them."""
+    ``ids``: the first of what a dry run found, where it names them. ``more``: the step came to its bound, not to the end."""
 
     examined: int
     changed: int
     ids: tuple[str, ...] = ()
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +41,8 @@ DryRun: TypeAlias = Callable[[str, WhatIf], Awaitable[Ran]]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """``waiting``: how much a step would find, up to what it takes, where that can be told without one. ``refusal``: why it
-    is not run here, or ""."""
+    """``waiting``: how much is to be done, up to a bound, where that can be told without a step. ``refusal``: why it is not
+    run here, or "". ``again_s``: after a step that left more to do the next one comes so soon; None: as always."""
 
     name: str
     period_s: float
@@ -47,22 +50,7 @@ class Job:
     dry_run: DryRun | None = None
     waiting: Callable[[], Awaitable[int]] | None = None
     refusal: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class JobReport:
-    """``done`` adds up ``Ran.changed``, ``waiting`` is what the last run left. ``last_error`` is the reason of the last
-    failure, never its text; "" after a run that did not fail. ``next_us``: when it runs by itself, None while it does."""
-
-    job: str
-    runs: int = 0
-    failures: int = 0
-    done: int = 0
-    waiting: int = 0
-    last_us: int | None = None
-    last_duration_us: int = 0
-    last_error: str = ""
-    next_us: int | None = None
+    again_s: float | None = None
 
 
 class JobBoard:
@@ -74,7 +62,13 @@ class JobBoard:
         self.jobs = {job.name: job for job in jobs}
         self._reports = {job.name: JobReport(job.name) for job in jobs if not job.refusal}
 
+    @property
+    def known(self) -> tuple[JobReport, ...]:
+        """What the runs left, as they told; on any thread."""
+        return tuple(self._reports.copy().values())
+
     async def reports(self) -> tuple[JobReport, ...]:
+        """What is to be done now, where that can be told."""
         return tuple([await self._report(name) for name in self._reports])
 
     async def _report(self, name: str) -> JobReport:
@@ -87,11 +81,15 @@ class JobBoard:
             count = 0
         return replace(self._reports[name], waiting=count)
 
-    async def regular(self, job: Job) -> Ran:
-        """A step that is taken again ``period_s`` after its end."""
+    async def regular(self, job: Job) -> None:
+        """Steps until one leaves nothing to do; to be taken again ``period_s`` after its end."""
         self._reports[job.name] = replace(self._reports[job.name], next_us=None)
         try:
-            return await self.step(job)
+            while True:
+                ran = await self.step(job)
+                if not ran.more or job.again_s is None:
+                    break
+                await asyncio.sleep(job.again_s)
         finally:
             next_us = self._clock.now_us() + int(job.period_s * SECOND_US)
             self._reports[job.name] = replace(self._reports[job.name], next_us=next_us)
@@ -126,7 +124,9 @@ class _Run:
         return self.error is not None
 
     def added_to(self, known: JobReport) -> JobReport:
-        known = replace(known, runs=known.runs + 1, last_us=self._start_us, last_duration_us=self._duration_us)
+        spent_us = known.spent_us + self._duration_us
+        known = replace(known, runs=known.runs + 1, spent_us=spent_us)
+        known = replace(known, last_us=self._start_us, last_duration_us=self._duration_us)
         if self.ran is None:
             return replace(known, failures=known.failures + 1, last_error=_reason(self.error))
         waiting = self.ran.examined - self.ran.changed

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
 from memd.limits import CONSOLIDATE_LEASE_US, SECOND_US
 from memd.ports import Clock, Leases
+
+T = TypeVar("T")
+_LOOK_S = CONSOLIDATE_LEASE_US / SECOND_US / 3
+"""Between two looks at a lease that is held: even if one comes just too early, the next one prolongs it before its end."""
 
 
 class HeldLeases:
@@ -27,10 +35,24 @@ class HeldLeases:
         if token is None:
             self._held.pop((namespace, job), None)
             return False
-        lease_s = CONSOLIDATE_LEASE_US / SECOND_US
-        live = {name: one for name, one in self._held.items() if now_s < one[1] + lease_s}
-        self._held = {**live, (namespace, job): (token, now_s + lease_s / 3)}
+        live = {name: one for name, one in self._held.items() if now_s < one[1] + 3 * _LOOK_S}
+        self._held = {**live, (namespace, job): (token, now_s + _LOOK_S)}
         return True
+
+    async def during(self, namespace: str, job: str, work: Callable[[], Awaitable[T]]) -> T | None:
+        """What ``work`` comes to, however long it takes: the lease is prolonged meanwhile. None without it; where it becomes
+        another's, ``work`` is cancelled."""
+        if not await self.held(namespace, job):
+            return None
+        task = asyncio.ensure_future(work())
+        try:
+            while not (await asyncio.wait([task], timeout=_LOOK_S))[0]:
+                if not await self.held(namespace, job):
+                    return None
+            return await task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     async def release(self) -> None:
         """Give all of them back."""

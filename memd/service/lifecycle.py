@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import partial
 
 from memd.domain.errors import InvalidArgument, WrongState
+from memd.domain.jobs import JobReport
 from memd.domain.retention import policy_of
 from memd.limits import (
     CHECKPOINTS_INTERVAL_S,
     COMPACT_INTERVAL_S,
+    DIGEST_AGAIN_S,
     DIGEST_INTERVAL_S,
     MERGE_INTERVAL_S,
+    PROMOTE_AGAIN_S,
     PROMOTE_INTERVAL_S,
     RETENTION_INTERVAL_S,
     RETENTION_SAMPLE,
+    SWEEP_AGAIN_S,
     SWEEP_INTERVAL_S,
     SWEEP_ROWS,
 )
@@ -22,7 +25,7 @@ from memd.ports import MemoryStore, SessionStore, SettingsStore, StepLedger, Tas
 from memd.service.admin import merged
 from memd.service.compaction import Compactor
 from memd.service.consolidation import Consolidator
-from memd.service.jobs import Job, JobBoard, JobReport, Ran, WhatIf
+from memd.service.jobs import Job, JobBoard, Ran, WhatIf
 from memd.service.merging import JOB as MERGE
 from memd.service.merging import NearDuplicates
 from memd.service.pruning import CheckpointPruner
@@ -104,20 +107,26 @@ def consolidation(consolidator: Consolidator | None) -> tuple[Job, ...]:
     if consolidator is None:
         return tuple(_switched_off(name) for name in ("promote", "digest"))
     steps = (
-        ("promote", PROMOTE_INTERVAL_S, consolidator.promote_once),
-        ("digest", DIGEST_INTERVAL_S, consolidator.digest_once),
+        ("promote", PROMOTE_INTERVAL_S, PROMOTE_AGAIN_S, consolidator.promote_once),
+        ("digest", DIGEST_INTERVAL_S, DIGEST_AGAIN_S, consolidator.digest_once),
     )
     return tuple(_consolidation(consolidator, *one) for one in steps)
 
 
-def _consolidation(consolidator: Consolidator, name: str, period_s: float, step: Callable[[], Awaitable[int]]) -> Job:
+def _consolidation(
+    consolidator: Consolidator, name: str, period_s: float, again_s: float, step: Callable[[], Awaitable[int]]
+) -> Job:
+    async def run() -> Ran:
+        done = await step()
+        return Ran(done, done, more=consolidator.more(name))
+
     async def due() -> int:
-        return len((await consolidator.due(name)).sessions)
+        return await consolidator.waiting(name)
 
     async def dry_run(namespace: str, what_if: WhatIf) -> Ran:
         return Ran(await due(), 0)
 
-    return Job(name, period_s, partial(_counted, step), dry_run, due)
+    return Job(name, period_s, run, dry_run, due, again_s=again_s)
 
 
 def _switched_off(name: str) -> Job:
@@ -128,11 +137,6 @@ def _switched_off(name: str) -> Job:
         return await nothing()
 
     return Job(name, 0.0, nothing, dry_run, refusal=f"{name} is switched off (consolidation.enabled)")
-
-
-async def _counted(step: Callable[[], Awaitable[int]]) -> Ran:
-    done = await step()
-    return Ran(done, done)
 
 
 def merge(duplicates: NearDuplicates | None) -> Job:
@@ -147,7 +151,11 @@ def merge(duplicates: NearDuplicates | None) -> Job:
 
 
 def sweep(sweeper: ExpirySweeper) -> Job:
-    return Job("sweep", SWEEP_INTERVAL_S, partial(_counted, sweeper.run_once))
+    async def run() -> Ran:
+        swept = await sweeper.run_once()
+        return Ran(swept, swept, more=swept >= SWEEP_ROWS)
+
+    return Job("sweep", SWEEP_INTERVAL_S, run, again_s=SWEEP_AGAIN_S)
 
 
 def checkpoints(pruner: CheckpointPruner) -> Job:

@@ -26,7 +26,7 @@ from memd.limits import (
     MERGE_SAMPLE,
 )
 from memd.ports import Clock, Embedder, Leases, MemoryChange, MemoryStore, NamespaceIndex, SearchOptions
-from memd.service.consolidation import WRITER
+from memd.service.digests import WRITER
 from memd.service.jobs import Ran
 from memd.service.leases import HeldLeases
 

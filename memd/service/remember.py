@@ -42,11 +42,13 @@ it was: valid, and superseded by nothing."""
 @dataclass(frozen=True, slots=True)
 class Draft:
     """``memory`` as the caller wrote it: its id may be "", of its scope the session counts (provenance). ``ttl_us`` from
-    now; None is the tier's ttl. ``expected_version``: as of NewMemory."""
+    now; None is the tier's ttl. ``expected_version``: as of NewMemory. ``embeddings``: of what is ``spoken``, where they were
+    made since the fence; None: they are still to be made."""
 
     memory: Memory
     ttl_us: int | None = None
     expected_version: int | None = None
+    embeddings: tuple[bytes, ...] | None = None
 
 
 class RememberService:
@@ -82,15 +84,20 @@ class RememberService:
         memories = await self._begun(checked, now_us)
         if fence is None:
             fence = await self._memories.fence(scope.namespace)
-        texts = [spoken(memory.speaker, memory.content) for memory in memories]
-        fields = [f"memories[{index}].content" for index in range(len(memories))]
-        embeddings = await embedded(self._embedder, texts, fields)
+        embeddings = await self._embeddings(drafts, memories)
         new = [
             NewMemory(memory, windows, draft.expected_version)
             for memory, windows, draft in zip(memories, embeddings, drafts, strict=True)
         ]
         async with self._admitted(scope.namespace, memories):
             return await self._memories.remember(scope.namespace, new, fence=fence, writer=writer, request=request)
+
+    async def _embeddings(self, drafts: Sequence[Draft], memories: Sequence[Memory]) -> list[tuple[bytes, ...]]:
+        """Of each memory, the draft's own where it has some."""
+        missing = [index for index, draft in enumerate(drafts) if draft.embeddings is None]
+        texts = [spoken(memories[index].speaker, memories[index].content) for index in missing]
+        made = iter(await embedded(self._embedder, texts, [f"memories[{index}].content" for index in missing]))
+        return [draft.embeddings if draft.embeddings is not None else next(made) for draft in drafts]
 
     async def get(self, scope: Scope, memory_id: str, *, as_of_us: int | None = None) -> Memory:
         """NotFound also for what belongs to somebody else; what is superseded is found, with ``as_of_us`` only if it was

@@ -37,6 +37,20 @@ def test_recall_latency() -> None:
     assert 0 < figures["rss_anon_mb"] < figures["rss_mb"]
 
 
+def test_recall_latency_on_servers() -> None:
+    figures = run(
+        "recall_latency",
+        *("--backend", "sqlite,servers", "--memories", "30", "--queries", "10", "--block", "5", "--seconds", "0.4"),
+    )
+    assert figures["servers_p50_ms"] > 0
+
+
+def test_sidecars() -> None:
+    figures = run("sidecars", "--pods", "2", "--writes", "30", "--rate", "30", "--namespaces", "2")
+    assert (figures["lost"], figures["stale_reads"], figures["refused_writes"]) == (0, 0, 0)
+    assert figures["p50_visible_ms"] > 0
+
+
 def test_observe() -> None:
     figures = run("observe", "--writers", "4", "--events", "50", "--seconds", "0.4")
     assert figures.keys() >= {"p50_ms", "floor_ms", "ratio_to_floor", "events_per_s", "echo_per_s"}

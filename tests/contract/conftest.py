@@ -14,7 +14,7 @@ import pytest
 from memd.adapters.postgres import PostgresSettings, PostgresStores
 from memd.adapters.redis import RedisCheckpoints, RedisLink, RedisSessionMarks, RedisSessions, RedisSettings
 from memd.adapters.replica import ReplicatedTransfers
-from memd.adapters.rows.memory import index_row
+from memd.adapters.rows.memory import replica_index_row
 from memd.adapters.rows.procedure import procedure_index_row
 from memd.adapters.sqlite import SqliteStores
 from memd.domain.model import Durability, Memory, Procedure
@@ -39,7 +39,7 @@ from tests.contract.builders import MODEL
 from tests.postgres.databases import borrow, give_back
 from tests.replica.sidecar import Sidecar
 from tests.servers.postgres import Postgres
-from tests.servers.redis import RedisServer
+from tests.servers.redis import RedisCluster, RedisServer
 
 START_US = 1_700_000_000_000_000
 
@@ -185,7 +185,7 @@ class Served(Stores):
         rows: list[IndexRow] = []
         async for batch in self._stores.changes.snapshot(namespace):
             if kind == "memory":
-                rows += [index_row(one.memory, b"".join(one.embeddings)) for one in batch.memories]
+                rows += [replica_index_row(one) for one in batch.memories]
             else:
                 rows += [_procedure_row(one) for one in batch.procedures]
         return rows
@@ -261,16 +261,17 @@ class WithRedis(Embedded):
         self._redis = RedisSettings(url)
         super().__init__(data_dir)
 
-    def _start(self) -> None:
-        super()._start()
-        self._link = RedisLink(self._redis, self.clock)
+    async def start(self) -> WithRedis:
+        self._link = await RedisLink.open(self._redis, self.clock)
         self.sessions = sessions = RedisSessions(self._link)
         self.marks = RedisSessionMarks(sessions)
         self.tasks = RedisCheckpoints(self._link)
+        return self
 
     async def reopen(self) -> None:
         await self._link.close()
         await super().reopen()
+        await self.start()
 
     async def close(self) -> None:
         await self._link.close()
@@ -307,7 +308,14 @@ async def _open_replicated(request: pytest.FixtureRequest, tmp_path: Path) -> Re
 async def _open_redis(program: str, request: pytest.FixtureRequest, tmp_path: Path) -> WithRedis:
     server: RedisServer = request.getfixturevalue("redis_servers")(program)
     await asyncio.to_thread(server.send, "FLUSHALL")
-    return WithRedis(tmp_path / "data", server.url)
+    return await WithRedis(tmp_path / "data", server.url).start()
+
+
+async def _open_cluster(request: pytest.FixtureRequest, tmp_path: Path) -> WithRedis:
+    formed: RedisCluster = request.getfixturevalue("redis_cluster")
+    for primary in formed.primaries():
+        await asyncio.to_thread(primary.send, "FLUSHALL")
+    return await WithRedis(tmp_path / "data", formed.url).start()
 
 
 PORTS = frozenset({"memories", "procedures", "sessions", "settings", "tasks"})
@@ -332,6 +340,7 @@ ADAPTERS = {
     "postgres18": Adapter(partial(_open_postgres, "postgres18")),
     "redis": Adapter(partial(_open_redis, "redis"), SESSIONS_AND_TASKS),
     "valkey": Adapter(partial(_open_redis, "valkey"), SESSIONS_AND_TASKS),
+    "redis cluster": Adapter(_open_cluster, SESSIONS_AND_TASKS),
 }
 
 

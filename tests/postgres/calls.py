@@ -74,5 +74,5 @@ class Follower:
         for kind, entry_id in batch.deleted:
             if kind == "memory":
                 self.memories.pop(entry_id, None)
-        self.memories.update({one.memory.memory_id: one for one in batch.memories})
+        self.memories.update({one.memory_id: one for one in batch.memories})
         self.at = batch.reached

@@ -91,7 +91,7 @@ class TestChanges:
         batch = follower.batches[-1]
         assert batch.deleted == (("memory", "gone"),)
         ((changed,), (shown,)) = batch.memories, batch.procedures
-        assert (changed.memory.content, changed.embeddings) == ("other", (vector(7),))
+        assert (changed.content, changed.embeddings) == ("other", (vector(7),))
         assert (shown.procedure.successes, shown.embeddings) == (1, (vector(),))
         assert batch.settings == NamespaceSettings(working_max_items=3, version=1)
         assert batch.reached.seq == 6
@@ -146,7 +146,7 @@ class TestChanges:
         asked = [("a", Head(0, 0)), ("b", Head(0, 0)), ("c", other), ("nobody", Head(0, 0)), ("e", Head(0, 0))]
         a, b, c, nobody, e = await asyncio.gather(*(stores.changes.changes(*one) for one in asked))
         assert a is not None
-        assert (a.reached.seq, [one.memory.memory_id for one in a.memories]) == (1, ["a0"])
+        assert (a.reached.seq, [one.memory_id for one in a.memories]) == (1, ["a0"])
         assert b is not None
         assert (b.reached.seq, len(b.memories)) == (1, 5)
         assert c is None
@@ -172,7 +172,7 @@ class TestChanges:
         await remember(stores, "late")
         seen += [batch async for batch in batches]
         assert {batch.reached.seq for batch in seen} == {1}
-        assert [one.memory.memory_id for batch in seen for one in batch.memories] == ["m1"]
+        assert [one.memory_id for batch in seen for one in batch.memories] == ["m1"]
 
     async def test_the_snapshot_of_many_rows_comes_in_batches(
         self, open_stores: OpenStores, monkeypatch: pytest.MonkeyPatch

@@ -16,7 +16,7 @@ from memd.adapters.index_routes import RoutedIndex
 from memd.adapters.postgres import PostgresStores
 from memd.adapters.postgres.pgvector_index import PgvectorIndex
 from memd.adapters.postgres.search_tables import SearchTables
-from memd.adapters.rows.memory import index_row
+from memd.adapters.rows.memory import replica_index_row
 from memd.domain.errors import ConfigError, NotReady
 from memd.domain.filters import And, Compare, Filter, Not
 from memd.domain.model import Memory, NewMemory, Scope
@@ -81,7 +81,7 @@ async def _in_process(stores: PostgresStores) -> _core.NamespaceIndex:
     """What a replica would search: the same rows, the vectors as Postgres has rounded them."""
     core = _core.NamespaceIndex(MODEL.dimensions)
     async for batch in stores.changes.snapshot("n"):
-        rows = [index_row(one.memory, b"".join(one.embeddings)) for one in batch.memories]
+        rows = [replica_index_row(one) for one in batch.memories]
         core.upsert([_core.IndexEntry(r.entry_id, r.version, r.text, r.embeddings, r.fields) for r in rows], 0)
     return core
 

@@ -13,9 +13,9 @@ import pytest
 
 from memd.adapters.postgres import PostgresSettings, PostgresStores
 from memd.adapters.postgres.reembed import reembed
+from memd.adapters.rows.memory import spoken_text
 from memd.domain.errors import ModelMismatch, StoreBusy
 from memd.domain.model import EmbeddingModel, Reembedded
-from memd.domain.spoken import spoken
 from memd.domain.visibility import forgettable
 from memd.limits import REEMBED_BATCH
 from memd.ports import ForgetPlan, Head, MemoryChange
@@ -58,8 +58,8 @@ async def of_other(stores: PostgresStores, namespace: str = "n") -> set[str]:
     found = set()
     async for batch in stores.changes.snapshot(namespace):
         for one in batch.memories:
-            if one.embeddings == (embedding_of(spoken(one.memory.speaker, one.memory.content)),):
-                found.add(one.memory.memory_id)
+            if one.embeddings == (embedding_of(spoken_text(one.content, one.fields)),):
+                found.add(one.memory_id)
         found |= {"key" for one in batch.procedures if one.embeddings == (embedding_of("when key"),)}
     return found
 
@@ -175,9 +175,20 @@ async def test_killed_anywhere_it_goes_on(url: str, open_at: OpenStores) -> None
         await asyncio.to_thread(child.join)
         assert child.exitcode in (0, -signal.SIGALRM)
         kills += child.exitcode == -signal.SIGALRM
+        await assert_clean(url, open_at)
         if child.exitcode == 0:  # it came through: from the start again
             await run(url, MODEL)
     await run(url)
     stores = await open_at(url, model=OTHER)
     assert len(await of_other(stores)) == MEMORIES + 1
     assert not (await stores.memories.verify("n"))[2]
+
+
+async def assert_clean(url: str, open_at: OpenStores) -> None:
+    """Of one of the two models as a whole, and as `Verify` wants it."""
+    stores = await open_at(url, model=None)
+    model = await stores.frozen_model()
+    assert model in (MODEL, OTHER)
+    assert not (await stores.memories.verify("n"))[2]
+    assert len(await of_other(stores)) in ({MEMORIES + 1} if model == OTHER else {0, MEMORIES + 1})
+    await stores.close()

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from memd.adapters.clock import SystemClock
+from memd.adapters.rows.memory import replica_memory
 from memd.adapters.sqlite import SqliteStores
 from memd.domain.model import Scope
 from memd.ports import ChangeBatch, Head, ReplicaMemory
@@ -21,7 +22,7 @@ EPOCH = 7
 
 def row(memory_id: str, version: int) -> ReplicaMemory:
     new = draft(memory_id, f"{LONG} {version}", scope=Scope(N, "u"), version=version)
-    return ReplicaMemory(new.memory, new.embeddings)
+    return replica_memory(new.memory, new.embeddings)
 
 
 BEFORE = ChangeBatch(N, 0, Head(1, EPOCH), memories=tuple(row(f"m{n}", 1) for n in range(ROWS)))
@@ -38,11 +39,11 @@ AFTER = ChangeBatch(
 
 def versions(first: ChangeBatch, *more: ChangeBatch) -> dict[str, int]:
     """Of each memory once these were applied."""
-    found = {one.memory.memory_id: one.memory.version for one in first.memories}
+    found = {one.memory_id: one.version for one in first.memories}
     for batch in more:
         for _, memory_id in batch.deleted:
             found.pop(memory_id, None)
-        found |= {one.memory.memory_id: one.memory.version for one in batch.memories}
+        found |= {one.memory_id: one.version for one in batch.memories}
     return found
 
 

@@ -54,6 +54,7 @@ class Sidecar:
         files = IndexFiles(data_dir, MODEL.model_id, MODEL.dimensions)
         index = feed.index = RustNamespaceIndex(local.memories, MODEL.dimensions, files=files)
         follower = Follower(postgres.changes, local.replica, clock, max_stale_s=MAX_STALE_S, **most)
+        postgres.memories.landed = follower.landed
         settings = ReplicatedSettings(postgres.settings, local.settings, follower)
         policy = PolicySource(settings, DaemonDefaults())
         follower.settings_changed = policy.invalidate

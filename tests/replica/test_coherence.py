@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
+import struct
 import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import asyncpg
+import pytest
 
 from memd.domain.model import NamespaceSettings, Scope
 from memd.domain.visibility import EVERYTHING, forgettable
 from memd.limits import REPLICA_WAIT_S
-from memd.ports import ForgetPlan
-from tests.contract.builders import procedure, vector
+from memd.ports import ChangeBatch, ForgetPlan, Head
+from tests.contract.builders import draft, procedure, vector
 from tests.replica.conftest import OpenSidecar
 from tests.replica.sidecar import Sidecar
 
@@ -27,6 +34,53 @@ async def test_a_write_is_found_by_the_very_next_search_of_its_sidecar(open_side
         ids, index_seq = a.found(N)
         assert f"m{number}" in ids
         assert index_seq >= seq
+
+
+async def test_what_a_sidecar_wrote_itself_it_does_not_ask_for(
+    open_sidecar: OpenSidecar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = await open_sidecar("a"), await open_sidecar("b")
+    await a.remember(N, "first")
+    asked = []
+    changes = a.postgres.changes.changes
+
+    async def counted(namespace: str, since: Head) -> ChangeBatch | None:
+        asked.append(since)
+        return await changes(namespace, since)
+
+    monkeypatch.setattr(a.postgres.changes, "changes", counted)
+    await a.remember(N, "second")
+    assert (asked, a.found(N)) == ([], ({"first", "second"}, 2))
+    await b.follower.follow(N, 2, REPLICA_WAIT_S)
+    await b.remember(N, "third")
+    await a.remember(N, "fourth")  # does not continue what is here
+    assert (len(asked), a.found(N)) == (1, ({"first", "second", "third", "fourth"}, 4))
+    assert (await a.verified(N)).ok
+
+
+async def test_a_sidecar_keeps_of_its_own_writes_what_the_others_are_told(
+    open_sidecar: OpenSidecar, tmp_path: Path
+) -> None:
+    """Embeddings in the precision of the database, and texts that Postgres keeps otherwise."""
+    a, b = await open_sidecar("a"), await open_sidecar("b")
+    await a.remember(N, "first")
+    scope, third = Scope(N, "u"), struct.pack("<4f", 1 / 3, 2 / 3, -1e-5, 0.1)
+    drafts = [
+        replace(draft("m1", "a\0b \ue000 \u00e9", scope=scope, speaker="Ada", tags=("t",)), embeddings=(third, third)),
+        replace(draft("m2", scope=scope, metadata={"k": "v"}, expire_time=2**60), embeddings=()),
+    ]
+    await a.memories.remember(N, drafts, fence=1, writer="w", request=None)
+    await b.follower.follow(N, 2, REPLICA_WAIT_S)
+    assert _kept(tmp_path / "a") == _kept(tmp_path / "b")
+    assert len(_kept(tmp_path / "a")) == 3
+
+
+def _kept(data_dir: Path) -> list[tuple[Any, ...]]:
+    with contextlib.closing(sqlite3.connect(data_dir / "memd.db")) as connection:
+        return connection.execute(
+            "SELECT memory_id, user_id, agent_id, version, create_time, expire_time, fields, body, content, windows,"
+            " vectors FROM memory JOIN embedding ON memory_pk = pk ORDER BY memory_id"
+        ).fetchall()
 
 
 async def test_min_seq_reads_what_another_sidecar_wrote_without_a_poll(open_sidecar: OpenSidecar) -> None:

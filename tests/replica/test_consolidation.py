@@ -97,8 +97,8 @@ class TestOneThatOutsleptItsLease:
         self, open_pod: OpenPod, clock: ManualClock
     ) -> None:
         one, other = await open_pod("one", clock), await open_pod("other", clock)
-        held = Held(one.consolidator._summarizer)
-        one.consolidator._summarizer = held
+        held = Held(one.consolidator.digests._summarizer)
+        one.consolidator.digests._summarizer = held
         await one.say(*numbered(DIGEST_EVENTS))
         asleep = asyncio.ensure_future(one.consolidator.digest_once())
         await held.reached.wait()

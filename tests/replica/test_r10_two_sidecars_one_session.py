@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from memd.domain import ids
 from memd.domain.model import Memory, Scope
 from memd.limits import CONSOLIDATE_LEASE_US, MAX_LINKS
-from memd.service.consolidation import THROUGH
+from memd.service.digests import THROUGH
 from tests.contract.conftest import ManualClock
 from tests.reliability.size import scaled
 from tests.replica.conftest import OpenPod

@@ -67,3 +67,13 @@ def redis_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
     yield server
     for one in started.values():
         one.kill()
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis.RedisCluster]:
+    """A cluster of whichever program there is; it stops with the session."""
+    binary = redis.find("valkey") or redis.find("redis")
+    if binary is None:
+        pytest.skip("; ".join(redis.MISSING.values()))
+    with redis.cluster(binary, tmp_path_factory.mktemp("cluster"), redis.SYNCED) as formed:
+        yield formed

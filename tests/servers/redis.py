@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -212,9 +212,29 @@ class RedisCluster:
         wait_until(lambda: _is_primary(heir), FORM_TIMEOUT_S, "the replica to take over")
         self.wait_ok()
 
+    def move(self, slots: Collection[int], source: int, heir: int) -> None:
+        """Give slots without keys from one master to another one; clients are told by MOVED, at each of them anew."""
+        giver, taker = self.nodes[source], self.nodes[heir]
+        owner = _text(taker.send("CLUSTER", "MYID"))
+        for slot in slots:
+            taker.send("CLUSTER", "SETSLOT", slot, "IMPORTING", _text(giver.send("CLUSTER", "MYID")))
+            taker.send("CLUSTER", "SETSLOT", slot, "NODE", owner)
+            giver.send("CLUSTER", "SETSLOT", slot, "NODE", owner)
+
     def wait_broken(self) -> None:
         """Every running node has seen that slots are not served."""
         wait_until(lambda: not any(map(_state_ok, self._running())), FORM_TIMEOUT_S, "the cluster to notice")
+
+    def wait_replicated(self, thirds: Iterable[int] = range(MASTERS)) -> None:
+        """What each of these masters has by now, its replica has too."""
+        for third in thirds:
+            reached = _offset(self.nodes[third], "master_repl_offset")
+            heir = self.nodes[third + MASTERS]
+            wait_until(
+                lambda heir=heir, reached=reached: _offset(heir, "slave_repl_offset") >= reached,  # type: ignore[misc]
+                FORM_TIMEOUT_S,
+                "the replica to have what its master has",
+            )
 
     def wait_ok(self) -> None:
         """Every running node sees every slot served."""
@@ -284,6 +304,12 @@ def _info(node: RedisServer) -> bytes:
         client.set_response_callback("INFO", lambda reply, **_: reply)
         reply: bytes = client.execute_command("INFO", "replication")
         return reply
+
+
+def _offset(node: RedisServer, name: str) -> int:
+    """How far a server has come in what is replicated."""
+    (line,) = [line for line in _info(node).splitlines() if line.startswith(f"{name}:".encode())]
+    return int(line.partition(b":")[2])
 
 
 def _text(reply: bytes | str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -19,7 +21,7 @@ from memd.limits import (
     SECOND_US,
     SWEEP_GAP_US,
 )
-from memd.ports import MarkedSession
+from memd.ports import Embedder, MarkedSession
 from memd.service.observe import UNSCORED
 from tests.service.conftest import SCOPE, Build, House
 from tests.service.writing import say
@@ -62,6 +64,45 @@ async def test_nothing_is_promoted_twice(house: House) -> None:
     assert [one.key for one in (await house.stores.marks.unpromoted(9)).sessions] == [session.key]
     await house.consolidator.promote_once()
     assert await stored(house) == before
+
+
+async def test_what_is_too_long_for_a_memory_does_not_keep_its_session(house: House) -> None:
+    await say(house, "remember that " + "a b c d e " * 2_000, "remember that I prefer tea")
+    assert await house.consolidator.promote_once() == 1
+    assert await promoted(house) == ["remember that I prefer tea"]
+    assert await house.consolidator.promote_once() == 0
+
+
+class Counting:
+    """The real embedder, and how many texts it was given."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+        self.memory_texts = self.queries = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._embedder, name)
+
+    async def memories(self, texts: Sequence[str]) -> list[tuple[bytes, ...]]:
+        self.memory_texts += len(texts)
+        return await self._embedder.memories(texts)
+
+    async def query(self, text: str, use: Callable[[bytes], Any], **more: Any) -> Any:
+        self.queries += 1
+        return await self._embedder.query(text, use, **more)
+
+
+async def test_an_event_is_embedded_once(build: Build, embedder: Embedder) -> None:
+    counting = Counting(embedder)
+    house = build(instead=counting)
+    long = "remember that I need " + "one thing and another, " * 100
+    await say(house, "remember that I prefer tea", "remember that I live in Lyon")
+    await house.consolidator.promote_once()
+    assert (counting.memory_texts, counting.queries) == (2, 0)
+    await say(house, long)
+    await house.consolidator.promote_once()
+    assert (counting.memory_texts, counting.queries) == (3, 1), "one of several windows has no embedding of its own"
+    assert len(await promoted(house)) == 3
 
 
 async def test_a_correction_by_the_user_outlives_a_second_run(house: House) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -14,24 +15,27 @@ ANTHROPIC, OPENAI = "/v1/messages", "/chat/completions"
 
 class ModelServer:
     """At ``url``; ``text`` is what the model says. ``behaviour`` is how it goes wrong, one entry a request, then well:
-    a status, ``slow``, ``cut``, ``nonsense``, ``no json``, ``huge``, ``hang up`` or ``redirect``."""
+    a status, ``slow``, ``held`` (until ``release`` is set), ``cut``, ``nonsense``, ``no json``, ``deep``, ``no text``,
+    ``no price``, ``huge``, ``hang up`` or ``redirect``."""
 
     def __init__(self, text: str = "user: keep 5432") -> None:
         self.text = text
         self.behaviour: list[int | str] = []
         self.redirects_to = ""
         """Where ``redirect`` sends; "" is elsewhere on this server."""
+        self.release = threading.Event()
         self.requests: list[tuple[str, dict[str, str], dict[str, Any]]] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.release.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -49,7 +53,8 @@ class ModelServer:
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 server.requests.append((self.path, {k.lower(): v for k, v in self.headers.items()}, body))
-                self._answer(server.behaviour.pop(0) if server.behaviour else "well")
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it was given up
+                    self._answer(server.behaviour.pop(0) if server.behaviour else "well")
 
             def _answer(self, how: int | str) -> None:
                 good = json.dumps(server.reply(self.path, cut=how == "cut")).encode()
@@ -59,10 +64,19 @@ class ModelServer:
                     case "slow":
                         time.sleep(1.0)
                         self._send(200, good)
+                    case "held":
+                        server.release.wait()
+                        self._send(200, good)
                     case "nonsense":
                         self._send(200, b'{"content": 7, "choices": "many"}')
                     case "no json":
                         self._send(200, b"<html>it works</html>")
+                    case "deep":
+                        self._send(200, b"[" * 200_000)
+                    case "no text":
+                        self._send(200, good.replace(json.dumps(server.text).encode(), b'"half of one \\ud800"'))
+                    case "no price":
+                        self._send(200, good.replace(b": 7", b": 1e999"))
                     case "huge":
                         self._send(200, b" " * (2 * 1024 * 1024) + good)
                     case "hang up":

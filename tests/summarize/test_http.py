@@ -10,13 +10,19 @@ import pytest
 
 from memd import _core
 from memd.adapters.clock import SystemClock
+from memd.adapters.summarize.bounded import BoundedInput
 from memd.adapters.summarize.extractive import NAME, ExtractiveSummarizer
-from memd.adapters.summarize.fallback import FallbackSummarizer
+from memd.adapters.summarize.fallback import Breaker, FallbackSummarizer
 from memd.adapters.summarize.http import HttpSettings, HttpSummarizer, default_prompt
 from memd.adapters.summarize.protocols import PROTOCOLS
 from memd.domain.errors import Unavailable
 from memd.domain.model import Event, EventKind
-from memd.limits import SUMMARIZER_BREAKER_FAILURES, SUMMARIZER_BREAKER_S, SUMMARIZER_TRIES
+from memd.limits import (
+    SUMMARIZER_BREAKER_FAILURES,
+    SUMMARIZER_BREAKER_S,
+    SUMMARIZER_INPUT_TOKENS,
+    SUMMARIZER_TRIES,
+)
 from memd.ports import SummaryRequest
 from tests.summarize.model_server import ANTHROPIC, ModelServer
 
@@ -68,7 +74,10 @@ async def test_what_may_pass_is_tried_again(server: ModelServer, asked: HttpSumm
         await asked.summarize(REQUEST)
 
 
-@pytest.mark.parametrize("how", [400, 401, 404, "cut", "nonsense", "no json", "huge", "redirect"])
+UNUSABLE = [400, 401, 404, "cut", "nonsense", "no json", "deep", "no text", "no price", "huge", "redirect"]
+
+
+@pytest.mark.parametrize("how", UNUSABLE)
 async def test_what_will_not_pass_is_not(server: ModelServer, asked: HttpSummarizer, how: int | str) -> None:
     server.behaviour = [how]
     with pytest.raises(Unavailable) as refused:
@@ -108,7 +117,7 @@ async def test_an_answer_that_is_empty_or_too_long_is_no_summary(
 
 async def test_nobody_there_and_what_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     settings = HttpSettings(PROTOCOLS["anthropic"], "", "http://127.0.0.1:9", "m", KEY, timeout_s=5.0)
-    both = FallbackSummarizer(HttpSummarizer(settings, COUNTER), ExtractiveSummarizer(COUNTER), SystemClock())
+    both = FallbackSummarizer(HttpSummarizer(settings, COUNTER), ExtractiveSummarizer(COUNTER), Breaker(SystemClock()))
     with caplog.at_level(logging.DEBUG):
         summary = await both.summarize(REQUEST)
     await both.close()
@@ -118,6 +127,20 @@ async def test_nobody_there_and_what_is_logged(caplog: pytest.LogCaptureFixture)
     assert KEY not in caplog.text
     assert "canary" not in caplog.text
     assert KEY not in repr(settings)
+
+
+async def test_no_more_than_a_models_window_is_sent(server: ModelServer, asked: HttpSummarizer) -> None:
+    said = [f"Machine {n} of the second rack was moved to room {n * 7} on a Tuesday." for n in range(3_000)]
+    tokens = [COUNTER.count(one) for one in said]
+    assert sum(tokens) > SUMMARIZER_INPUT_TOKENS
+    events = [Event(str(n), EventKind.TURN, one, role="user", tokens=tokens[n]) for n, one in enumerate(said)]
+    bounded = BoundedInput(asked, ExtractiveSummarizer(COUNTER))
+    await bounded.summarize(SummaryRequest(tuple(events[:9]), 50, earlier="user: hello 17"))
+    assert (await bounded.summarize(SummaryRequest(tuple(events), 50))).text == server.text
+    (_, _, whole), (_, _, part) = server.requests
+    assert said[8] in str(whole)
+    assert "hello 17" in str(whole)
+    assert SUMMARIZER_INPUT_TOKENS // 2 < COUNTER.count(str(part)) < SUMMARIZER_INPUT_TOKENS * 1.2
 
 
 class ManualClock(SystemClock):
@@ -131,7 +154,7 @@ class ManualClock(SystemClock):
 async def test_a_service_that_fails_in_a_row_is_left_alone_for_a_while(server: ModelServer) -> None:
     clock = ManualClock()
     settings = HttpSettings(PROTOCOLS["anthropic"], "", server.url, "m", KEY)
-    both = FallbackSummarizer(HttpSummarizer(settings, COUNTER), ExtractiveSummarizer(COUNTER), clock)
+    both = FallbackSummarizer(HttpSummarizer(settings, COUNTER), ExtractiveSummarizer(COUNTER), Breaker(clock))
     server.behaviour = [400] * SUMMARIZER_BREAKER_FAILURES
     for _ in range(SUMMARIZER_BREAKER_FAILURES + 3):
         assert (await both.summarize(REQUEST)).made_by == NAME
@@ -140,3 +163,17 @@ async def test_a_service_that_fails_in_a_row_is_left_alone_for_a_while(server: M
     assert (await both.summarize(REQUEST)).made_by == "anthropic/m"
     assert both.counts == replace(both.counts, made=1, tokens_in=100, tokens_out=7)
     await both.close()
+
+
+async def test_who_asks_the_same_service_for_something_else_counts_apart_and_fails_together(
+    server: ModelServer,
+) -> None:
+    settings = HttpSettings(PROTOCOLS["openai"], "", server.url, "m", KEY)
+    one = FallbackSummarizer(HttpSummarizer(settings, COUNTER), ExtractiveSummarizer(COUNTER), Breaker(ManualClock()))
+    other = one.beside()
+    server.behaviour = [400] * SUMMARIZER_BREAKER_FAILURES
+    for _ in range(SUMMARIZER_BREAKER_FAILURES):
+        await one.summarize(REQUEST)
+    assert (await other.summarize(REQUEST)).made_by == NAME
+    assert (one.counts.failed, other.counts.failed, other.counts.skipped) == (SUMMARIZER_BREAKER_FAILURES, 0, 1)
+    await one.close()

@@ -285,6 +285,7 @@ def _process_stats(m: admin_pb.ProcessStats) -> t.ProcessStats:
         namespaces_loaded=m.namespaces_loaded,
         simd=m.simd,
         compression={field.name: value for field, value in m.compression.ListFields()},
+        digests={field.name: value for field, value in m.digests.ListFields()},
     )
 
 

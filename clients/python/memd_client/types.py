@@ -443,6 +443,8 @@ class ProcessStats:
     simd: str
     compression: Mapping[str, int] = field(default_factory=dict)
     """Counters since the start, by the names of ``CompressionStats`` in the contract."""
+    digests: Mapping[str, int] = field(default_factory=dict)
+    """The same of ``DigestStats``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,12 @@ from typing import TypeAlias
 
 from memd.adapters.postgres.database import Database
 from memd.adapters.postgres.hints import Hints
-from memd.adapters.postgres.memory_rows import COLUMNS, decode
 from memd.adapters.postgres.model_guard import readable
 from memd.adapters.postgres.procedures import OFFERED, decode_procedure
 from memd.adapters.postgres.rounds import Rounds
 from memd.adapters.postgres.settings import KIND as SETTINGS
 from memd.adapters.postgres.settings import find_settings
+from memd.adapters.postgres.text import loaded_text
 from memd.adapters.postgres.transaction import Reader, Row
 from memd.adapters.postgres.vectors import VectorCodec
 from memd.adapters.rows.procedure import COLUMNS as PROCEDURE_COLUMNS
@@ -59,7 +59,11 @@ _SINCE = (
 )
 """Lines of several namespaces, then the memories they are about, in one statement: every write anywhere makes every
 follower ask."""
-_NOTHING = "NULL::bigint, NULL::text, NULL::integer, NULL::bigint, NULL::text, NULL::text, NULL::text, NULL::bytea[]"
+_ROW = "pk, memory_id, user_id, agent_id, version, create_time, expire_time, fields, body, content"
+_NOTHING = (
+    "NULL::bigint, NULL::text, NULL::text, NULL::text, NULL::integer, NULL::bigint, NULL::bigint, NULL::text, NULL::text,"
+    " NULL::text, NULL::bytea[]"
+)
 _LINE, _MEMORY = slice(4, 8), slice(8, None)
 _PROCEDURES = "SELECT {columns}, {vectors}, pk FROM {offered} WHERE p.namespace = $1"
 
@@ -93,7 +97,7 @@ class PostgresChanges:
 
     def _read_with(self, readable: str) -> None:
         columns = (
-            f"{COLUMNS}, ARRAY(SELECT {self._codec.column('vector')} FROM memd.embedding WHERE memory_pk = memory.pk"
+            f"{_ROW}, ARRAY(SELECT {self._codec.column('vector')} FROM memd.embedding WHERE memory_pk = memory.pk"
             f" AND {readable} ORDER BY position)"
         )
         self._select = f"SELECT {columns} FROM memd.memory WHERE namespace = $1"
@@ -143,7 +147,7 @@ class PostgresChanges:
 
     async def _told(self, namespace: str, since: Head, head: Head, folded: _Folded, rows: Sequence[Row]) -> ChangeBatch:
         touched = folded.touched
-        memories = tuple(self._memory(namespace, row)[1] for row in rows if row[1] in touched["memory"])
+        memories = tuple(self._memory(row) for row in rows if row[1] in touched["memory"])
         procedures: tuple[ReplicaProcedure, ...] = ()
         settings = None
         if touched["procedure"]:
@@ -151,7 +155,7 @@ class PostgresChanges:
             procedures = await self._database.follow(namespace, lambda reader: self._procedures(reader, namespace, ids))
         if touched[SETTINGS]:
             settings = await self._database.follow(namespace, lambda reader: find_settings(reader, namespace))
-        here = {("memory", one.memory.memory_id) for one in memories}
+        here = {("memory", one.memory_id) for one in memories}
         here |= {("procedure", one.procedure.procedure_id) for one in procedures}
         named = [(kind, entry_id) for kind in KINDS for entry_id in sorted(touched[kind])]
         return ChangeBatch(
@@ -193,12 +197,24 @@ class PostgresChanges:
 
     async def _memories_after(self, reader: Reader, namespace: str, last: int) -> list[tuple[int, ReplicaMemory]]:
         sql = f"{self._select} AND pk > $2 ORDER BY pk LIMIT $3"
-        return [self._memory(namespace, one) for one in await reader.rows(sql, namespace, last, MAX_CHANGE_BATCH)]
+        return [(one[0], self._memory(one)) for one in await reader.rows(sql, namespace, last, MAX_CHANGE_BATCH)]
 
-    def _memory(self, namespace: str, row: Row) -> tuple[int, ReplicaMemory]:
-        *columns, windows = row
-        stored = decode(namespace, columns)
-        return stored.pk, ReplicaMemory(stored.memory, tuple(self._codec.decode(window) for window in windows))
+    def _memory(self, row: Row) -> ReplicaMemory:
+        """From ``_ROW`` and the embeddings; columns that memd wrote are passed on as they are."""
+        _, memory_id, user_id, agent_id, version, create_time, expire_time, fields, body, content, windows = row
+        embeddings = tuple(self._codec.decode(window) for window in windows)
+        return ReplicaMemory(
+            memory_id,
+            user_id,
+            agent_id,
+            version,
+            create_time,
+            expire_time,
+            fields,
+            body,
+            loaded_text(content),
+            embeddings,
+        )
 
     async def _procedures(self, reader: Reader, namespace: str, ids: Sequence[str]) -> tuple[ReplicaProcedure, ...]:
         found = await reader.rows(

@@ -25,6 +25,7 @@ from memd.adapters.postgres.detached import Detached
 from memd.adapters.postgres.errors import CONNECTION_ERRORS, is_lost, is_repeatable, translate, translated
 from memd.adapters.postgres.gate import gate_key
 from memd.adapters.postgres.lookout import Lookout
+from memd.adapters.postgres.model_guard import STILL
 from memd.adapters.postgres.schema import APP, KEEPER, SETTING
 from memd.adapters.postgres.transaction import INTERNAL, Reader, Repeat, Transaction
 from memd.domain.errors import MemdError, StoreBusy
@@ -177,13 +178,13 @@ class Database:
         return await self._read(_as(APP, namespace), operation)
 
     async def search(self, namespace: str, settings: str, operation: Read[T]) -> T:
-        """As ``read``, under ``settings`` of its own (``SET LOCAL ...;``) and without the clock: nothing but what the
-        operation asks costs a round trip."""
-        return await self._read(f"{settings} {_as(APP, namespace)}", operation, now_us=0)
+        """As ``read``, with embeddings, under ``settings`` of its own (``SET LOCAL ...;``) and without the clock: nothing
+        but what the operation asks costs a round trip."""
+        return await self._read(f"{settings} {STILL} {_as(APP, namespace)}", operation, now_us=0)
 
     async def follow(self, namespace: str, operation: Read[T]) -> T:
-        """As ``read``, without the clock; a lost connection is the caller's to try again."""
-        identity = _as(APP, namespace)
+        """As ``read``, with embeddings and without the clock; a lost connection is the caller's to try again."""
+        identity = f"{STILL} {_as(APP, namespace)}"
         with translated():
             async with self.connections.take() as connection, self.reading(connection, identity, now_us=0) as reader:
                 return await operation(reader)
@@ -234,8 +235,8 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def snapshot(self, namespace: str) -> AsyncIterator[Reader]:
-        """A long one, on a connection of its own."""
-        identity = _as(APP, namespace)
+        """A long one, with embeddings, on a connection of its own."""
+        identity = f"{STILL} {_as(APP, namespace)}"
         async with self.connections.own() as connection, self.reading(connection, identity, limits="") as reader:
             yield reader
 

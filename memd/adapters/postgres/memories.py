@@ -20,7 +20,7 @@ from memd.domain.errors import NotFound
 from memd.domain.filters import Filter, matches
 from memd.domain.model import ForgetReceipt, Memory, NewMemory, Page, RememberedMemory, RequestKey, Written
 from memd.domain.visibility import fields_of
-from memd.ports import ForgetPlan, MemoryChange, PendingForget
+from memd.ports import ChangeBatch, ForgetPlan, Head, MemoryChange, PendingForget
 
 STORE = "memories"
 _PAGE_BATCH = 512
@@ -28,8 +28,13 @@ _PAGE_BATCH = 512
 _LIVE = "coalesce(expire_time, {0} + 1) > {0}"
 
 
+def _nobody(batch: ChangeBatch) -> None:
+    """Told of what was committed where there is no replica."""
+
+
 class PostgresMemories:
-    """``vacuum`` is told which tables content was deleted from on purpose, after the commit."""
+    """``vacuum`` is told which tables content was deleted from on purpose, after the commit; ``landed`` of what a write
+    changed, where that is known without asking."""
 
     def __init__(
         self, database: Database, codec: VectorCodec, guard: ModelGuard, vacuum: Callable[[set[str]], None]
@@ -38,6 +43,7 @@ class PostgresMemories:
         self._codec = codec
         self._guard = guard
         self._forgetter = Forgetter(vacuum)
+        self.landed: Callable[[ChangeBatch], None] = _nobody
 
     async def fence(self, namespace: str) -> int:
         found = await self._database.glance("SELECT seq FROM memd.namespace_head WHERE namespace = $1", namespace)
@@ -48,18 +54,22 @@ class PostgresMemories:
     ) -> Written[tuple[RememberedMemory, ...]]:
         model = await self._guard.check([one for draft in drafts for one in draft.embeddings])
 
-        async def operation(tx: Transaction) -> Written[tuple[RememberedMemory, ...]]:
+        async def operation(tx: Transaction) -> tuple[Written[tuple[RememberedMemory, ...]], ChangeBatch | None]:
             if tx.known is not None:
                 again = tuple(RememberedMemory(*one) for one in tx.known.reply)
-                return Written(again, tx.known.seq, tx.durability, replayed=tx.replayed)
+                return Written(again, tx.known.seq, tx.durability, replayed=tx.replayed), None
             tx.model = model
-            done = await upsert_all(tx, self._codec, drafts, fence=fence, writer=writer)
+            done, rows = await upsert_all(tx, self._codec, drafts, fence=fence, writer=writer)
             if tx.changed:
                 tx.audit(writer, "remember", json.dumps({"memories": len(done)}))
             seq = await tx.seal([(one.memory_id, one.version, one.created, one.windows) for one in done])
-            return Written(done, seq, tx.durability)
+            batch = ChangeBatch(namespace, seq - 1, Head(seq, tx.epoch), memories=rows) if rows else None
+            return Written(done, seq, tx.durability), batch
 
-        return await self._database.write(namespace, operation, store=STORE, request=request)
+        written, batch = await self._database.write(namespace, operation, store=STORE, request=request)
+        if batch is not None:
+            self.landed(batch)
+        return written
 
     async def update(
         self,

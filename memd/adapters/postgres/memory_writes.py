@@ -9,9 +9,10 @@ from memd.adapters.postgres.memory_rows import COLUMNS, decode
 from memd.adapters.postgres.text import stored_text
 from memd.adapters.postgres.transaction import Transaction
 from memd.adapters.postgres.vectors import VectorCodec
-from memd.adapters.rows.memory import body_json, fields_json
+from memd.adapters.rows.memory import body_json, fields_json, replica_memory
 from memd.domain.model import Memory
 from memd.limits import MAX_REVISIONS
+from memd.ports import ReplicaMemory
 
 # In the order of their ids, so that no two transactions wait for each other.
 _LOCK = (
@@ -19,15 +20,19 @@ _LOCK = (
     " WHERE namespace = $1 AND memory_id = ANY ($2::text[]) ORDER BY memory_id FOR UPDATE"
 )
 # Keys in the order of the request, rows in the order of their ids: pages show the one, locks are taken in the other.
+# Embeddings go along: each statement is a round trip of every write.
 _INSERT = (
     "WITH keys AS MATERIALIZED (SELECT position, nextval('memd.memory_pk') AS pk"
     " FROM generate_series(1, cardinality($2::text[])) position)"
-    " INSERT INTO memd.memory (pk, namespace, memory_id, user_id, agent_id, version, create_time, expire_time, fields,"
-    " body, content) SELECT keys.pk, $1, n.memory_id, n.user_id, n.agent_id, n.version, n.create_time, n.expire_time,"
+    ", made AS (INSERT INTO memd.memory (pk, namespace, memory_id, user_id, agent_id, version, create_time, expire_time,"
+    " fields, body, content) SELECT keys.pk, $1, n.memory_id, n.user_id, n.agent_id, n.version, n.create_time, n.expire_time,"
     " n.fields, n.body, n.content FROM unnest($2::text[], $3::text[], $4::text[], $5::integer[], $6::bigint[],"
     " $7::bigint[], $8::text[], $9::text[], $10::text[]) WITH ORDINALITY n (memory_id, user_id, agent_id, version,"
     " create_time, expire_time, fields, body, content, position) JOIN keys USING (position) ORDER BY n.memory_id"
-    " RETURNING memory_id, pk"
+    " RETURNING memory_id, pk), embedded AS (INSERT INTO memd.embedding (namespace, memory_pk, position, vector)"
+    " SELECT $1, made.pk, w.position, {vector} FROM unnest($11::text[], $12::integer[]) WITH ORDINALITY"
+    " w (memory_id, position, number) JOIN made USING (memory_id))"
+    " SELECT memory_id, pk FROM made"
 )
 _KEEP_OLD = (
     "INSERT INTO memd.memory_revision (namespace, memory_pk, version, fields, body, content)"
@@ -92,22 +97,26 @@ async def lock(tx: Transaction, memory_ids: Iterable[str]) -> dict[str, Slot]:
     return slots
 
 
-async def save(tx: Transaction, codec: VectorCodec, slots: Iterable[Slot]) -> None:
-    """Write what changed and log it. ``slots`` in the order of the request."""
+async def save(tx: Transaction, codec: VectorCodec, slots: Iterable[Slot]) -> tuple[ReplicaMemory, ...]:
+    """Write what changed and log it; the rows as a replica would be told of them, none where they keep embeddings that were
+    not looked at. ``slots`` in the order of the request."""
     changed = [slot for slot in slots if slot.changed]
     new, old = [slot for slot in changed if slot.new], [slot for slot in changed if not slot.new]
-    await _insert(tx, new)
+    await _insert(tx, codec, new)
     await _update(tx, old)
     between = [(slot.pk, memory) for slot in changed for memory in slot.between]
     await tx.execute_many(REVISION, [(tx.namespace, pk, memory.version, *texts(memory)) for pk, memory in between])
     await _drop_revisions(tx, changed)
-    await _embed(tx, codec, changed, old)
+    await _embed(tx, codec, [slot for slot in old if slot.embeddings is not None])
     for slot in changed:
         memory = _memory(slot)
         tx.put("memory", memory.memory_id, memory.version)
+    if any(slot.embeddings is None for slot in changed):
+        return ()
+    return tuple(replica_memory(_memory(slot), [codec.kept(one) for one in slot.embeddings or ()]) for slot in changed)
 
 
-async def _insert(tx: Transaction, slots: Sequence[Slot]) -> None:
+async def _insert(tx: Transaction, codec: VectorCodec, slots: Sequence[Slot]) -> None:
     if not slots:
         return
     gone = [slot.pk for slot in slots if slot.expired]
@@ -117,15 +126,15 @@ async def _insert(tx: Transaction, slots: Sequence[Slot]) -> None:
         (m.memory_id, m.scope.user_id, m.scope.agent_id, m.version, m.create_time, m.expire_time, *texts(m))
         for m in map(_memory, slots)
     ]
-    keys = dict(await _pairs(tx, table_rows))
+    columns = [list(column) for column in zip(*table_rows, strict=True)]
+    windows = [(_memory(slot).memory_id, *one) for slot in slots for one in enumerate(slot.embeddings or ())]
+    packed = codec.pack([embedding for _, _, embedding in windows])
+    sql = _INSERT.format(vector=codec.packed("w.number::integer", 13))
+    named = [memory_id for memory_id, _, _ in windows], [position for _, position, _ in windows]
+    keys: dict[str, int] = dict(await tx.rows(sql, tx.namespace, *columns, *named, *packed))
     for slot in slots:
         slot.pk, slot.expired = keys[_memory(slot).memory_id], False
         slot.embeddings = slot.embeddings or ()
-
-
-async def _pairs(tx: Transaction, table_rows: Sequence[Sequence[object]]) -> list[tuple[str, int]]:
-    columns = [list(column) for column in zip(*table_rows, strict=True)]
-    return [(row[0], row[1]) for row in await tx.rows(_INSERT, tx.namespace, *columns)]
 
 
 async def _update(tx: Transaction, slots: Sequence[Slot]) -> None:
@@ -142,18 +151,16 @@ async def _drop_revisions(tx: Transaction, slots: Sequence[Slot]) -> None:
         await tx.execute(_DROP_REVISIONS, [pk for pk, _ in old], [oldest for _, oldest in old])
 
 
-async def _embed(tx: Transaction, codec: VectorCodec, slots: Sequence[Slot], old: Sequence[Slot]) -> None:
-    """``old``: those of ``slots`` that may have embeddings already."""
-    anew = [slot for slot in slots if slot.embeddings is not None]
-    replaced = [slot.pk for slot in old if slot.embeddings is not None]
-    if replaced:
-        await tx.execute("DELETE FROM memd.embedding WHERE memory_pk = ANY ($1::bigint[])", replaced)
+async def _embed(tx: Transaction, codec: VectorCodec, slots: Sequence[Slot]) -> None:
+    """Other embeddings in place of those that rows have."""
+    if slots:
+        await tx.execute("DELETE FROM memd.embedding WHERE memory_pk = ANY ($1::bigint[])", [slot.pk for slot in slots])
     await tx.execute_many(
         "INSERT INTO memd.embedding (namespace, memory_pk, position, vector)"
         f" VALUES ($1, $2, $3, {codec.parameter(4)})",
         [
             (tx.namespace, slot.pk, position, codec.encode(embedding))
-            for slot in anew
+            for slot in slots
             for position, embedding in enumerate(slot.embeddings or ())
         ],
     )

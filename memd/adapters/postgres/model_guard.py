@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cache
 from typing import TYPE_CHECKING
 
 from memd.adapters.postgres.connection import Connections
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 FLOAT32_BYTES = 4
 MODEL, SUPERSEDED = "embedding_model", "superseded_model"
 """Keys in memd.meta: what the embeddings are of, and what they were of before."""
+STILL = "LOCK TABLE memd.embedding IN ACCESS SHARE MODE;"
+"""Before the first statement of a snapshot that reads embeddings: the change of model, which gives the table's name to
+another one, waits for its end. Without it rows and model would be those of the snapshot, and the vectors of the new table."""
 
 
 class ModelGuard:
@@ -89,14 +93,15 @@ async def freeze(connection: Connection, model: EmbeddingModel) -> None:
         )
 
 
+@cache
 def stored(model: EmbeddingModel) -> str:
-    """As memd.meta has it."""
+    """As memd.meta has it; asked for by every write."""
     return json.dumps(asdict(model), ensure_ascii=False)
 
 
 def readable(model: EmbeddingModel) -> str:
     """SQL that is true while the database is of ``model``, looked at once a statement: embeddings read under it are never
-    those of another one, whenever it changes."""
+    those of another one, whenever it changes. A snapshot of several statements must begin with STILL."""
     return f"(SELECT value::json ->> 'digest' FROM memd.meta WHERE key = '{MODEL}') = '{bytes.fromhex(model.digest).hex()}'"
 
 

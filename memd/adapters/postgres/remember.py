@@ -14,21 +14,21 @@ from memd.domain.errors import AlreadyExists, InvalidArgument, NotFound, Version
 from memd.domain.filters import Filter, matches
 from memd.domain.model import Memory, NewMemory, RememberedMemory
 from memd.domain.visibility import fields_of
-from memd.ports import MemoryChange
+from memd.ports import MemoryChange, ReplicaMemory
 
 
 async def upsert_all(
     tx: Transaction, codec: VectorCodec, drafts: Sequence[NewMemory], *, fence: int, writer: str
-) -> tuple[RememberedMemory, ...]:
-    """Every draft of a Remember, or none."""
+) -> tuple[tuple[RememberedMemory, ...], tuple[ReplicaMemory, ...]]:
+    """Every draft of a Remember, or none; and what ``save`` says."""
     wanted = [_wanted(draft, tx.namespace, writer) for draft in drafts]
     touched = [(one.scope, entry_id) for one in wanted for entry_id in (one.memory_id, one.supersedes) if entry_id]
     made = [(one.scope, entry_id) for one in wanted for entry_id in made_of(one)]
     await tombstones.check(tx, "memory", [*touched, *made], fence)
     slots = await lock(tx, (entry_id for _, entry_id in touched))
     done = tuple(_upsert(slots, memory, draft, tx.now_us) for memory, draft in zip(wanted, drafts, strict=True))
-    await save(tx, codec, (slots[entry_id] for entry_id in dict.fromkeys(entry_id for _, entry_id in touched)))
-    return done
+    rows = await save(tx, codec, (slots[entry_id] for entry_id in dict.fromkeys(entry_id for _, entry_id in touched)))
+    return done, rows
 
 
 def _wanted(draft: NewMemory, namespace: str, writer: str) -> Memory:

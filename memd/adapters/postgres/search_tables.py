@@ -29,6 +29,8 @@ from memd.domain.visibility import fields_of
 from memd.limits import COMMON_TERM_MEMORIES, HNSW_BUILD_S, SEARCH_COUNT_LEASE_US, SEARCH_TABLE_BATCH
 
 COUNT_JOB = "search_frequencies"
+EMBEDDINGS = "embedding"
+"""The table that is searched."""
 NO_POSITION = (1 << 63) - 1
 """Turns without one come last, as in the in-process index."""
 _BEGIN = (
@@ -55,6 +57,7 @@ _TERMS = (
     " SELECT $1, t.term, t.memory_pk, t.occurrences, t.length"
     " FROM unnest($2::text[], $3::bigint[], $4::integer[], $5::integer[]) t (term, memory_pk, occurrences, length)"
 )
+_INDEX = "SELECT indisvalid, pg_get_expr(indexprs, indrelid) FROM pg_index WHERE indexrelid = to_regclass($1)"
 _COUNT = (
     "UPDATE memd.search_namespace SET counted_seq = seq, counted_time = $2, (documents, terms) ="
     " (SELECT count(*), coalesce(sum(length), 0) FROM memd.search_memory WHERE namespace = $1) WHERE namespace = $1"
@@ -67,30 +70,51 @@ _FREQUENCIES = (
 
 @dataclass(frozen=True, slots=True)
 class HnswIndex:
-    """The index over one namespace's vectors, and the SQL that is answered from it."""
+    """The index over one namespace's vectors in ``table``, and the SQL that is answered from it."""
 
     name: str
+    table: str
+    dimensions: int
     column: str
     where: str
     distance: str
 
     @classmethod
-    def of(cls, namespace: str, codec: VectorCodec, dimensions: int) -> HnswIndex:
+    def of(cls, namespace: str, codec: VectorCodec, dimensions: int, table: str = EMBEDDINGS) -> HnswIndex:
         schema = codec.column_type.rpartition(".")[0]
         quoted = namespace.replace("'", "''")  # standard_conforming_strings is on in every transaction that uses it
         return cls(
-            name=f"embedding_hnsw_{hashlib.sha256(namespace.encode()).hexdigest()[:24]}",
+            name=f"{table}_hnsw_{hashlib.sha256(namespace.encode()).hexdigest()[:24]}",
+            table=table,
+            dimensions=dimensions,
             column=f"(vector::{codec.column_type}({dimensions}))",
             where=f"namespace = '{quoted}'",
             distance=f"OPERATOR({schema}.<=>)",
         )
 
-    def create(self, codec: VectorCodec) -> str:
+    async def build(self, connection: asyncpg.Connection[asyncpg.Record], codec: VectorCodec) -> None:
+        """Make it where it is not there whole, on a connection of its own. Blocks
+        no writer; takes as long as the vectors are many."""
+        if not await self._usable(connection):
+            await connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS memd.{self.name}", timeout=HNSW_BUILD_S)
+            # Who is killed takes the build along: the next one would wait for it only to begin anew.
+            await connection.execute("SET statement_timeout = 0; SET client_connection_check_interval = '1s'")
+            await connection.execute(self._create(codec), timeout=HNSW_BUILD_S)
+        # Plans follow what is there.
+        await connection.execute(f"ANALYZE memd.{self.table}", timeout=HNSW_BUILD_S)
+
+    def _create(self, codec: VectorCodec) -> str:
         schema = codec.column_type.rpartition(".")[0]
         return (
-            f"CREATE INDEX CONCURRENTLY {self.name} ON memd.embedding"
+            f"CREATE INDEX CONCURRENTLY {self.name} ON memd.{self.table}"
             f" USING hnsw ({self.column} {schema}.halfvec_cosine_ops) WHERE {self.where}"
         )
+
+    async def _usable(self, connection: asyncpg.Connection[asyncpg.Record]) -> bool:
+        """A build that was interrupted leaves an index that is not valid; a daemon that was about to change its model may
+        leave one of other dimensions."""
+        found = await connection.fetchrow(_INDEX, f"memd.{self.name}")
+        return found is not None and found[0] and f"halfvec({self.dimensions})" in found[1]
 
 
 class SearchTables:
@@ -124,18 +148,11 @@ class SearchTables:
         """
         await self._database.write(namespace, lambda tx: tx.execute(_BEGIN, namespace))
         await self.catch_up(namespace)
-        hnsw = self.hnsw(namespace)
         async with self._database.connections.own() as connection:
             with translated():
-                if not await _usable(connection, hnsw.name):
-                    await connection.execute(
-                        f"DROP INDEX CONCURRENTLY IF EXISTS memd.{hnsw.name}", timeout=HNSW_BUILD_S
-                    )
-                    # A daemon that is killed takes its build along: the next one would wait for it only to begin anew.
-                    await connection.execute("SET statement_timeout = 0; SET client_connection_check_interval = '1s'")
-                    await connection.execute(hnsw.create(self._codec), timeout=HNSW_BUILD_S)
-                # Plans follow what is there; VACUUM too, so that words are looked through in their index alone.
-                await connection.execute("ANALYZE memd.memory, memd.embedding", timeout=HNSW_BUILD_S)
+                await self.hnsw(namespace).build(connection, self._codec)
+                await connection.execute("ANALYZE memd.memory", timeout=HNSW_BUILD_S)
+                # VACUUM too, so that words are looked through in their index alone.
                 await connection.execute("VACUUM (ANALYZE) memd.search_memory, memd.search_term", timeout=HNSW_BUILD_S)
         await self.count(namespace, "build")
         await self._database.write(namespace, lambda tx: tx.execute(_SEARCHABLE, namespace, True))
@@ -205,14 +222,6 @@ class SearchTables:
         await self._database.write(namespace, operation)
         await self._leases.release(namespace, COUNT_JOB, token)
         return True
-
-
-async def _usable(connection: asyncpg.Connection[asyncpg.Record], name: str) -> bool:
-    """A build that was interrupted leaves an index that is not valid."""
-    found: bool | None = await connection.fetchval(
-        "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)", f"memd.{name}"
-    )
-    return bool(found)
 
 
 async def _changed(tx: Transaction, since: int, to: int) -> list[str] | None:

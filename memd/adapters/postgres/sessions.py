@@ -62,12 +62,14 @@ _RECENT = (
     f" AND NOT e.ephemeral ORDER BY e.position DESC LIMIT $6)) w (working, {EVENT_COLUMNS}) ON true WHERE {_LIVE}"
     " ORDER BY w.position DESC"
 )
-# $6: the cap of episodes, less one; $7: below this position; $8: of these kinds, or of all.
+# $6: the cap of episodes, less one; $7: below this position; $8: of these kinds, or of all. Where the cap begins is found
+# before any episode is looked at (MATERIALIZED): among the conditions of the join it may be found again for each of them.
 _EPISODES = (
-    f"SELECT {_EVENT} FROM memd.session s JOIN memd.event e ON e.session_pk = s.pk WHERE {_LIVE} AND NOT e.ephemeral"
-    " AND e.position >= coalesce((SELECT f.position FROM memd.event f WHERE f.session_pk = s.pk AND NOT f.ephemeral"
-    " ORDER BY f.position DESC OFFSET $6 LIMIT 1), 0) AND e.position < $7"
-    " AND ($8::text[] IS NULL OR e.kind = ANY ($8)) ORDER BY e.position DESC LIMIT $9"
+    "WITH capped AS MATERIALIZED (SELECT s.pk, coalesce((SELECT f.position FROM memd.event f WHERE f.session_pk = s.pk"
+    " AND NOT f.ephemeral ORDER BY f.position DESC OFFSET $6 LIMIT 1), 0) AS first_position FROM memd.session s"
+    f" WHERE {_LIVE}) SELECT e.* FROM capped c CROSS JOIN LATERAL (SELECT {_EVENT} FROM memd.event e"
+    " WHERE e.session_pk = c.pk AND NOT e.ephemeral AND e.position >= c.first_position AND e.position < $7"
+    " AND ($8::text[] IS NULL OR e.kind = ANY ($8)) ORDER BY e.position DESC LIMIT $9) e ORDER BY e.position DESC"
 )
 _SESSIONS = (
     f"SELECT pk, {SESSION_COLUMNS} FROM memd.session WHERE namespace = $1 AND user_id = $2 AND agent_id = $3 AND NOT dead"

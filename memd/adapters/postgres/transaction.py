@@ -63,12 +63,12 @@ _SEAL = (
     " t (kind, entry_id, user_id, agent_id, session_id, all_users)),"
     " record AS ("
     + _RECORD.format("SELECT $1, $18, $19, $20, $21, $22, head.seq FROM head WHERE $18 <> ''", "$4")
-    + f") SELECT head.seq, (SELECT count(*) FROM record), {_SETTINGS}, {_MODEL} FROM head"
+    + f") SELECT head.seq, (SELECT count(*) FROM record), {_SETTINGS}, {_MODEL}, head.epoch FROM head"
 )
 _REMEMBER_REPLY = (
     "WITH record AS ("
     + _RECORD.format("SELECT $1, $2, $3, $4, $5, $6, $7 WHERE $2 <> ''", "$8")
-    + f") SELECT (SELECT count(*) FROM record), {_SETTINGS}, {_MODEL}"
+    + f") SELECT (SELECT count(*) FROM record), {_SETTINGS}, {_MODEL}, 0"
 )
 
 
@@ -130,6 +130,8 @@ class Transaction(Reader):
         super().__init__(connection, 0, timeout_s)
         self.namespace = namespace
         self.seq = 0
+        self.epoch = 0
+        """In which the number was taken; known once sealed, 0 where none was."""
         self.forget_seq = 0
         self.known: Known | None = None
         self.durability = Durability.UNKNOWN
@@ -214,7 +216,7 @@ class Transaction(Reader):
         if self.model and found[5] != self.model:
             raise StoreBusy("the database has another embedding model now, to which this daemon changes over")
         self.durability = durability(*found[2:5])
-        self.seq = found[0]
+        self.seq, self.epoch = found[0], found[6]
         return self.seq
 
     async def _seal(self, reply: Any) -> Sequence[Any]:

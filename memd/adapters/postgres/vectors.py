@@ -43,6 +43,24 @@ class VectorCodec:
             return stored
         return np.frombuffer(stored, ">f2", offset=HALFVEC_HEADER_BYTES).astype("<f4").tobytes()
 
+    def kept(self, embedding: bytes) -> bytes:
+        """What ``decode`` will give of it."""
+        return np.frombuffer(embedding, "<f4").astype("<f2").astype("<f4").tobytes() if self.half else embedding
+
+    def pack(self, embeddings: Sequence[bytes]) -> tuple[int, list[bytes] | list[float]]:
+        """Embeddings of one length as two parameters: the numbers of each, and all of them in a row."""
+        if not self.half:
+            return 0, list(embeddings)
+        numbers: list[float] = np.frombuffer(b"".join(embeddings), "<f4").tolist()
+        return len(embeddings[0]) // 4 if embeddings else 0, numbers
+
+    def packed(self, number: str, first: int) -> str:
+        """SQL of embedding ``number`` (SQL of an integer from 1) where ``pack`` gave the parameters from ``first`` on."""
+        if not self.half:  # the first has to be used for its type to be known
+            return f"CASE WHEN ${first}::integer = 0 THEN (${first + 1}::bytea[])[{number}] END"
+        start = f"({number} - 1) * ${first}::integer"
+        return f"((${first + 1}::real[])[{start} + 1 : {start} + ${first}::integer])::{self.column_type}"
+
     def windows(self, select: str) -> str:
         """SQL of the vectors of all windows ``select`` ("FROM ... WHERE ...", alias e) has, put together in order."""
         schema = self.column_type.rpartition(".")[0]

@@ -25,7 +25,9 @@ def make_client(address: Address, settings: RedisSettings, on_connect: OnConnect
     common = _common(address, settings)
     if address.mode == "cluster":
         nodes = [ClusterNode(host, port) for host, port in address.hosts]
-        cluster = RedisCluster(startup_nodes=nodes, require_full_coverage=True, **common)
+        # After a number of MOVED answers redis-py would close every connection, under the calls on them, to ask for the
+        # layout anew. Each MOVED says where its slot is: that is enough. After a lost connection it asks all the same.
+        cluster = RedisCluster(startup_nodes=nodes, require_full_coverage=True, reinitialize_steps=0, **common)
         cluster.connection_kwargs["redis_connect_func"] = on_connect
         return cluster
     common |= {"db": address.database, "redis_connect_func": on_connect}

@@ -136,6 +136,12 @@ class Follower:
         if not one.has(seq):
             await self._catch_up(one, seq, REPLICA_WAIT_S)
 
+    def landed(self, batch: ChangeBatch) -> None:
+        """What a write of this daemon changed: applied without asking the source for it, where it continues what is here."""
+        one = self._followed.get(batch.namespace)
+        if one is not None and one.flight is None and one.applied == Head(batch.since, batch.reached.epoch):
+            one.flight = self._start(self._flight(one, batch))
+
     def holds(self, namespace: str) -> bool:
         """Whether all of the namespace is here; begins to follow it."""
         return self._use(namespace).applied is not None
@@ -249,7 +255,8 @@ class Follower:
 
     def _fly(self, one: Followed) -> asyncio.Future[None]:
         """The flight that is under way, or a new one; what hints are about goes along."""
-        self._depart()
+        if one.flight is None:
+            self._depart()
         return self._board(one)
 
     def _board(self, one: Followed) -> asyncio.Future[None]:
@@ -257,8 +264,10 @@ class Follower:
             one.flight = self._start(self._flight(one))
         return one.flight
 
-    async def _flight(self, one: Followed) -> None:
+    async def _flight(self, one: Followed, landed: ChangeBatch | None = None) -> None:
         try:
+            if landed is not None and await self._landed(one, landed):
+                return
             while True:
                 one.hinted = False
                 if not await self._step(one) and not one.hinted:
@@ -286,6 +295,13 @@ class Follower:
             one.wanted = batch.since if one.wanted == wanted else one.wanted
             one.owed = min(owed, batch.since) if one.owed == owed else one.owed
         return not one.has(one.wanted)
+
+    async def _landed(self, one: Followed, batch: ChangeBatch) -> bool:
+        """Whether that was all there was to do."""
+        one.hinted = False
+        if await self._replica.apply(batch):
+            one.arrived(batch.reached)
+        return one.has(one.wanted) and not one.hinted
 
     async def _took(self, one: Followed, batch: ChangeBatch) -> bool:
         if batch.reached == one.applied:

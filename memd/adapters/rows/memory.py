@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -12,7 +13,7 @@ from memd.domain.errors import VersionConflict
 from memd.domain.model import Memory, NewMemory, Scope, SourceKind
 from memd.domain.spoken import spoken
 from memd.domain.visibility import fields_of
-from memd.ports import IndexRow
+from memd.ports import IndexRow, ReplicaMemory
 
 _SOURCES = {kind.value: kind for kind in SourceKind}
 _SERVER_SET = frozenset({"version", "create_time", "update_time", "writer", "superseded_by"})
@@ -59,6 +60,21 @@ def decode_state(namespace: str, memory_id: str, version: int, fields: Any, body
     )
 
 
+def replica_memory(memory: Memory, embeddings: Sequence[bytes]) -> ReplicaMemory:
+    return ReplicaMemory(
+        memory.memory_id,
+        memory.scope.user_id,
+        memory.scope.agent_id,
+        memory.version,
+        memory.create_time,
+        memory.expire_time,
+        fields_json(memory),
+        body_json(memory),
+        memory.content,
+        tuple(embeddings),
+    )
+
+
 def index_row(memory: Memory, vectors: bytes) -> IndexRow:
     text = spoken(memory.speaker, memory.content)
     return IndexRow(memory.memory_id, memory.version, text, vectors, fields_json(memory).encode())
@@ -67,6 +83,10 @@ def index_row(memory: Memory, vectors: bytes) -> IndexRow:
 def stored_index_row(memory_id: str, version: int, content: str, vectors: bytes, fields: str) -> IndexRow:
     """The same of a row as it is stored."""
     return IndexRow(memory_id, version, spoken_text(content, fields), vectors, fields.encode())
+
+
+def replica_index_row(row: ReplicaMemory) -> IndexRow:
+    return stored_index_row(row.memory_id, row.version, row.content, b"".join(row.embeddings), row.fields)
 
 
 def spoken_text(content: str, fields: str) -> str:

@@ -11,7 +11,7 @@ from functools import partial
 
 import apsw
 
-from memd.adapters.rows.memory import body_json, fields_json, index_row
+from memd.adapters.rows.memory import replica_index_row
 from memd.adapters.rows.procedure import metadata_json, procedure_index_row, stored_demotion
 from memd.adapters.sqlite.connection import rows
 from memd.adapters.sqlite.model_guard import ModelGuard
@@ -145,7 +145,8 @@ class SqliteReplica:
             write_settings(tx, batch.namespace, batch.settings)
         for embeddings in (*(row.embeddings for row in batch.memories), *(row.embeddings for row in batch.procedures)):
             self._guard.check(tx, embeddings)
-        return [_put_memory(tx, row) for row in batch.memories], [_put_procedure(tx, row) for row in batch.procedures]
+        memories = [_put_memory(tx, batch.namespace, row) for row in batch.memories]
+        return memories, [_put_procedure(tx, row) for row in batch.procedures]
 
 
 def _set_head(tx: Transaction, namespace: str, head: Head) -> None:
@@ -165,8 +166,7 @@ def _delete(tx: Transaction, kind: str, namespace: str, entry_id: str) -> None:
     tx.execute(f"DELETE FROM {kind} WHERE namespace = ? AND {kind}_id = ?", (namespace, entry_id))
 
 
-def _put_memory(tx: Transaction, row: ReplicaMemory) -> IndexRow:
-    memory, scope = row.memory, row.memory.scope
+def _put_memory(tx: Transaction, namespace: str, row: ReplicaMemory) -> IndexRow:
     tx.connection.set_last_insert_rowid(0)
     found = tx.row(
         "INSERT INTO memory (namespace, memory_id, user_id, agent_id, version, create_time, expire_time, fields, body,"
@@ -175,27 +175,27 @@ def _put_memory(tx: Transaction, row: ReplicaMemory) -> IndexRow:
         " create_time = excluded.create_time, expire_time = excluded.expire_time, fields = excluded.fields,"
         " body = excluded.body, content = excluded.content RETURNING pk",
         (
-            scope.namespace,
-            memory.memory_id,
-            scope.user_id,
-            scope.agent_id,
-            memory.version,
-            memory.create_time,
-            memory.expire_time,
-            fields_json(memory),
-            body_json(memory),
-            memory.content,
+            namespace,
+            row.memory_id,
+            row.user_id,
+            row.agent_id,
+            row.version,
+            row.create_time,
+            row.expire_time,
+            row.fields,
+            row.body,
+            row.content,
         ),
     )
     assert found is not None
     if not tx.connection.last_insert_rowid():  # an update: what stood there before must leave the files
         tx.erases_later = True
-    vectors = b"".join(row.embeddings)
+    indexed = replica_index_row(row)
     tx.execute(
         "INSERT OR REPLACE INTO embedding (memory_pk, windows, vectors) VALUES (?, ?, ?)",
-        (found[0], len(row.embeddings), vectors),
+        (found[0], len(row.embeddings), indexed.embeddings),
     )
-    return index_row(memory, vectors)
+    return indexed
 
 
 def _put_procedure(tx: Transaction, row: ReplicaProcedure) -> IndexRow:

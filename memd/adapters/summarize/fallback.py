@@ -11,19 +11,43 @@ from memd.ports import Clock, Summarizer, SummarizerCounts, Summary, SummaryRequ
 logger = logging.getLogger(__name__)
 
 
+class Breaker:
+    """Of one service, whoever asks it: left alone for a while after some failures in a row."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._failures = 0
+        self._until_s = 0.0
+
+    @property
+    def open(self) -> bool:
+        return self._clock.monotonic_s() < self._until_s
+
+    def succeeded(self) -> None:
+        self._failures = 0
+
+    def failed(self) -> None:
+        self._failures += 1
+        if self._failures >= SUMMARIZER_BREAKER_FAILURES:
+            self._failures = 0
+            self._until_s = self._clock.monotonic_s() + SUMMARIZER_BREAKER_S
+
+
 class FallbackSummarizer:
     """Asks ``first``; where that fails, or has failed often in a row lately, ``then``."""
 
-    def __init__(self, first: Summarizer, then: Summarizer, clock: Clock) -> None:
+    def __init__(self, first: Summarizer, then: Summarizer, breaker: Breaker) -> None:
         self._first = first
         self._then = then
-        self._clock = clock
-        self._failures = 0
-        self._left_alone_until_s = 0.0
+        self._breaker = breaker
         self.counts = SummarizerCounts()
 
+    def beside(self) -> FallbackSummarizer:
+        """The same for another use, with counts of its own: the same service, so one breaker. Close the first one alone."""
+        return FallbackSummarizer(self._first, self._then, self._breaker)
+
     async def summarize(self, request: SummaryRequest) -> Summary:
-        if self._clock.monotonic_s() < self._left_alone_until_s:
+        if self._breaker.open:
             self.counts.skipped += 1
             return await self._then.summarize(request)
         try:
@@ -31,7 +55,7 @@ class FallbackSummarizer:
         except MemdError as error:
             self._failed(error)
             return await self._then.summarize(request)
-        self._failures = 0
+        self._breaker.succeeded()
         self.counts.made += 1
         self.counts.tokens_in += summary.tokens_in
         self.counts.tokens_out += summary.tokens_out
@@ -43,9 +67,6 @@ class FallbackSummarizer:
 
     def _failed(self, error: MemdError) -> None:
         self.counts.failed += 1
-        self._failures += 1
         status = error.metadata.get("http_status", "")
         logger.warning("summarizer failed: %s", error.message, extra={"fields": {"http_status": status}})
-        if self._failures >= SUMMARIZER_BREAKER_FAILURES:
-            self._failures = 0
-            self._left_alone_until_s = self._clock.monotonic_s() + SUMMARIZER_BREAKER_S
+        self._breaker.failed()

@@ -69,6 +69,8 @@ class HttpSummarizer:
         except TimeoutError as exc:
             raise Unavailable("the summarizer did not answer in time") from exc
         text = answer.text.strip()
+        if not _storable(text):
+            raise nonsense()
         tokens = self._counter.count(text)
         if not text or answer.cut or tokens > request.max_tokens:
             raise Unavailable("the summarizer's answer is empty, cut off or longer than asked")
@@ -116,13 +118,22 @@ class HttpSummarizer:
             raise nonsense() from exc
         try:
             return json.loads(data)
-        except ValueError as exc:
+        except (ValueError, RecursionError) as exc:
             raise nonsense() from exc
+
+
+def _storable(text: str) -> bool:
+    """Not with half of a surrogate pair, which JSON can say and UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check(status: int, retry_after: str) -> None:
     if status in _BUSY:
-        raise _Busy(float(retry_after) if retry_after.replace(".", "", 1).isdigit() else 0.0)
+        raise _Busy(float(retry_after) if retry_after.replace(".", "", 1).isdecimal() else 0.0)
     if status in (401, 403):
         raise Unavailable("the summarizer refused the key", metadata={"http_status": str(status)})
     if 300 <= status < 400:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from memd.domain.errors import Unavailable
+from memd.limits import MAX_SUMMARIZER_CHARGE
 
 ANTHROPIC_VERSION = "2023-06-01"
 
@@ -51,7 +52,10 @@ def _anthropic_answer(reply: Any) -> Answer:
         text = "".join(block["text"] for block in reply["content"] if block["type"] == "text")
         usage = reply["usage"]
         return Answer(
-            text, int(usage["input_tokens"]), int(usage["output_tokens"]), reply["stop_reason"] == "max_tokens"
+            text,
+            _charged(usage["input_tokens"]),
+            _charged(usage["output_tokens"]),
+            reply["stop_reason"] == "max_tokens",
         )
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
         raise nonsense() from exc
@@ -71,13 +75,27 @@ def _openai_answer(reply: Any) -> Answer:
         choice = reply["choices"][0]
         usage = reply.get("usage") or {}
         return Answer(
-            str(choice["message"]["content"] or ""),
-            int(usage.get("prompt_tokens", 0)),
-            int(usage.get("completion_tokens", 0)),
+            _said(choice["message"]["content"]),
+            _charged(usage.get("prompt_tokens", 0)),
+            _charged(usage.get("completion_tokens", 0)),
             choice.get("finish_reason") == "length",
         )
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as exc:
         raise nonsense() from exc
+
+
+def _said(content: Any) -> str:
+    """None where a model had nothing to say; TypeError for what is no text."""
+    if content is not None and not isinstance(content, str):
+        raise TypeError("no text")
+    return content or ""
+
+
+def _charged(tokens: Any) -> int:
+    """ValueError for what cannot be added to a counter."""
+    if not isinstance(tokens, int) or not 0 <= tokens <= MAX_SUMMARIZER_CHARGE:
+        raise ValueError("no number of tokens")
+    return tokens
 
 
 def nonsense() -> Unavailable:

@@ -125,7 +125,7 @@ class JobStats(google.protobuf.message.Message):
     done: builtins.int
     """Sessions that were gone on in, rows that went, or bytes that were given back."""
     waiting: builtins.int
-    """What the last run left to the next one, of the same."""
+    """What the last run left to the next one, of the same. Of "promote" and "digest" what is due now, counted up to 1,024."""
     last_error: builtins.str
     """Reason of the last failure, as errors have it; empty when the last run did not fail."""
     @property
@@ -263,6 +263,7 @@ class ProcessStats(google.protobuf.message.Message):
     NAMESPACES_LOADED_FIELD_NUMBER: builtins.int
     SIMD_FIELD_NUMBER: builtins.int
     COMPRESSION_FIELD_NUMBER: builtins.int
+    DIGESTS_FIELD_NUMBER: builtins.int
     rss_bytes: builtins.int
     data_bytes: builtins.int
     write_queue_depth: builtins.int
@@ -274,6 +275,8 @@ class ProcessStats(google.protobuf.message.Message):
     simd: builtins.str
     @property
     def compression(self) -> global___CompressionStats: ...
+    @property
+    def digests(self) -> global___DigestStats: ...
     def __init__(
         self,
         *,
@@ -287,9 +290,10 @@ class ProcessStats(google.protobuf.message.Message):
         namespaces_loaded: builtins.int = ...,
         simd: builtins.str = ...,
         compression: global___CompressionStats | None = ...,
+        digests: global___DigestStats | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["compression", b"compression"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["compression", b"compression", "data_bytes", b"data_bytes", "embed_queue_depth", b"embed_queue_depth", "embed_threads", b"embed_threads", "namespaces_loaded", b"namespaces_loaded", "query_cache_hits", b"query_cache_hits", "query_cache_misses", b"query_cache_misses", "rss_bytes", b"rss_bytes", "simd", b"simd", "write_queue_depth", b"write_queue_depth"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["compression", b"compression", "digests", b"digests"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["compression", b"compression", "data_bytes", b"data_bytes", "digests", b"digests", "embed_queue_depth", b"embed_queue_depth", "embed_threads", b"embed_threads", "namespaces_loaded", b"namespaces_loaded", "query_cache_hits", b"query_cache_hits", "query_cache_misses", b"query_cache_misses", "rss_bytes", b"rss_bytes", "simd", b"simd", "write_queue_depth", b"write_queue_depth"]) -> None: ...
 
 global___ProcessStats = ProcessStats
 
@@ -354,6 +358,52 @@ class CompressionStats(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["done", b"done", "events", b"events", "late", b"late", "model_failures", b"model_failures", "model_skipped", b"model_skipped", "model_summaries", b"model_summaries", "model_tokens_in", b"model_tokens_in", "model_tokens_out", b"model_tokens_out", "put_off", b"put_off", "queue_depth", b"queue_depth", "refused", b"refused", "tokens_after", b"tokens_after", "tokens_before", b"tokens_before"]) -> None: ...
 
 global___CompressionStats = CompressionStats
+
+@typing.final
+class DigestStats(google.protobuf.message.Message):
+    """Digests of sessions since the start."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    QUEUE_DEPTH_FIELD_NUMBER: builtins.int
+    MADE_FIELD_NUMBER: builtins.int
+    CROWDED_FIELD_NUMBER: builtins.int
+    REFUSED_FIELD_NUMBER: builtins.int
+    MODEL_SUMMARIES_FIELD_NUMBER: builtins.int
+    MODEL_FAILURES_FIELD_NUMBER: builtins.int
+    MODEL_SKIPPED_FIELD_NUMBER: builtins.int
+    MODEL_TOKENS_IN_FIELD_NUMBER: builtins.int
+    MODEL_TOKENS_OUT_FIELD_NUMBER: builtins.int
+    queue_depth: builtins.int
+    """Sessions that wait for the configured model, or that it is asked for. 0 without a model."""
+    made: builtins.int
+    """Digests that were stored, new and anew, whoever wrote them."""
+    crowded: builtins.int
+    """Made by extraction because too many sessions waited for the model, or this one for too long."""
+    refused: builtins.int
+    """Summaries that no memory can hold. A model's are made by extraction instead."""
+    model_summaries: builtins.int
+    """As of CompressionStats; the model is one, so is what is known of its failures."""
+    model_failures: builtins.int
+    model_skipped: builtins.int
+    model_tokens_in: builtins.int
+    model_tokens_out: builtins.int
+    def __init__(
+        self,
+        *,
+        queue_depth: builtins.int = ...,
+        made: builtins.int = ...,
+        crowded: builtins.int = ...,
+        refused: builtins.int = ...,
+        model_summaries: builtins.int = ...,
+        model_failures: builtins.int = ...,
+        model_skipped: builtins.int = ...,
+        model_tokens_in: builtins.int = ...,
+        model_tokens_out: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["crowded", b"crowded", "made", b"made", "model_failures", b"model_failures", "model_skipped", b"model_skipped", "model_summaries", b"model_summaries", "model_tokens_in", b"model_tokens_in", "model_tokens_out", b"model_tokens_out", "queue_depth", b"queue_depth", "refused", b"refused"]) -> None: ...
+
+global___DigestStats = DigestStats
 
 @typing.final
 class TierSettings(google.protobuf.message.Message):
