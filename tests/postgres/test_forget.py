@@ -8,7 +8,7 @@ import time
 import asyncpg
 import pytest
 
-from memd.adapters.postgres import PostgresStores
+from memd.adapters.postgres import PostgresStores, schema
 from memd.domain.errors import Forgotten, StoreBusy
 from memd.domain.visibility import forgettable
 from memd.ports import ForgetPlan
@@ -86,6 +86,25 @@ async def test_the_receipt_says_what_is_out_of_reach(open_stores: OpenStores) ->
     told = " ".join(receipt.out_of_reach)
     for word in ("VACUUM", "write-ahead log", "standbys", "backups"):
         assert word in told
+
+
+async def test_the_planner_keeps_no_samples_of_content(database_url: str, open_stores: OpenStores) -> None:
+    """Neither now nor from before the schema said so."""
+    stores = await open_stores()
+    await remember(stores, *(f"m{i}" for i in range(10)), content="")  # each its own
+    connection = await asyncpg.connect(database_url)
+    sampled = (
+        "SELECT tablename::text, attname::text FROM pg_stats WHERE schemaname = 'memd'"
+        " AND concat(most_common_vals::text, histogram_bounds::text) LIKE '%content of m3%'"
+    )
+    await connection.execute("ALTER TABLE memd.memory ALTER content SET STATISTICS -1; ANALYZE memd.memory")
+    assert [tuple(one) for one in await connection.fetch(sampled)] == [("memory", "content")]
+    (script,) = (name for name in schema.MIGRATIONS if name.endswith("_no_samples.sql"))
+    await connection.execute(schema._script(script))
+    assert not await connection.fetch(sampled)
+    await connection.execute("ANALYZE")
+    assert not await connection.fetch(sampled)
+    await connection.close()
 
 
 async def test_a_fence_of_a_history_that_was_lost(open_stores: OpenStores) -> None:

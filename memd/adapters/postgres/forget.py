@@ -2,7 +2,7 @@
 
 It runs with the namespace's gate to itself (``gate.py``), so what it finds is all there is. The bytes of deleted rows stay
 in the server's files until their space is used again: a VACUUM is asked for behind the reply, and the receipt says what is
-beyond it.
+beyond it. Of columns that hold content Postgres keeps no samples for its planner (``0015_no_samples.sql``).
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ OUT_OF_REACH = (
     "free space inside the table files of Postgres, until it is used again (VACUUM was asked for; VACUUM FULL frees it)",
     "the write-ahead log of Postgres until its segments are recycled, and where it is archived",
     "standbys of Postgres until they have applied the deletion, and base backups and dumps made before",
+    "single words in the planner's statistics, where Postgres searches the namespace, until it analyzes them again",
 )
 _TABLES: Mapping[str, tuple[str, ...]] = {
-    "memories": ("memory",),
-    "digests": ("memory",),
+    "memories": ("memory", "embedding_next", "search_memory", "search_term"),
+    "digests": ("memory", "embedding_next", "search_memory", "search_term"),
     "revisions": ("memory_revision",),
-    "embeddings": ("embedding", "embedding_next"),
+    "embeddings": ("embedding",),
     "procedures": ("procedure", "procedure_version", "procedure_outcome", "procedure_reembedding"),
     "events": ("event", "working_summary"),
     "sessions": ("session",),

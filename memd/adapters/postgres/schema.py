@@ -36,6 +36,7 @@ MIGRATIONS = (
     "0012_reembed.sql",
     "0013_tombstones.sql",
     "0014_session_settings.sql",
+    "0015_no_samples.sql",
 )
 APP, KEEPER = "memd_app", "memd_keeper"
 SETTING = "memd.namespace"

@@ -100,6 +100,8 @@ class HnswIndex:
             # Who is killed takes the build along: the next one would wait for it only to begin anew.
             await connection.execute("SET statement_timeout = 0; SET client_connection_check_interval = '1s'")
             await connection.execute(self._create(codec), timeout=HNSW_BUILD_S)
+            # ANALYZE would keep samples of the vectors where no Forget reaches them.
+            await connection.execute(f"ALTER INDEX memd.{self.name} ALTER COLUMN 1 SET STATISTICS 0")
         # Plans follow what is there.
         await connection.execute(f"ANALYZE memd.{self.table}", timeout=HNSW_BUILD_S)
 
