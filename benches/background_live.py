@@ -32,7 +32,12 @@ from memd.limits import DIGEST_EVENTS, DIGEST_IDLE_US, SECOND_US
 if TYPE_CHECKING:
     from memd_client._proto.v1.memory_service_pb2_grpc import MemoryServiceAsyncStub
 
-TARGETS = (Target("queue_depth_end", "<=", 64), Target("rss_growth", "<=", 1.1))
+TARGETS = (
+    Target("queue_depth_end", "<=", 64),
+    Target("rss_growth", "<=", 1.1),
+    Target("digests_p50_ratio", "<=", 1.5),
+    Target("digests_p99_ratio", "<=", 3),
+)
 _DUE = (
     "SELECT sum(promoted < last_position), sum(digested < last_position AND"
     " (last_position - digested >= ? OR update_time <= ?)) FROM session"
@@ -181,7 +186,8 @@ async def _measure(args: argparse.Namespace, daemon: MeasuredDaemon) -> dict[str
         stock = (await client.stats()).namespace
         found: dict[str, Figure] = {"sessions": stock.sessions, "events": stock.events, "settled_s": settled_s}
         if args.fill_only:
-            return {**found, **_figures([await _sample(client, daemon, time.perf_counter())])}
+            now = [await _sample(client, daemon, time.perf_counter())]
+            return {**found, **_latencies((), now), **_figures(now)}
         begun = time.perf_counter()
         events = asyncio.ensure_future(_events(stub, args))
         samples = await _watched(client, daemon, events)
@@ -204,12 +210,13 @@ def _latencies(taken: Sequence[Observed], samples: Sequence[Sample]) -> dict[str
         found["observe"] += within
         if bool(before.digests_due) == bool(after.digests_due):
             found["digests" if before.digests_due else "no_digests"] += within
-    return {
-        f"{name}_p{percent}_ms": percentile(some, percent)
-        for name, some in found.items()
-        for percent in (50, 99)
-        if some
-    }
+    latencies: dict[str, Figure] = {}
+    for percent in (50, 99):
+        ms = {name: percentile(some, percent) for name, some in found.items() if some}
+        latencies |= {f"{name}_p{percent}_ms": value for name, value in ms.items()}
+        both = "digests" in ms and "no_digests" in ms
+        latencies[f"digests_p{percent}_ratio"] = ms["digests"] / ms["no_digests"] if both else None
+    return latencies
 
 
 def _figures(samples: Sequence[Sample]) -> dict[str, Figure]:

@@ -9,8 +9,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from concurrent.futures import CancelledError
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -25,7 +24,6 @@ from memd.adapters.pack import RustContextPacker
 from memd.adapters.postgres import SearchMoves
 from memd.config import Config
 from memd.domain.errors import ConfigError, MemdError, Unavailable
-from memd.domain.jobs import JobReport
 from memd.domain.model import TierName
 from memd.limits import MAX_NAMESPACES_LOADED
 from memd.metrics import Metrics, rss_bytes
@@ -42,7 +40,6 @@ from memd.rpc.session_servicer import SessionServicer
 from memd.service.admin import AdminService
 from memd.service.checkpoints import CheckpointService
 from memd.service.forget import ForgetService
-from memd.service.jobs import JobBoard
 from memd.service.lifecycle import LifecycleService
 from memd.service.observe import ObserveService
 from memd.service.policy import PolicySource
@@ -67,8 +64,6 @@ from memd.tiers.working import WorkingTier
 logger = logging.getLogger(__name__)
 
 EXIT_START_FAILED = 1
-JOBS_WAIT_S = 1.0
-"""Metrics wait so long for a store to say how much is to be done; then they tell what the last runs left."""
 FINISH_INTERVAL_S = 5.0
 """How soon a Forget goes on that the store stopped half way, for example with a full disk."""
 PRELOAD_WAIT_S = 1.0
@@ -119,7 +114,7 @@ async def _run(config: Config, environ: Mapping[str, str]) -> int:
         servers = endpoints.bind(main_server(calls, health, reflect=config.server.reflection), health)
         if endpoints.metrics:
             gauges = _gauges(parts, behind, calls)
-            jobs = _jobs(behind.board)
+            jobs = background.job_reports(behind.board)
             stack.callback(metrics.serve(endpoints.metrics.host, endpoints.metrics.port, gauges, jobs))
         supervisor = Supervisor()
         if behind.consolidator is not None:
@@ -363,20 +358,6 @@ def _gauges(parts: _Parts, behind: background.Behind, calls: Calls) -> Callable[
             **{f"compression_{name}": value for name, value in stats.compression.figures().items()},
             **{f"digests_{name}": value for name, value in stats.digests.figures().items()},
         }
-
-    return read
-
-
-def _jobs(board: JobBoard) -> Callable[[], Sequence[JobReport]]:
-    loop = asyncio.get_running_loop()
-
-    def read() -> Sequence[JobReport]:
-        asked = asyncio.run_coroutine_threadsafe(board.reports(), loop)
-        try:
-            return asked.result(JOBS_WAIT_S)
-        except (TimeoutError, CancelledError, MemdError):  # a store that is slow or gone, or a stop
-            asked.cancel()
-            return board.known
 
     return read
 

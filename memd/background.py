@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,6 +14,8 @@ from memd.adapters.postgres import SearchMoves
 from memd.adapters.summarize.extractive import ExtractiveSummarizer
 from memd.adapters.summarize.fallback import FallbackSummarizer
 from memd.config import Config
+from memd.domain.errors import MemdError
+from memd.domain.jobs import JobReport
 from memd.limits import (
     COMPRESSION_SCAN_INTERVAL_S,
     COMPRESSIONS_AT_ONCE,
@@ -44,6 +48,8 @@ HINTS_PAUSE_S = 1.0
 """Before hints are asked for again, after they ended: the poll goes on meanwhile."""
 MODEL_WATCH_S = 1.0
 """How soon a daemon sees that the database was re-embedded: until then its writes of memories are refused."""
+JOBS_WAIT_S = 1.0
+"""Metrics wait so long for a store to say how much is to be done; then they tell what the last runs left."""
 LOCAL_HOLDER = "this data directory"
 """Of the leases in it: its lock lets one daemon in, and the next one goes on at once."""
 
@@ -210,6 +216,21 @@ def start(supervisor: Supervisor, config: Config, stores: Stores, moves: SearchM
         supervisor.every("follow", config.replica.poll_s, stores.follower.poll)
         supervisor.every("hints", HINTS_PAUSE_S, stores.follower.listen)
         supervisor.every("sweep replica", SWEEP_INTERVAL_S, lambda: stores.local.replica.sweep(SWEEP_ROWS))
+
+
+def job_reports(board: JobBoard) -> Callable[[], Sequence[JobReport]]:
+    """For another thread than the loop's."""
+    loop = asyncio.get_running_loop()
+
+    def read() -> Sequence[JobReport]:
+        asked = asyncio.run_coroutine_threadsafe(board.reports(), loop)
+        try:
+            return asked.result(JOBS_WAIT_S)
+        except (TimeoutError, CancelledError, MemdError):  # a store that is slow or gone, or a stop
+            asked.cancel()
+            return board.known
+
+    return read
 
 
 def watch_model(supervisor: Supervisor, stores: Stores, changed: Callable[[str], None]) -> None:

@@ -5,18 +5,21 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from memd_client import Client, Event, EventKind, SessionSettings
 
 from tests.daemon import Daemon
 from tests.reliability.size import scaled
 from tests.summarize.model_server import ModelServer
+from tests.test_sessions_leave_memories_on_servers import one_or_two
 
 TALK: dict[str, Any] = {"user_id": "ada", "session_id": "long"}
 PATIENCE_S = 20.0
+KILLS = scaled(10)
 
 
 def said(start: int, count: int) -> list[Event]:
@@ -104,30 +107,37 @@ def test_sessions_with_numbers_of_their_own(daemon: Daemon) -> None:
         assert smaller.working_memory().settings == SessionSettings()
 
 
-def test_killed_in_the_middle(tmp_path: Path) -> None:
+@pytest.fixture(params=["sqlite", "redis and postgres"])
+def daemons(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sequence[Daemon]]:
+    """One daemon, or two sidecars on the same session, which may be as long as it gets: else the oldest would go."""
+    with one_or_two(request.param, request, tmp_path, MEMD_TIERS_EPISODIC_MAX_ITEMS=str(22 * KILLS + 1)) as started:
+        yield started
+
+
+def test_killed_in_the_middle(daemons: Sequence[Daemon]) -> None:
     """Killed at a random moment of compression, again and again; afterwards all is there once."""
     dice = random.Random(6)
     events = 0
-    kills = scaled(10)
-    every_event = {"MEMD_TIERS_EPISODIC_MAX_ITEMS": str(22 * kills + 1)}  # or the oldest would go, as configured
-    with Daemon(tmp_path / "daemon", environment=every_event) as daemon:
-        for kill in range(kills):
-            with Client(daemon.address, **TALK) as memd:
-                memd.observe(said(events + 1, 21))
-                events += 21
-                time.sleep(dice.random() * 0.02)
-                daemon.kill()
-            daemon.start()
-            with Client(daemon.address, **TALK) as memd:
-                check_whole(memd, events)
-                if kill % 8 == 7:  # else more than is held back for its summary would wait, and leave as configured
-                    events += 1
-                    memd.observe(said(events, 1))
-                    compressed(memd)
+    for kill in range(KILLS):
+        killed, asked = daemons[kill % len(daemons)], daemons[(kill // 2) % len(daemons)]
+        with Client(killed.address, **TALK) as memd:
+            memd.observe(said(events + 1, 21))
+            events += 21
+            time.sleep(dice.random() * 0.02)
+            killed.kill()
+        killed.start()
+        with Client(asked.address, **TALK) as memd:
+            check_whole(memd, events)
+            if kill % 8 == 7:  # else more than is held back for its summary would wait, and leave as configured
+                events += 1
+                memd.observe(said(events, 1))
+                compressed(memd)
+    for daemon in daemons:
         with Client(daemon.address, **TALK) as memd:
-            memd.observe(said(events + 1, 1))
+            events += 1
+            memd.observe(said(events, 1))
             compressed(memd)
-            check_whole(memd, events + 1)
+            check_whole(memd, events)
             assert memd.verify().ok
 
 

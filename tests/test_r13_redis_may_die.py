@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +23,8 @@ from tests.servers.redis import BINARIES, MISSING, SYNCED, RedisServer, cluster,
 
 FAULTS = scaled(20)
 EMPTIED = scaled(5)
+RECALLS = 5
+"""Before each fault and in it."""
 TIMEOUT_S = 0.3
 COOL_DOWN_S = 0.05
 BACK_S = 20.0
@@ -224,13 +226,17 @@ def test_a_daemon_recalls_and_remembers_without_redis(binary: Path, tmp_path: Pa
             (lambda: server.send("FLUSHALL"), lambda: None),
             (server.kill, lambda: server.restart(empty=True)),
         ]
+        took: dict[str, list[float]] = {"no fault": [], "first in a fault": [], "in a fault": []}
         for i in range(FAULTS):
             begin, end = faults[i % len(faults)]
             client.observe(f"turn {i}", role="user")
+            for _ in range(RECALLS):
+                took["no fault"].append(_timed(lambda: client.recall("fact"))[1])
             begin()
             client.remember(f"fact number {i}", tags=[f"t{i}"])
-            for _ in range(5):
-                found = client.recall(f"fact number {i}", filter=F.tag == f"t{i}")
+            for n in range(RECALLS):
+                found, took_s = _timed(lambda i=i: client.recall(f"fact number {i}", filter=F.tag == f"t{i}"))  # type: ignore[misc]
+                took["first in a fault" if n == 0 else "in a fault"].append(took_s)
                 assert [hit.memory.content for hit in found.memories] == [f"fact number {i}"]
                 assert ("working" in unserved(found)) == (i % len(faults) != 2)
                 assert ("episodic" in unserved(found)) == (i % len(faults) != 2)
@@ -244,6 +250,19 @@ def test_a_daemon_recalls_and_remembers_without_redis(binary: Path, tmp_path: Pa
         for i in range(FAULTS):
             (hit,) = client.recall("fact", filter=F.tag == f"t{i}").memories
             assert hit.memory.content == f"fact number {i}", "an acknowledged memory is lost"
+        for name, times in took.items():
+            print(f"recall, {name}: {len(times)} calls, p50 {_ms(times, 50)} ms, p99 {_ms(times, 99)} ms")
+
+
+def _timed(call: Callable[[], Recall]) -> tuple[Recall, float]:
+    """What it gave and the seconds it took: reported (``pytest -rP``), never judged."""
+    begun = time.monotonic()
+    found = call()
+    return found, time.monotonic() - begun
+
+
+def _ms(times: Sequence[float], percent: int) -> float:
+    return round(1e3 * sorted(times)[(len(times) - 1) * percent // 100], 1)
 
 
 def unserved(found: Recall) -> set[str]:

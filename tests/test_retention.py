@@ -136,12 +136,13 @@ def test_an_import_brings_no_policy_that_takes_what_is_here(daemon: Daemon) -> N
 
 
 class Kept:
-    """What a namespace may have lost: nothing that its policy keeps, and of the rest the oldest first."""
+    """What a namespace may have lost: nothing that its policy keeps, and of the rest the oldest first. There are
+    at least ``least``, and no more than ``most``, as many as there were the last time."""
 
     def __init__(self, client: Client, namespace: str, count: int) -> None:
         self._namespace = namespace
         self._names = [f"m{n:05}" for n in range(count)]
-        self._most = self.least = count
+        self.most = self.least = count
         memd = self.of(client)
         for start in range(0, count, 200):
             names = self._names[start : start + 200]
@@ -162,9 +163,9 @@ class Kept:
         memd = self.of(client)
         found = listed(memd)
         assert found == self._names[len(self._names) - len(found) :], "only the oldest are gone"
-        assert self.least <= len(found) <= self._most
+        assert self.least <= len(found) <= self.most
         assert self.least <= memd.stats().namespace.memories <= len(found), "the job may have come in between"
-        self._most = len(found)
+        self.most = len(found)
         assert memd.verify().ok
         versions = [one.version for one in memd.list_checkpoints_page(task_id="task", page_size=VERSIONS).items]
         assert versions == list(range(VERSIONS, VERSIONS - len(versions), -1)), "only the oldest are gone"
@@ -172,7 +173,8 @@ class Kept:
         assert memd.load_checkpoint("task").state == b"state"
 
 
-def _run_jobs(address: str) -> None:
+def run_jobs(address: str) -> None:
+    """In the daemon there, as far as it lives."""
     once = RetryPolicy(attempts=1)
     with Client(address, timeout_s=30.0, retry=once) as client, contextlib.suppress(MemdError):  # killed meanwhile
         for job in ("retention", "checkpoints", "compact"):
@@ -194,7 +196,7 @@ def test_killed_in_the_middle(tmp_path: Path) -> None:
                 for _ in range(BULK):
                     client.save_checkpoint("bulk", dice.randbytes(1 << 20))
                 client.delete_checkpoint("bulk")
-                working = threading.Thread(target=_run_jobs, args=(daemon.address,))
+                working = threading.Thread(target=run_jobs, args=(daemon.address,))
                 working.start()
                 time.sleep(dice.random() * LONGEST_S[kill % 2])
                 daemon.kill()

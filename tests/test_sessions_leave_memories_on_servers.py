@@ -49,10 +49,12 @@ def servers(composition: str, request: pytest.FixtureRequest, tmp_path: Path) ->
 
 
 @contextmanager
-def one_or_two(composition: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sequence[Daemon]]:
-    """One daemon, or two sidecars where the truth is on Postgres."""
+def one_or_two(
+    composition: str, request: pytest.FixtureRequest, tmp_path: Path, **settings: str
+) -> Iterator[Sequence[Daemon]]:
+    """One daemon, or two sidecars where the truth is on Postgres; ``settings`` are more variables of theirs."""
     with ExitStack() as stack:
-        environment = stack.enter_context(servers(composition, request, tmp_path))
+        environment = {**stack.enter_context(servers(composition, request, tmp_path)), **settings}
         names = ("one", "other") if "postgres" in composition else ("one",)
         yield [stack.enter_context(Daemon(tmp_path / name, environment=environment)) for name in names]
 

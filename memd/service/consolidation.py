@@ -117,12 +117,12 @@ class Consolidator:
 
     async def promote_once(self) -> int:
         """Important and marked events become memories."""
-        return await self._round(_PROMOTE, await self.due(_PROMOTE))
+        return await self._round(_PROMOTE)
 
     async def digest_once(self) -> int:
         """Sessions that went on, rested, ended or expire get their digest; of the model's those are counted that came since
         the last step."""
-        return await self._round(_DIGEST, await self.due(_DIGEST)) + self.digests.queue.finished()
+        return await self._round(_DIGEST) + self.digests.queue.finished()
 
     async def ask_model(self) -> None:
         """The digest of one session that waits for the model, once there is one. Run it again and again, several at once."""
@@ -182,9 +182,13 @@ class Consolidator:
         """Give the leases back, so that the next daemon need not wait for their end."""
         await self._leases.release()
 
-    async def _round(self, job: str, page: MarkedPage) -> int:
-        """One step of each session of the page, in its order, going round. After an error of the program the next round
-        begins behind the session that had it."""
+    async def _round(self, job: str) -> int:
+        """One step of each session of a page, in its order, going round. After an error of the program the next round begins
+        behind the session that had it."""
+        page = await self.due(job)
+        if self._after[job] and not page.sessions and not page.after:
+            self._after[job] = ""  # the page before was full and the last one: it is not the end of the work
+            page = await self.due(job)
         done = await self._turn(job, page.sessions, ask=job == _DIGEST and self.digests.has_model)
         self._after[job] = page.after
         self._more[job] = bool(page.after and done)

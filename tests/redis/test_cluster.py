@@ -12,7 +12,7 @@ from redis.crc import key_slot
 from memd.adapters.redis import RedisCheckpoints, RedisSessionMarks, RedisSessions, RedisSettings, keys
 from memd.domain.errors import Unavailable
 from memd.domain.model import Scope
-from memd.limits import DAY_US, HOUR_US
+from memd.limits import DAY_US, HOUR_US, MAX_REDIS_TIMEOUT_S
 from memd.ports import Mark, MarkedSession
 from tests.contract.builders import POLICY, SESSION, event, request
 from tests.servers.redis import MASTERS, MAX_SLOT, cluster, sentinel
@@ -77,7 +77,7 @@ async def test_sessions_of_every_slot_survive_a_failover(binary: Path, tmp_path:
 
 async def test_slots_that_move_cut_no_call(binary: Path, tmp_path: Path) -> None:
     with cluster(binary, tmp_path) as formed:
-        sessions = await RedisSessions.open(RedisSettings(formed.url))
+        sessions = await RedisSessions.open(RedisSettings(formed.url, timeout_s=MAX_REDIS_TIMEOUT_S))
         try:
             await sessions.append(SESSION, [event("a")], LONG, None)  # every connection and slot is known
             moving = [replace(SESSION, session_id=f"m{i}") for i in range(10 * SESSIONS)]

@@ -17,7 +17,7 @@ from tests.servers.postgres import Launcher
 from tests.servers.redis import RedisServer, find
 
 OpenSidecar = Callable[..., Awaitable[Sidecar]]
-OpenPod = Callable[[str, ManualClock], Awaitable[Pod]]
+OpenPod = Callable[..., Awaitable[Pod]]
 
 
 @pytest.fixture
@@ -63,11 +63,11 @@ def redis_server(redis_servers: Callable[[str], RedisServer]) -> RedisServer:
 
 @pytest.fixture
 async def open_pod(database_url: str, redis_server: RedisServer, tmp_path: Path) -> AsyncIterator[OpenPod]:
-    """``await open_pod(name, clock)``: a pod on the test's servers; what is still open is closed at the end."""
+    """``await open_pod(name, clock, ...)``: a pod on the test's servers; what is still open is closed at the end."""
     opened: list[Pod] = []
 
-    async def make(name: str, clock: ManualClock) -> Pod:
-        opened.append(await Pod.open(database_url, redis_server.url, tmp_path / name, clock, name))
+    async def make(name: str, clock: ManualClock, **options: Any) -> Pod:
+        opened.append(await Pod.open(database_url, redis_server.url, tmp_path / name, clock, name, **options))
         return opened[-1]
 
     yield make

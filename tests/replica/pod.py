@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from functools import partial
@@ -16,10 +17,11 @@ from memd.domain.model import Event, EventKind, Memory, Scope, SourceKind, TierN
 from memd.domain.settings import DEFAULT_TIERS
 from memd.domain.visibility import EVERYTHING
 from memd.limits import CONSOLIDATE_GRACE_US, MAX_REDIS_TIMEOUT_S
-from memd.ports import Clock, Embedder
+from memd.ports import Clock, SessionMarks, SessionStore
 from memd.service.consolidation import Consolidator
 from memd.service.forget import ForgetService
 from memd.service.lifecycle import ExpirySweeper
+from memd.service.merging import NearDuplicates
 from memd.service.observe import UNSCORED, ObserveService
 from memd.service.recall import RecallReply, RecallRequest, RecallService
 from memd.service.remember import RememberService
@@ -36,7 +38,8 @@ ADA = Scope("ns", "ada", "", "s1")
 
 
 def _small(text: str) -> bytes:
-    numbers = struct.unpack_from("<4f", vector(text))
+    """The same for the same words, whatever stands between them."""
+    numbers = struct.unpack_from("<4f", vector(" ".join(re.findall(r"\w+", text.casefold()))))
     length = sum(number * number for number in numbers) ** 0.5
     return struct.pack("<4f", *(number / length for number in numbers))
 
@@ -47,26 +50,42 @@ class Pod:
 
     sidecar: Sidecar
     link: RedisLink
-    sessions: RedisSessions
-    marks: RedisSessionMarks
+    sessions: SessionStore
+    marks: SessionMarks
     observe: ObserveService
     remember: RememberService
     forget: ForgetService
     ends: SessionService
     recall: RecallService
     consolidator: Consolidator
+    duplicates: NearDuplicates
     sweeper: ExpirySweeper
 
     @classmethod
-    async def open(cls, postgres_url: str, redis_url: str, data_dir: Path, clock: Clock, holder: str) -> Pod:
+    async def open(
+        cls,
+        postgres_url: str,
+        redis_url: str,
+        data_dir: Path,
+        clock: Clock,
+        holder: str,
+        *,
+        all_on_postgres: bool = False,
+    ) -> Pod:
+        """``all_on_postgres``: sessions too; Redis then has nothing to do."""
         sidecar = await Sidecar.open(postgres_url, data_dir, clock=clock, server_clock=clock)
         link = await RedisLink.open(RedisSettings(redis_url, timeout_s=MAX_REDIS_TIMEOUT_S), clock)
-        sessions = RedisSessions(link)
-        marks = RedisSessionMarks(sessions)
+        in_redis = RedisSessions(link)
+        sessions: SessionStore = sidecar.postgres.sessions if all_on_postgres else in_redis
+        marks: SessionMarks = sidecar.postgres.marks if all_on_postgres else RedisSessionMarks(in_redis)
         marks.spare(CONSOLIDATE_GRACE_US)
         counter, embedder, memories = TokenCounter(), HashEmbedder(MODEL, _small), sidecar.memories
         remember = RememberService(memories, embedder, sidecar.settings, sidecar.policy, clock)
-        consolidator = _consolidator(sidecar, marks, remember, embedder, counter, clock, holder)
+        summarizer, leases = ExtractiveSummarizer(counter), sidecar.postgres.leases
+        found = sidecar.index, embedder
+        consolidator = Consolidator(
+            marks, memories, remember, *found, summarizer, leases, clock, holder, sessions=sessions
+        )
         tasks, steps = sidecar.postgres.tasks, sidecar.postgres.steps
         episodic = EpisodicTier(RecentOnce(sessions), memories, DEFAULT_TIERS[TierName.EPISODIC], counter)
         return cls(
@@ -80,6 +99,7 @@ class Pod:
             ends=SessionService(sessions, sidecar.policy),
             recall=RecallService([episodic], RustContextPacker(counter), sidecar.policy, clock),
             consolidator=consolidator,
+            duplicates=NearDuplicates(memories, *found, sidecar.local.memories.namespaces, leases, clock, holder),
             sweeper=ExpirySweeper(
                 sessions, memories, tasks, steps, partial(survives, "consolidate expired", consolidator.drain_expired)
             ),
@@ -115,16 +135,3 @@ class Pod:
 
     async def ask(self, query: str, scope: Scope) -> RecallReply:
         return await self.recall.recall(RecallRequest(scope, query), 10.0)
-
-
-def _consolidator(
-    sidecar: Sidecar,
-    marks: RedisSessionMarks,
-    remember: RememberService,
-    embedder: Embedder,
-    counter: TokenCounter,
-    clock: Clock,
-    holder: str,
-) -> Consolidator:
-    summarizer, leases = ExtractiveSummarizer(counter), sidecar.postgres.leases
-    return Consolidator(marks, sidecar.memories, remember, sidecar.index, embedder, summarizer, leases, clock, holder)

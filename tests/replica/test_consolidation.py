@@ -137,8 +137,8 @@ async def test_a_fall_between_a_digest_and_its_mark_tells_nothing_twice(open_pod
         await pod.consolidator.digest_once()
     pod.marks.mark = mark  # type: ignore[method-assign]
     before = await told(pod)
-    assert [await pod.consolidator.digest_once() for _ in range(2)] == [0, 1], (
-        "behind the one that failed; then the mark"
+    assert [await pod.consolidator.digest_once() for _ in range(2)] == [1, 0], (
+        "nobody is behind the one that failed: it is marked"
     )
     assert await told(pod) == before
     await pod.say("and the last one")

@@ -261,6 +261,17 @@ class TestThreeDaysInWhichNothingRan:
         assert events_kept(house) == 0
 
 
+async def test_a_round_that_ended_with_a_full_page_begins_anew_at_once(house: House) -> None:
+    for n in range(CONSOLIDATE_SESSIONS):
+        await say(house, f"remember that room {n} is taken", scope=Scope("ns", "ada", "", f"s{n}"))
+    assert await house.consolidator.promote_once() == CONSOLIDATE_SESSIONS
+    assert house.consolidator.more("promote"), "as far as it can tell"
+    await say(house, "remember that I prefer tea", scope=Scope("ns", "ada", "", "s0"))
+    assert await house.consolidator.promote_once() == 1
+    assert not house.consolidator.more("promote")
+    assert await house.consolidator.promote_once() == 0
+
+
 class TestOneSessionThatFails:
     @staticmethod
     async def _said(house: House) -> None:

@@ -73,12 +73,12 @@ async def test_a_request_that_fails_rolls_back_alone(open_stores: Open) -> None:
         return_exceptions=True,
     )
     assert [type(result).__name__ for result in results] == [
-        "Written",
+        "Appended",
         "Written",
         "NotFound",
         "NotFound",
         "Written",
-        "Written",
+        "Appended",
     ]
     assert [memory.memory_id for memory in stores.memories.fetch("n", ["m1", "m2", "m3", "m4"])] == ["m1", "m4"]
     assert [one.event_id for one in (await stores.sessions.working(SESSION, POLICY)).items] == ["a", "b"]
