@@ -275,7 +275,6 @@ TRIM_SLACK = 64  # events over the cap before they are deleted: one delete for m
 EMBED_QUEUE_DEPTH = 1_024  # texts waiting for the model, queries and writes each
 EMBED_QUERIES_BEFORE_WRITE = 16  # queries embedded in a row while a write waits
 REEMBED_CLEAR_ROWS = 512  # rows a table deleted in one commit of what no model needs any more: 1 MB to overwrite
-REEMBED_CATCH_UP_BATCHES = 2  # of what was written meanwhile, between two attempts to change the model
 REEMBED_PROGRESS_S = 0.5  # between two messages about how far it is
 REEMBED_HELD_ROWS = 8  # texts that may be embedded while all writes wait for the change of model: 0.1 s; doubled a try
 MAX_REEMBED_HELD_ROWS = 512  # the same when writes come faster than they can be embedded twice: some seconds

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -19,7 +20,6 @@ from memd.domain.model import EmbeddingModel
 from memd.limits import (
     MAX_REEMBED_HELD_ROWS,
     REEMBED_BATCH,
-    REEMBED_CATCH_UP_BATCHES,
     REEMBED_CLEAR_ROWS,
     REEMBED_HELD_ROWS,
     REEMBED_PROGRESS_S,
@@ -157,26 +157,38 @@ class ReembedService:
 
     async def _go(self, store: Reembedding, run: Reembed) -> bool:
         """False: it was given up."""
-        run.done, run.total = await store.counts()
-        goal = run.total  # what was written since lacks its own for as long as there are writers
-        while run.done < goal and (read := await store.lacking(REEMBED_BATCH)):
-            if not await self._embed(store, run, read, None):
-                return False
+        if not await self._catch_up(store, run, None):
+            return False
         run.phase = Phase.INDEXING
         await self._switch.build()
         run.phase = Phase.SWITCHING
         held = REEMBED_HELD_ROWS
-        while not await _to_its_end(
-            store.switch(run.model, self._switch.embed_now, held, self._switch.put, self._switch.swap)
-        ):
-            for _ in range(REEMBED_CATCH_UP_BATCHES):
-                read = await store.lacking(max(REEMBED_BATCH, held + 1))
-                if not await self._embed(store, run, read[:REEMBED_BATCH], self._switch.put):
-                    return False
-                if len(read) <= held:
-                    break
+        while await self._catch_up(store, run, self._switch.put):
+            if await _to_its_end(
+                store.switch(run.model, self._switch.embed_now, held, self._switch.put, self._switch.swap)
+            ):
+                return True
             held = min(held * 2, MAX_REEMBED_HELD_ROWS)
-        return True
+        return False
+
+    async def _catch_up(self, store: Reembedding, run: Reembed, index: IndexSink | None) -> bool:
+        """Embed what lacks it, then what was written during that, and so on while it gets less by half: there is always
+        some for as long as there are writers. False: it was given up."""
+        before: float = math.inf
+        while True:
+            run.done, run.total = await store.counts()
+            lacking = run.total - run.done
+            if lacking > before / 2:
+                return True
+            goal = run.total
+            while read := await store.lacking(REEMBED_BATCH):
+                if not await self._embed(store, run, read, index):
+                    return False
+                if run.done >= goal:
+                    break
+            else:
+                return await self._embed(store, run, (), index)
+            before = lacking
 
     async def _embed(
         self, store: Reembedding, run: Reembed, read: Sequence[Unembedded], index: IndexSink | None
