@@ -97,9 +97,8 @@ async def lock(tx: Transaction, memory_ids: Iterable[str]) -> dict[str, Slot]:
     return slots
 
 
-async def save(tx: Transaction, codec: VectorCodec, slots: Iterable[Slot]) -> tuple[ReplicaMemory, ...]:
-    """Write what changed and log it; the rows as a replica would be told of them, none where they keep embeddings that were
-    not looked at. ``slots`` in the order of the request."""
+async def save(tx: Transaction, codec: VectorCodec, slots: Iterable[Slot]) -> None:
+    """Write what changed and log it. ``slots`` in the order of the request."""
     changed = [slot for slot in slots if slot.changed]
     new, old = [slot for slot in changed if slot.new], [slot for slot in changed if not slot.new]
     await _insert(tx, codec, new)
@@ -111,9 +110,15 @@ async def save(tx: Transaction, codec: VectorCodec, slots: Iterable[Slot]) -> tu
     for slot in changed:
         memory = _memory(slot)
         tx.put("memory", memory.memory_id, memory.version)
-    if any(slot.embeddings is None for slot in changed):
+
+
+def told(codec: VectorCodec, slots: Iterable[Slot]) -> tuple[ReplicaMemory, ...]:
+    """What changed as a replica would be told of it; nothing where a row keeps embeddings that were not looked at."""
+    changed = [(_memory(slot), slot.embeddings) for slot in slots if slot.changed]
+    known = [(memory, embeddings) for memory, embeddings in changed if embeddings is not None]
+    if len(known) < len(changed):
         return ()
-    return tuple(replica_memory(_memory(slot), [codec.kept(one) for one in slot.embeddings or ()]) for slot in changed)
+    return tuple(replica_memory(memory, [codec.kept(one) for one in embeddings]) for memory, embeddings in known)
 
 
 async def _insert(tx: Transaction, codec: VectorCodec, slots: Sequence[Slot]) -> None:

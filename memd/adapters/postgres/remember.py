@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from memd.adapters.postgres import tombstones
-from memd.adapters.postgres.memory_writes import Slot, lock, save
+from memd.adapters.postgres.memory_writes import Slot, lock, save, told
 from memd.adapters.postgres.transaction import Transaction
 from memd.adapters.postgres.vectors import VectorCodec
 from memd.adapters.rows.memory import check_version, made_of, owner, same, sees
@@ -20,15 +20,16 @@ from memd.ports import MemoryChange, ReplicaMemory
 async def upsert_all(
     tx: Transaction, codec: VectorCodec, drafts: Sequence[NewMemory], *, fence: int, writer: str
 ) -> tuple[tuple[RememberedMemory, ...], tuple[ReplicaMemory, ...]]:
-    """Every draft of a Remember, or none; and what ``save`` says."""
+    """Every draft of a Remember, or none; and what ``told`` says of them."""
     wanted = [_wanted(draft, tx.namespace, writer) for draft in drafts]
     touched = [(one.scope, entry_id) for one in wanted for entry_id in (one.memory_id, one.supersedes) if entry_id]
     made = [(one.scope, entry_id) for one in wanted for entry_id in made_of(one)]
     await tombstones.check(tx, "memory", [*touched, *made], fence)
     slots = await lock(tx, (entry_id for _, entry_id in touched))
     done = tuple(_upsert(slots, memory, draft, tx.now_us) for memory, draft in zip(wanted, drafts, strict=True))
-    rows = await save(tx, codec, (slots[entry_id] for entry_id in dict.fromkeys(entry_id for _, entry_id in touched)))
-    return done, rows
+    named = [slots[entry_id] for entry_id in dict.fromkeys(entry_id for _, entry_id in touched)]
+    await save(tx, codec, named)
+    return done, told(codec, named)
 
 
 def _wanted(draft: NewMemory, namespace: str, writer: str) -> Memory:
