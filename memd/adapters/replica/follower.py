@@ -23,6 +23,7 @@ from memd.domain.errors import AWAY_US, MemdError, ReplicaStale
 from memd.domain.model import ReplicaStats
 from memd.limits import (
     MAX_NAMESPACES_FOLLOWED,
+    MAX_REPLICA_HINTS_S,
     REPLICA_HINTS_S,
     REPLICA_LAGS_AFTER_S,
     REPLICA_LOADS,
@@ -34,6 +35,8 @@ from memd.ports import ChangeBatch, ChangeSource, Clock, Freshness, Head
 LOADING = "REPLICA_LOADING"
 BEHIND = "REPLICA_BEHIND"
 _NOTHING = Head(0, 0)
+_REST = 2
+"""Times as long as it goes after hints a replica rests from them: it takes a third of a busy machine's time at most."""
 log = logging.getLogger(__name__)
 
 
@@ -73,6 +76,8 @@ class Follower:
         self._hinted: set[str] = set()
         self._departure: asyncio.TimerHandle | None = None
         self._departed_s = float("-inf")
+        self._flight_s = 0.0
+        """How long the last one took that a hint began."""
         self._reachable = True
         self._noted_s = float("-inf")
 
@@ -188,11 +193,13 @@ class Follower:
                 self.hint(namespaces)
 
     def hint(self, namespaces: Iterable[str]) -> None:
-        """Go after these: with the next one that is in a hurry, at the latest REPLICA_HINTS_S after the last one was."""
+        """Go after these: with the next one that is in a hurry, at the latest REPLICA_HINTS_S after the last one was, or later
+        on a machine so busy that going takes long: then more go together."""
         self._hinted.update(namespaces)
         if self._departure is None:
             loop = asyncio.get_running_loop()
-            self._departure = loop.call_at(self._departed_s + REPLICA_HINTS_S, self._depart)
+            apart_s = min(max(REPLICA_HINTS_S, _REST * self._flight_s), MAX_REPLICA_HINTS_S)
+            self._departure = loop.call_at(self._departed_s + apart_s, self._depart)
 
     def _depart(self) -> None:
         """All that were hinted at, so that the source is asked for all of them together."""
@@ -265,6 +272,7 @@ class Follower:
         return one.flight
 
     async def _flight(self, one: Followed, landed: ChangeBatch | None = None) -> None:
+        begun_s, hinted = self._clock.monotonic_s(), one.hinted
         try:
             if landed is not None and await self._landed(one, landed):
                 return
@@ -276,6 +284,8 @@ class Follower:
             self._lost(error)
         finally:
             one.flight = None
+            if hinted:
+                self._flight_s = self._clock.monotonic_s() - begun_s
 
     async def _step(self, one: Followed) -> bool:
         """One batch, or a load; whether more is wanted."""
