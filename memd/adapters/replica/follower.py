@@ -193,8 +193,8 @@ class Follower:
                 self.hint(namespaces)
 
     def hint(self, namespaces: Iterable[str]) -> None:
-        """Go after these: with the next one that is in a hurry, at the latest REPLICA_HINTS_S after the last one was, or later
-        on a machine so busy that going takes long: then more go together."""
+        """Go after these: with the next one that is in a hurry, at the latest REPLICA_HINTS_S after the last one was, or
+        later on a machine so busy that going takes long: then more go together."""
         self._hinted.update(namespaces)
         if self._departure is None:
             loop = asyncio.get_running_loop()
