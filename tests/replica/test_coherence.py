@@ -83,6 +83,28 @@ def _kept(data_dir: Path) -> list[tuple[Any, ...]]:
         ).fetchall()
 
 
+async def test_a_replica_that_takes_long_to_ask_asks_less_often(
+    open_sidecar: OpenSidecar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = await open_sidecar("a")
+    await a.remember(N, "first")
+    changes, takes_s, asked = a.postgres.changes.changes, 0.1, 0
+
+    async def slow(namespace: str, since: Head) -> ChangeBatch | None:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(takes_s)
+        return await changes(namespace, since)
+
+    monkeypatch.setattr(a.postgres.changes, "changes", slow)
+    begun = time.monotonic()
+    while time.monotonic() - begun < 10 * takes_s:
+        a.follower.hint([N])
+        await asyncio.sleep(0.005)
+    await a.follower.settled()
+    assert 1 < asked <= (time.monotonic() - begun) / (2 * takes_s) + 2
+
+
 async def test_min_seq_reads_what_another_sidecar_wrote_without_a_poll(open_sidecar: OpenSidecar) -> None:
     a, b = await open_sidecar("a"), await open_sidecar("b")
     await b.follower.follow(N, 0, REPLICA_WAIT_S)
