@@ -36,7 +36,7 @@ LOADING = "REPLICA_LOADING"
 BEHIND = "REPLICA_BEHIND"
 _NOTHING = Head(0, 0)
 _REST = 2
-"""Times as long as it goes after hints a replica rests from them: it takes a third of a busy machine's time at most."""
+"""Times as long as a batch took a replica rests from hints: it takes a third of a busy machine's time at most."""
 log = logging.getLogger(__name__)
 
 
@@ -76,8 +76,8 @@ class Follower:
         self._hinted: set[str] = set()
         self._departure: asyncio.TimerHandle | None = None
         self._departed_s = float("-inf")
-        self._flight_s = 0.0
-        """How long the last one took that a hint began."""
+        self._step_s = 0.0
+        """How long the last batch or load took."""
         self._reachable = True
         self._noted_s = float("-inf")
 
@@ -194,11 +194,11 @@ class Follower:
 
     def hint(self, namespaces: Iterable[str]) -> None:
         """Go after these: with the next one that is in a hurry, at the latest REPLICA_HINTS_S after the last one was, or
-        later on a machine so busy that going takes long: then more go together."""
+        later on a machine so busy that a batch takes long: then more go together."""
         self._hinted.update(namespaces)
         if self._departure is None:
             loop = asyncio.get_running_loop()
-            apart_s = min(max(REPLICA_HINTS_S, _REST * self._flight_s), MAX_REPLICA_HINTS_S)
+            apart_s = min(max(REPLICA_HINTS_S, _REST * self._step_s), MAX_REPLICA_HINTS_S)
             self._departure = loop.call_at(self._departed_s + apart_s, self._depart)
 
     def _depart(self) -> None:
@@ -272,20 +272,19 @@ class Follower:
         return one.flight
 
     async def _flight(self, one: Followed, landed: ChangeBatch | None = None) -> None:
-        begun_s, hinted = self._clock.monotonic_s(), one.hinted
         try:
             if landed is not None and await self._landed(one, landed):
                 return
             while True:
-                one.hinted = False
-                if not await self._step(one) and not one.hinted:
+                one.hinted, begun_s = False, self._clock.monotonic_s()
+                more = await self._step(one)
+                self._step_s = self._clock.monotonic_s() - begun_s
+                if not more and not one.hinted:
                     return
         except MemdError as error:
             self._lost(error)
         finally:
             one.flight = None
-            if hinted:
-                self._flight_s = self._clock.monotonic_s() - begun_s
 
     async def _step(self, one: Followed) -> bool:
         """One batch, or a load; whether more is wanted."""
