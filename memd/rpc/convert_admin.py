@@ -24,19 +24,17 @@ from memd.limits import MAX_CHECKPOINT_HISTORY, MAX_RETENTION_COUNT, MAX_TIER_IT
 from memd.ports import SummarizerCounts
 from memd.rpc import checks
 from memd.rpc.convert_common import TO_DURABILITY, TO_TIER, duration, timestamp
-from memd.rpc.convert_session import SETTING_COUNTS, SETTING_RATIOS
+from memd.rpc.convert_session import settings_change
 from memd.service.compression import CompressionCounts
 from memd.service.digest_queue import DigestCounts
 from memd.service.reembed import Reembed
 
 _BOUNDS: Mapping[str, int] = {
-    **SETTING_COUNTS,
     "episodic_max_items": MAX_TIER_ITEMS,
     "checkpoint_history": MAX_CHECKPOINT_HISTORY,
     "retention_max_count": MAX_RETENTION_COUNT,
 }
 _TTLS = ("episodic_ttl", "retention_max_age")
-_FLAGS = ("compress", "retention_keep_if_pinned")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +90,9 @@ class ProcessStats:
 
 def new_settings(message: ads.NamespaceSettings) -> tuple[NamespaceSettings, frozenset[str]]:
     """The settings that are set, and the names of those to reset (given as 0 or an empty duration)."""
-    given: dict[str, Any] = {}
-    reset: set[str] = set()
+    working = settings_change(message)
+    given: dict[str, Any] = {name: value for name, value in working.items() if value is not None}
+    reset = {name for name, value in working.items() if value is None}
     for name, most in _BOUNDS.items():
         if not message.HasField(name):  # type: ignore[arg-type]
             continue
@@ -102,16 +101,8 @@ def new_settings(message: ads.NamespaceSettings) -> tuple[NamespaceSettings, fro
             given[name] = checks.whole(value, f"settings.{name}", 1, most)
         else:
             reset.add(name)
-    for name, (least, highest) in SETTING_RATIOS.items():
-        if message.HasField(name):  # type: ignore[arg-type]
-            ratio = getattr(message, name)
-            if ratio:
-                given[name] = checks.ratio(ratio, f"settings.{name}", least=least, most=highest)
-            else:
-                reset.add(name)
-    for name in _FLAGS:
-        if message.HasField(name):  # type: ignore[arg-type]
-            given[name] = getattr(message, name)
+    if message.HasField("retention_keep_if_pinned"):
+        given["retention_keep_if_pinned"] = message.retention_keep_if_pinned
     for name in _TTLS:
         if message.HasField(name):  # type: ignore[arg-type]
             ttl = getattr(message, name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 
+from memd_client._proto.v1 import admin_service_pb2 as ads
 from memd_client._proto.v1 import common_pb2 as pb
 from memd_client._proto.v1 import memory_service_pb2 as ms
 from memd_client._proto.v1 import session_service_pb2 as ss
@@ -39,13 +40,13 @@ from memd.rpc.convert_common import (
     timestamp,
 )
 
-SETTING_COUNTS: Mapping[str, int] = {
+_COUNTS: Mapping[str, int] = {
     "working_max_items": MAX_WORKING_ITEMS,
     "working_max_tokens": MAX_TIER_TOKENS,
     "compress_keep": MAX_COMPRESS_KEEP,
 }
 """The most of what a session and a namespace can set."""
-SETTING_RATIOS: Mapping[str, tuple[float, float]] = {
+_RATIOS: Mapping[str, tuple[float, float]] = {
     "compress_at": (MIN_COMPRESS_AT, MAX_COMPRESS_AT),
     "compress_to": (MIN_COMPRESS_TO, MAX_COMPRESS_TO),
     "summary_share": (MIN_SUMMARY_SHARE, MAX_SUMMARY_SHARE),
@@ -172,8 +173,8 @@ def settings(value: SessionSettings) -> ss.SessionSettings | None:
     return None if value is NO_OVERRIDES else ss.SessionSettings(**asdict(value))
 
 
-def settings_change(message: ss.SessionSettings) -> SettingsChange:
-    """The fields that are set; None for a number that is 0."""
+def settings_change(message: ss.SessionSettings | ads.NamespaceSettings) -> SettingsChange:
+    """The fields that are set, of those that sessions and namespaces share; None for a number that is 0."""
     return {
         name: getattr(message, name) if name == "compress" else _setting(name, getattr(message, name))
         for name in SESSION_SETTINGS
@@ -185,7 +186,7 @@ def _setting(name: str, value: float) -> float | None:
     path = f"settings.{name}"
     if not value:
         return None
-    if name in SETTING_COUNTS:
-        return checks.whole(int(value), path, 1, SETTING_COUNTS[name])
-    least, most = SETTING_RATIOS[name]
+    if name in _COUNTS:
+        return checks.whole(int(value), path, 1, _COUNTS[name])
+    least, most = _RATIOS[name]
     return checks.ratio(value, path, least=least, most=most)
